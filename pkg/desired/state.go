@@ -1,0 +1,101 @@
+package desired
+
+import (
+	"net/netip"
+	"time"
+
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// State is everything this node is asked to do. Two States that ask for the
+// same are equal by reflect.DeepEqual: every list is sorted.
+type State struct {
+	// Node is the node's own address. It names the interface of a VIP for
+	// which nothing better is known, and is invalid until it was learned.
+	Node netip.Addr
+	// Peers are the other nodes that run the daemon, sorted by address.
+	Peers []Peer
+	// Routers are the virtual routers to run, sorted by family and VRID.
+	Routers []Router
+	// Forwards are the VIPs that stand in front of Services, sorted by VIP.
+	// They are the same whether or not this node is Master.
+	Forwards []Forward
+}
+
+// Peer is another node that runs the daemon.
+type Peer struct {
+	// Node is its Kubernetes name.
+	Node string
+	// Address is the address its advertisements come from.
+	Address netip.Addr
+}
+
+// Router is one virtual router (RFC 9568 section 1.6) as the configuration
+// names it. The engine runs it once on every interface that one of its VIPs
+// belongs to.
+type Router struct {
+	Family  vrrp.Family
+	VRID    uint8
+	Version vrrp.Version
+	// Priority is this node's, 1 to 254.
+	Priority uint8
+	// AdvertisementInterval is a multiple of 10 ms up to 40.95 s with
+	// VRRPv3, whole seconds up to 255 s with VRRPv2.
+	AdvertisementInterval time.Duration
+	// Preempt lets this node take over from a Master of lower priority.
+	Preempt bool
+	// TakeoverDelay is waited on top of Master_Down_Interval and Skew_Time,
+	// so that two Backups never promote themselves together. It never shows
+	// on the wire.
+	TakeoverDelay time.Duration
+	// VIPs are the addresses, sorted; the order is the order on the wire.
+	VIPs []VIP
+}
+
+// VIP is a virtual address and where it may be bound.
+type VIP struct {
+	Address netip.Addr
+	// Interfaces are the names an operator asked for: the first that exists
+	// is taken. Empty: the interface whose connected prefix contains Address,
+	// else the one that carries State.Node.
+	Interfaces []string
+}
+
+// Protocol is an IP protocol number as nftables' meta l4proto has it.
+type Protocol uint8
+
+// The protocols of a Service's port.
+const (
+	TCP Protocol = 6
+	UDP Protocol = 17
+)
+
+// String returns the name as Kubernetes writes it.
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "TCP"
+	case UDP:
+		return "UDP"
+	default:
+		return "unknown"
+	}
+}
+
+// Forward is what a VIP that belongs to Services does with the packets that
+// reach it. A TCP or UDP port that is not in Ports is refused; so a VIP whose
+// Service is missing has no Ports and refuses every one.
+type Forward struct {
+	VIP netip.Addr
+	// Ports are sorted by protocol and port, each at most once.
+	Ports []Port
+}
+
+// Port is one port of a VIP and where it leads.
+type Port struct {
+	Protocol Protocol
+	Port     uint16
+	// Target is the Service's ClusterIP, of the VIP's family. The packet
+	// keeps its port.
+	Target netip.Addr
+}

@@ -1,0 +1,73 @@
+package desired
+
+import (
+	"net/netip"
+	"time"
+
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// Status is what the engine is doing at one moment.
+type Status struct {
+	// Routers are the running virtual routers, sorted by interface, family
+	// and VRID.
+	Routers []RouterStatus `json:"routers"`
+	// Unplaced are VIPs that no interface of this node can take, sorted.
+	Unplaced []UnplacedVIP `json:"unplaced,omitempty"`
+	// Interfaces are the links on which the daemon listens for VRRP, sorted.
+	Interfaces []string `json:"interfaces"`
+	// Applied tells that a State was applied at least once.
+	Applied bool `json:"applied"`
+	// Beat is when the loop last went round, in Unix nanoseconds: an old one
+	// means a loop that hangs.
+	Beat int64 `json:"beat"`
+	// Lateness is the worst lateness of the loop in the last minute.
+	Lateness time.Duration `json:"latenessNanoseconds"`
+	// Unheard counts packets that belong to no virtual router or could not
+	// be parsed, by reason.
+	Unheard map[string]uint64 `json:"unheard,omitempty"`
+}
+
+// RouterKey identifies a running virtual router: VRIDs are per interface and
+// family (RFC 9568 section 1.6).
+type RouterKey struct {
+	Interface string      `json:"interface"`
+	Family    vrrp.Family `json:"family"`
+	VRID      uint8       `json:"vrid"`
+}
+
+// RouterStatus is one running virtual router.
+type RouterStatus struct {
+	RouterKey
+	State vrrp.State `json:"state"`
+	// Reason says why it is in State: the last transition's reason, or what
+	// keeps it in Initialize.
+	Reason string `json:"reason"`
+	// Since is when it entered State.
+	Since    time.Time     `json:"since"`
+	Version  vrrp.Version  `json:"version"`
+	Priority uint8         `json:"priority"`
+	Interval time.Duration `json:"advertisementIntervalNanoseconds"`
+	// Master is the address of the Master last heard, our own while we are
+	// it, and invalid if none was heard.
+	Master netip.Addr `json:"master"`
+	// MasterPriority is what that Master advertised.
+	MasterPriority uint8         `json:"masterPriority"`
+	VIPs           []VIPStatus   `json:"vips"`
+	Counters       vrrp.Counters `json:"counters"`
+}
+
+// VIPStatus is one address of a running virtual router.
+type VIPStatus struct {
+	Address netip.Addr `json:"address"`
+	// Bound tells that the address is on the interface now.
+	Bound bool `json:"bound"`
+	// Placement says why the VIP is on this interface.
+	Placement string `json:"placement"`
+}
+
+// UnplacedVIP is a VIP that has no interface on this node.
+type UnplacedVIP struct {
+	Address netip.Addr `json:"address"`
+	Reason  string     `json:"reason"`
+}

@@ -1,0 +1,24 @@
+package desired
+
+import (
+	"net/netip"
+	"time"
+
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// Transition is one change of state of one virtual router.
+type Transition struct {
+	RouterKey
+	From vrrp.State
+	To   vrrp.State
+	// Reason is a word of vrrp.Reason's or, into Initialize, the fault.
+	Reason string
+	// Time is the wall clock, for showing only.
+	Time time.Time
+	// Silence is, on becoming Master, how long no Master was heard; zero if
+	// none was ever heard.
+	Silence time.Duration
+	// VIPs are the router's addresses at that moment.
+	VIPs []netip.Addr
+}
