@@ -1,0 +1,234 @@
+package netnstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// requireEnv turns a skipped test into a failed one when it is "1".
+const requireEnv = "REQUIRE_NETNS"
+
+var probe = sync.OnceValue(func() error {
+	if os.Geteuid() != 0 {
+		return errors.New("not root")
+	}
+	fd, err := unshare()
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+})
+
+// Require skips the test unless it may create network namespaces. With
+// REQUIRE_NETNS=1 in the environment the test fails instead, so that a run
+// that is meant to cover everything cannot pass without it.
+func Require(t testing.TB) {
+	t.Helper()
+	err := probe()
+	if err == nil {
+		return
+	}
+	if os.Getenv(requireEnv) == "1" {
+		t.Fatalf("network namespaces: %v", err)
+	}
+	t.Skipf("network namespaces: %v", err)
+}
+
+// NS is a network namespace that ends with the test.
+type NS struct {
+	t    testing.TB
+	name string
+	fd   int
+}
+
+// New makes a network namespace whose loopback is up. The name appears in
+// failures only and need not be unique.
+func New(t testing.TB, name string) *NS {
+	t.Helper()
+	Require(t)
+	fd, err := unshare()
+	if err != nil {
+		t.Fatalf("make namespace %s: %v", name, err)
+	}
+	ns := &NS{t: t, name: name, fd: fd}
+	t.Cleanup(func() {
+		if t.Failed() {
+			ns.dump()
+		}
+		if err := unix.Close(fd); err != nil {
+			t.Errorf("close namespace %s: %v", name, err)
+		}
+	})
+	ns.Run("ip", "link", "set", "lo", "up")
+	return ns
+}
+
+// unshare returns a new network namespace. The thread it was made on is used
+// for nothing else: it ends with the goroutine that stays locked to it.
+func unshare() (int, error) {
+	type result struct {
+		fd  int
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- result{-1, fmt.Errorf("unshare: %w", err)}
+			return
+		}
+		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		done <- result{fd, err}
+	}()
+	r := <-done
+	return r.fd, r.err
+}
+
+// FD is the namespace as a file descriptor, open until the test ends.
+func (ns *NS) FD() int { return ns.fd }
+
+// Path names the namespace for programs that take a file, such as
+// ip link set ... netns PATH and nsenter --net=PATH.
+func (ns *NS) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.fd) }
+
+// Do runs f on the calling goroutine with its thread inside the namespace.
+// Sockets that f opens stay there. Goroutines that f starts do not: they call
+// Do themselves. f may end the test.
+func (ns *NS) Do(f func()) {
+	runtime.LockOSThread()
+	before, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		panic(fmt.Sprintf("open the thread's namespace: %v", err))
+	}
+	if err := unix.Setns(ns.fd, unix.CLONE_NEWNET); err != nil {
+		panic(fmt.Sprintf("enter namespace %s: %v", ns.name, err))
+	}
+	defer func() {
+		if err := unix.Setns(before, unix.CLONE_NEWNET); err != nil {
+			panic(fmt.Sprintf("leave namespace %s: %v", ns.name, err))
+		}
+		unix.Close(before)
+		runtime.UnlockOSThread()
+	}()
+	f()
+}
+
+// Run runs a command inside and returns what it wrote, trimmed. A command
+// that fails ends the test.
+func (ns *NS) Run(name string, args ...string) string {
+	ns.t.Helper()
+	out, err := ns.Try(name, args...)
+	if err != nil {
+		ns.t.Fatalf("%s: %v\n%s", ns.name, err, out)
+	}
+	return out
+}
+
+// RunInput is Run with text on the command's standard input.
+func (ns *NS) RunInput(input, name string, args ...string) string {
+	ns.t.Helper()
+	out, err := ns.run(input, name, args...)
+	if err != nil {
+		ns.t.Fatalf("%s: %v\n%s", ns.name, err, out)
+	}
+	return out
+}
+
+// Try is Run for a command that may fail.
+func (ns *NS) Try(name string, args ...string) (string, error) {
+	return ns.run("", name, args...)
+}
+
+func (ns *NS) run(input, name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Stdin = strings.NewReader(input)
+	var out []byte
+	var err error
+	// The child is cloned from this thread and so starts in its namespace.
+	ns.Do(func() { out, err = cmd.CombinedOutput() })
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+// DialContext connects from inside the namespace. The address must be
+// numeric: a name would be looked up elsewhere. It fits http.Transport.
+func (ns *NS) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	var d net.Dialer
+	ns.Do(func() { conn, err = d.DialContext(ctx, network, address) })
+	return conn, err
+}
+
+// Listen listens inside the namespace; the listener is closed with the test.
+func (ns *NS) Listen(network, address string) net.Listener {
+	ns.t.Helper()
+	var l net.Listener
+	var err error
+	ns.Do(func() { l, err = net.Listen(network, address) })
+	if err != nil {
+		ns.t.Fatalf("%s: %v", ns.name, err)
+	}
+	ns.t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// ListenPacket is Listen for datagrams.
+func (ns *NS) ListenPacket(network, address string) net.PacketConn {
+	ns.t.Helper()
+	var c net.PacketConn
+	var err error
+	ns.Do(func() { c, err = net.ListenPacket(network, address) })
+	if err != nil {
+		ns.t.Fatalf("%s: %v", ns.name, err)
+	}
+	ns.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Sysctl writes a network sysctl such as net.ipv4.ip_forward.
+func (ns *NS) Sysctl(key, value string) {
+	ns.t.Helper()
+	var err error
+	ns.Do(func() {
+		err = os.WriteFile("/proc/sys/"+strings.ReplaceAll(key, ".", "/"), []byte(value), 0o644)
+	})
+	if err != nil {
+		ns.t.Fatalf("%s: set %s: %v", ns.name, key, err)
+	}
+}
+
+// Veth connects two namespaces with a pair of links, both up.
+func Veth(a *NS, aLink string, b *NS, bLink string) {
+	a.t.Helper()
+	a.Run("ip", "link", "add", aLink, "type", "veth", "peer", "name", bLink, "netns", b.Path())
+	a.Run("ip", "link", "set", aLink, "up")
+	b.Run("ip", "link", "set", bLink, "up")
+}
+
+// dump shows what a failed test left.
+func (ns *NS) dump() {
+	ns.t.Helper()
+	const limit = 32 << 10
+	for _, cmd := range []string{"ip -d addr", "ip route show table all", "ip neigh", "nft list ruleset"} {
+		fields := strings.Fields(cmd)
+		out, err := ns.Try(fields[0], fields[1:]...)
+		if len(out) > limit {
+			out = out[:limit] + "\n..."
+		}
+		if err != nil {
+			out += "\n" + err.Error()
+		}
+		ns.t.Logf("%s: %s\n%s", ns.name, cmd, out)
+	}
+}
