@@ -7,6 +7,8 @@ type Counters struct {
 	AdvertisementsSent     uint64 `json:"advertisementsSent"`
 	PriorityZeroReceived   uint64 `json:"priorityZeroReceived"`
 	PriorityZeroSent       uint64 `json:"priorityZeroSent"`
+	// Checksums counts the advertisements received by ChecksumForm.
+	Checksums map[string]uint64 `json:"checksums,omitempty"`
 	// Discarded counts the packets of this virtual router that were not
 	// used, and Warnings those that were used but looked wrong, by reason.
 	Discarded map[string]uint64 `json:"discarded,omitempty"`
