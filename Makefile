@@ -1,0 +1,63 @@
+# make help lists the targets. All of them but build, fmt, lint and unit need
+# root: network namespaces, nftables, a cluster.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+IMAGE   ?= kube-vrrp-vip:dev
+CLUSTER  = cd e2e && go run ./cmd/cluster
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build image lint fmt test unit sim netns cluster demo cluster-up cluster-down tidy clean FORCE
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')" 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+
+deps: ## install the Debian packages that the other targets need
+	@hack/check-go
+	@hack/deps
+
+build: bin/kube-vrrp-vip ## build the static binary bin/kube-vrrp-vip
+
+bin/kube-vrrp-vip: FORCE
+	@hack/check-go
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/kube-vrrp-vip
+
+image: build ## build the container image (docker, podman or buildah)
+	hack/image $(IMAGE)
+
+lint: deps ## check formatting, run the linters; the layers are among them
+	hack/lint
+
+fmt: ## format the Go code
+	gofmt -w $$(git ls-files '*.go')
+
+test: deps build ## run every test ring
+	hack/test lint unit sim netns cluster
+
+unit: ## run the tests that need no privilege
+	hack/test unit
+
+sim: ## run the simulated LANs
+	hack/test sim
+
+netns: deps ## run the tests in network namespaces
+	hack/test netns
+
+cluster: deps build ## run the tests on a real Kubernetes in network namespaces
+	hack/test cluster
+
+demo: deps build ## a VIP on a real Kubernetes, two failovers measured
+	@cd e2e && go run ./cmd/demo
+
+cluster-up: deps build ## start the test cluster to play with
+	$(CLUSTER) up
+
+cluster-down: ## stop the test cluster
+	$(CLUSTER) down
+
+tidy: ## go mod tidy in every module
+	go mod tidy
+	cd e2e && go mod tidy
+
+clean: ## remove what was built here; the cache in ~/.cache/kube-vrrp-vip stays
+	rm -rf bin
+
+FORCE:
