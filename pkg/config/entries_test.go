@@ -1,0 +1,269 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var compareAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+func TestParseEntries(t *testing.T) {
+	t.Parallel()
+	echo := ObjectName{Namespace: "vip", Name: "echo"}
+	vip := netip.MustParseAddr("10.4.0.50")
+	const untilThen = "; until then the VIP refuses every port"
+
+	tests := []struct {
+		name     string
+		data     map[string]string
+		entries  []Entry
+		problems []string
+		notice   bool
+	}{
+		{name: "nil"},
+		{name: "empty", data: map[string]string{}},
+		{
+			name:    "service",
+			data:    map[string]string{"10.4.0.50": "vip/echo"},
+			entries: []Entry{{Key: "10.4.0.50", Value: "vip/echo", VIP: vip, Service: echo}},
+		},
+		{
+			name:    "service with NAT",
+			data:    map[string]string{"10.4.0.50": "vip/echo:NAT"},
+			entries: []Entry{{Key: "10.4.0.50", Value: "vip/echo:NAT", VIP: vip, Service: echo}},
+		},
+		{
+			name:     "service with DR",
+			data:     map[string]string{"10.4.0.50": "vip/echo:DR"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:DR", VIP: vip, Service: echo}},
+			problems: []string{`10.4.0.50: "vip/echo:DR": DR is served as NAT: write namespace/service to say so`},
+			notice:   true,
+		},
+		{
+			name:     "service with PROXY",
+			data:     map[string]string{"10.4.0.50": "vip/echo:PROXY"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:PROXY", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "vip/echo:PROXY": PROXY is not supported yet: write namespace/service` + untilThen},
+		},
+		{
+			name:    "address only",
+			data:    map[string]string{"10.4.0.50": ""},
+			entries: []Entry{{Key: "10.4.0.50", VIP: vip}},
+		},
+		{
+			name:    "blanks only",
+			data:    map[string]string{"10.4.0.50": " \n"},
+			entries: []Entry{{Key: "10.4.0.50", Value: " \n", VIP: vip}},
+		},
+		{
+			name:    "blanks around the service",
+			data:    map[string]string{"10.4.0.50": " \tvip/echo\r\n"},
+			entries: []Entry{{Key: "10.4.0.50", Value: " \tvip/echo\r\n", VIP: vip, Service: echo}},
+		},
+		{
+			name: "sorted by address, not by key",
+			data: map[string]string{"10.4.0.9": "", "10.4.0.10": "", "10.4.0.100": ""},
+			entries: []Entry{
+				{Key: "10.4.0.9", VIP: netip.MustParseAddr("10.4.0.9")},
+				{Key: "10.4.0.10", VIP: netip.MustParseAddr("10.4.0.10")},
+				{Key: "10.4.0.100", VIP: netip.MustParseAddr("10.4.0.100")},
+			},
+		},
+		{
+			name: "a bad entry leaves the others alone",
+			data: map[string]string{"10.4.0.50": "vip/echo", "10.4.0.51": "echo", "web": "vip/echo"},
+			entries: []Entry{
+				{Key: "10.4.0.50", Value: "vip/echo", VIP: vip, Service: echo},
+				{Key: "10.4.0.51", Value: "echo", VIP: netip.MustParseAddr("10.4.0.51"), Refused: true},
+			},
+			problems: []string{
+				`10.4.0.51: "echo": the Service is not named in full: write namespace/service, or nothing for the address only` + untilThen,
+				`web: "vip/echo": the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
+			},
+		},
+		{
+			name:     "method in lower case",
+			data:     map[string]string{"10.4.0.50": "vip/echo:nat"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:nat", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "vip/echo:nat": the method "nat" must be written NAT: leave it out, or write NAT` + untilThen},
+		},
+		{
+			name:     "blank before the method",
+			data:     map[string]string{"10.4.0.50": "vip/echo: NAT"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo: NAT", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "vip/echo: NAT": the method " NAT" must be written NAT: leave it out, or write NAT` + untilThen},
+		},
+		{
+			name:     "unknown method",
+			data:     map[string]string{"10.4.0.50": "vip/echo:XNATX"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:XNATX", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "vip/echo:XNATX": the method "XNATX" does not exist: leave it out, or write NAT` + untilThen},
+		},
+		{
+			name:     "empty method",
+			data:     map[string]string{"10.4.0.50": "vip/echo:"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "vip/echo:": the method "" does not exist: leave it out, or write NAT` + untilThen},
+		},
+		{
+			name:     "bad namespace",
+			data:     map[string]string{"10.4.0.50": "VIP/echo"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "VIP/echo", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "VIP/echo": the namespace "VIP" must be 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit` + untilThen},
+		},
+		{
+			name:     "bad service name",
+			data:     map[string]string{"10.4.0.50": "vip/echo-"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo-", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "vip/echo-": the Service name "echo-" must be 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit` + untilThen},
+		},
+		{
+			name:     "too many slashes",
+			data:     map[string]string{"10.4.0.50": "vip/echo/x"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo/x", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "vip/echo/x": the Service is not named in full: write namespace/service, or nothing for the address only` + untilThen},
+		},
+		{
+			name:     "long form",
+			data:     map[string]string{"web": "addresses: [10.4.0.50]\nservices: [{name: vip/echo}]\n"},
+			problems: []string{`web: "addresses: [10.4.0.50]\nservices: [{name: vip/echo}]\n": the long form is not supported yet: write an IPv4 address as the key and namespace/service as the value`},
+		},
+		{
+			name:     "long form under an address",
+			data:     map[string]string{"10.4.0.50": "interface: eth1"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "interface: eth1", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "interface: eth1": the long form is not supported yet: write namespace/service` + untilThen},
+		},
+		{
+			name:     "IPv6",
+			data:     map[string]string{"2001-db8--10": "vip/echo"},
+			problems: []string{`2001-db8--10: "vip/echo": IPv6 is not supported yet: write an IPv4 address`},
+		},
+		{
+			name:    "two ways to write one address",
+			data:    map[string]string{"10.4.0.50": "vip/echo", "--ffff-10.4.0.50": "vip/other"},
+			entries: []Entry{{Key: "--ffff-10.4.0.50", Value: "vip/other", VIP: vip, Service: ObjectName{Namespace: "vip", Name: "other"}}},
+			problems: []string{
+				`10.4.0.50: "vip/echo": key --ffff-10.4.0.50 is the same address and comes first: this entry is ignored, remove one of the two`,
+			},
+		},
+		{
+			name: "addresses that can not be a VIP",
+			data: map[string]string{"0.0.0.0": "", "127.0.0.1": "", "224.0.0.18": "", "255.255.255.255": ""},
+			problems: []string{
+				`0.0.0.0: "": 0.0.0.0 can not be a VIP: write a free address of the nodes' network`,
+				`127.0.0.1: "": 127.0.0.1 can not be a VIP: write a free address of the nodes' network`,
+				`224.0.0.18: "": 224.0.0.18 can not be a VIP: write a free address of the nodes' network`,
+				`255.255.255.255: "": 255.255.255.255 can not be a VIP: write a free address of the nodes' network`,
+			},
+		},
+		{
+			name: "keys that look like an address",
+			data: map[string]string{"10.4.0": "", "10.4.0.050": "", "10.4.0.256": ""},
+			problems: []string{
+				`10.4.0: "": the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
+				`10.4.0.050: "": the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
+				`10.4.0.256: "": the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			entries, problems := ParseEntries(tt.data)
+			if diff := cmp.Diff(tt.entries, entries, compareAddr); diff != "" {
+				t.Errorf("entries (-want +got):\n%s", diff)
+			}
+			var got []string
+			for _, p := range problems {
+				got = append(got, p.String())
+				if p.Notice != tt.notice {
+					t.Errorf("Notice = %v, want %v: %s", p.Notice, tt.notice, p)
+				}
+			}
+			if diff := cmp.Diff(tt.problems, got); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseEntriesLimit(t *testing.T) {
+	t.Parallel()
+	data := map[string]string{}
+	for i := range MaxVIPs + 2 {
+		data[fmt.Sprintf("10.4.%d.%d", i/200, i%200)] = "vip/echo"
+	}
+	entries, problems := ParseEntries(data)
+	if len(entries) != MaxVIPs || len(problems) != 2 {
+		t.Fatalf("got %d entries and %d problems, want %d and 2", len(entries), len(problems), MaxVIPs)
+	}
+	for _, p := range problems {
+		if _, ok := data[p.Key]; !ok || !strings.Contains(p.Message, "at most 255 addresses") {
+			t.Errorf("unclear problem: %s", p)
+		}
+	}
+}
+
+func TestProblemsAreShort(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", 1<<20)
+	_, problems := ParseEntries(map[string]string{
+		"10.4.0.50":     long,
+		"10.4.0.51":     "vip/" + long,
+		"10.4.0.52":     long + "/echo",
+		"10.4.0.53":     "vip/echo:" + long,
+		long:            "",
+		"x\xff\xfe\x00": "\xff",
+	})
+	if len(problems) != 6 {
+		t.Fatalf("got %d problems, want 6", len(problems))
+	}
+	for _, p := range problems {
+		if s := p.String(); len(s) > 1024 || !utf8.ValidString(s) {
+			t.Errorf("%d bytes: %.100s", len(s), s)
+		}
+	}
+}
+
+func FuzzParseEntries(f *testing.F) {
+	f.Add("10.4.0.50", "vip/echo", "10.4.0.51", "")
+	f.Add("10.4.0.50", "vip/echo:PROXY", "--ffff-10.4.0.50", "vip/echo:DR")
+	f.Add("web", "addresses: [10.4.0.50]", "2001-db8--10", "vip/echo")
+	f.Add("255.255.255.255", "{a: &a [*a]}", "fe80--1%eth0", "a/b: {}")
+	f.Fuzz(func(t *testing.T, key1, value1, key2, value2 string) {
+		data := map[string]string{key1: value1, key2: value2}
+		entries, problems := ParseEntries(data)
+		again, problemsAgain := ParseEntries(data)
+		if diff := cmp.Diff(entries, again, compareAddr) + cmp.Diff(problems, problemsAgain); diff != "" {
+			t.Errorf("not the same twice:\n%s", diff)
+		}
+		if len(entries)+len(problems) < len(data) {
+			t.Errorf("%d entries and %d problems of %d keys: one is lost", len(entries), len(problems), len(data))
+		}
+		for i, e := range entries {
+			if !e.VIP.Is4() || e.VIP.IsMulticast() || e.VIP.IsLoopback() || e.VIP.IsUnspecified() {
+				t.Errorf("VIP %s", e.VIP)
+			}
+			if i > 0 && entries[i-1].VIP.Compare(e.VIP) >= 0 {
+				t.Errorf("%s is not before %s", entries[i-1].VIP, e.VIP)
+			}
+			if e.Refused && !e.Service.IsZero() {
+				t.Errorf("refused and has a Service: %+v", e)
+			}
+			if !e.Service.IsZero() && (checkLabel(e.Service.Namespace) != nil || checkLabel(e.Service.Name) != nil) {
+				t.Errorf("Service %q", e.Service)
+			}
+		}
+		for _, p := range problems {
+			if s := p.String(); !utf8.ValidString(s) || len(s) > 2048 {
+				t.Errorf("problem of %d bytes: %.200q", len(s), s)
+			}
+		}
+	})
+}

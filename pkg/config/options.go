@@ -1,0 +1,198 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Options are the flags and the environment of the daemon. The names and
+// meanings of the flags are those of kube-keepalived-vip.
+type Options struct {
+	// ConfigMap holds the VIPs.
+	ConfigMap ObjectName
+	// UseUnicast asks for unicast advertisements.
+	UseUnicast bool
+	// VRID is the virtual router identifier, 1 to 255.
+	VRID int
+	// Interface is where all VIPs go; empty: chosen per VIP.
+	Interface string
+	// ProxyProtocolMode asked kube-keepalived-vip for HAProxy.
+	ProxyProtocolMode bool
+	// HTTPPort serves /healthz, /metrics and /status on all addresses.
+	HTTPPort int
+	// ReleaseVIPs makes a stopping Master resign and remove its addresses;
+	// without it they stay for the rest of their lease.
+	ReleaseVIPs bool
+	// WatchNamespace is the only namespace whose Services are seen; empty:
+	// all of them.
+	WatchNamespace string
+	// APIServerHost and Kubeconfig say how to reach the API; both empty: as
+	// a pod of the cluster.
+	APIServerHost string
+	Kubeconfig    string
+	// VRRPVersion is 2 or 3.
+	VRRPVersion int
+	// AdvertisementInterval is a multiple of 10 ms up to 40.95 s with
+	// VRRPv3, whole seconds up to 255 s with VRRPv2.
+	AdvertisementInterval time.Duration
+	// Preempt lets this node take over from a Master of lower priority.
+	Preempt bool
+
+	// PodName and PodNamespace name the daemon's own pod.
+	PodName      string
+	PodNamespace string
+	// NodeName is the Node the daemon runs on; empty: learned from the pod.
+	NodeName string
+	// HostIP is that Node's address; invalid: learned from the pod.
+	HostIP netip.Addr
+}
+
+// The defaults of --advertisement-interval.
+const (
+	defaultIntervalV3 = 100 * time.Millisecond
+	defaultIntervalV2 = time.Second
+)
+
+// ParseOptions reads the arguments, without the program's name, and the
+// environment, and checks them. Each of register may add flags of its own,
+// such as klog's. For -h it writes the usage to out and returns flag.ErrHelp.
+// Any other error names every flag or variable that is wrong, and its value.
+func ParseOptions(args []string, getenv func(string) string, out io.Writer, register ...func(*flag.FlagSet)) (Options, error) {
+	o := Options{
+		PodName:      getenv("POD_NAME"),
+		PodNamespace: getenv("POD_NAMESPACE"),
+		NodeName:     getenv("NODE_NAME"),
+	}
+	fs := flag.NewFlagSet("kube-vrrp-vip", flag.ContinueOnError)
+	// The caller shows the error; all flags after it would only hide it.
+	fs.SetOutput(io.Discard)
+	configMap := fs.String("services-configmap", "", "namespace/name of the ConfigMap with the VIPs (default $POD_NAMESPACE/vip-configmap)")
+	fs.BoolVar(&o.UseUnicast, "use-unicast", false, "not yet supported: send advertisements by unicast")
+	fs.IntVar(&o.VRID, "vrid", 50, "virtual router identifier, 1 to 255")
+	fs.StringVar(&o.Interface, "iface", "", "network interface for all VIPs (default: chosen per VIP)")
+	fs.BoolVar(&o.ProxyProtocolMode, "proxy-protocol-mode", false, "accepted and without effect: the proxy is not yet supported")
+	fs.IntVar(&o.HTTPPort, "http-port", 8080, "port of /healthz, /readyz, /metrics and /status")
+	fs.BoolVar(&o.ReleaseVIPs, "release-vips", true, "hand the VIPs over on exit")
+	fs.StringVar(&o.WatchNamespace, "watch-namespace", "", "namespace of the Services to watch (default: all)")
+	fs.StringVar(&o.APIServerHost, "apiserver-host", "", "URL of the API server (default: from the pod)")
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "path of a kubeconfig file (default: the pod's service account)")
+	fs.IntVar(&o.VRRPVersion, "vrrp-version", 3, "VRRP version, 2 or 3")
+	fs.DurationVar(&o.AdvertisementInterval, "advertisement-interval", 0, "time between advertisements (default 100ms, 1s with --vrrp-version=2)")
+	fs.BoolVar(&o.Preempt, "preempt", false, "take over from a master of lower priority")
+	for _, r := range register {
+		r(fs)
+	}
+
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fs.SetOutput(out)
+			fmt.Fprintf(out, "Usage of %s:\n", fs.Name())
+			fs.PrintDefaults()
+		}
+		return Options{}, err
+	}
+
+	var errs []error
+	if fs.NArg() > 0 {
+		errs = append(errs, fmt.Errorf("unexpected argument %q: flags are written --name=value", fs.Arg(0)))
+	}
+	if name := cmp.Or(*configMap, o.PodNamespace+"/vip-configmap"); *configMap != "" || o.PodNamespace != "" {
+		var err error
+		if o.ConfigMap, err = parseObjectName(name); err != nil {
+			errs = append(errs, fmt.Errorf("--services-configmap=%q: %w", name, err))
+		}
+	}
+	if s := getenv("HOST_IP"); s != "" {
+		var err error
+		if o.HostIP, err = netip.ParseAddr(s); err != nil {
+			errs = append(errs, fmt.Errorf("environment variable HOST_IP=%q: must be an IP address, as status.hostIP gives it", s))
+		}
+	}
+	if !isSet(fs, "advertisement-interval") {
+		o.AdvertisementInterval = defaultIntervalV3
+		if o.VRRPVersion == 2 {
+			o.AdvertisementInterval = defaultIntervalV2
+		}
+	}
+	errs = append(errs, o.Validate())
+	if err := errors.Join(errs...); err != nil {
+		return Options{}, err
+	}
+	return o, nil
+}
+
+func isSet(fs *flag.FlagSet, name string) bool {
+	found := false
+	fs.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
+
+// Validate returns everything that is wrong with o, each flag or variable
+// with its value and what is right.
+func (o Options) Validate() error {
+	var errs []error
+	bad := func(flag string, value any, right string) {
+		errs = append(errs, fmt.Errorf("--%s=%v: %s", flag, value, right))
+	}
+
+	if o.PodName == "" {
+		errs = append(errs, errors.New("environment variable POD_NAME is not set: set it from metadata.name"))
+	}
+	if o.PodNamespace == "" {
+		errs = append(errs, errors.New("environment variable POD_NAMESPACE is not set: set it from metadata.namespace"))
+	}
+	if !o.ConfigMap.IsZero() {
+		if err := errors.Join(checkLabel(o.ConfigMap.Namespace), checkSubdomain(o.ConfigMap.Name)); err != nil {
+			bad("services-configmap", o.ConfigMap, "write namespace/name of a ConfigMap")
+		}
+	}
+	if o.UseUnicast {
+		bad("use-unicast", o.UseUnicast, "unicast is not yet supported: leave the flag out to use multicast (224.0.0.18)")
+	}
+	if o.VRID < 1 || o.VRID > 255 {
+		bad("vrid", o.VRID, "must be 1 to 255")
+	}
+	if !isInterfaceName(o.Interface) {
+		bad("iface", o.Interface, "must be the name of a network interface: at most 15 characters, without '/' or blanks")
+	}
+	if o.HTTPPort < 1 || o.HTTPPort > 65535 {
+		bad("http-port", o.HTTPPort, "must be 1 to 65535")
+	}
+	if o.WatchNamespace != "" && checkLabel(o.WatchNamespace) != nil {
+		bad("watch-namespace", o.WatchNamespace, "must be the name of a namespace, or empty for all")
+	}
+	switch d := o.AdvertisementInterval; o.VRRPVersion {
+	case 2:
+		if d < time.Second || d > 255*time.Second || d%time.Second != 0 {
+			bad("advertisement-interval", d, "must be 1s to 255s in whole seconds with --vrrp-version=2")
+		}
+	case 3:
+		if d < 10*time.Millisecond || d > 40950*time.Millisecond || d%(10*time.Millisecond) != 0 {
+			bad("advertisement-interval", d, "must be 10ms to 40.95s in steps of 10ms")
+		}
+	default:
+		bad("vrrp-version", o.VRRPVersion, "must be 2 or 3")
+	}
+	return errors.Join(errs...)
+}
+
+// Warnings returns what the operator asked for and does not get.
+func (o Options) Warnings() []string {
+	var warnings []string
+	if o.ProxyProtocolMode {
+		warnings = append(warnings, "--proxy-protocol-mode=true has no effect: the proxy is not yet supported, Services are reached without it")
+	}
+	return warnings
+}
+
+// isInterfaceName tells whether the kernel would take s as the name of an
+// interface (dev_valid_name), or s is empty.
+func isInterfaceName(s string) bool {
+	return len(s) <= 15 && s != "." && s != ".." && !strings.ContainsAny(s, "/: \t\n\v\f\r")
+}
