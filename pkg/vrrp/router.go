@@ -1,56 +1,253 @@
 package vrrp
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
-// Validate names every field that is wrong, its value, and what is right.
-func (c Config) Validate() error { return nil }
-
-// Router is the state machine of one virtual router.
+// Router is the state machine of one virtual router (RFC 9568 section 6.4).
+// It is a value of its calls alone and not safe for concurrent use.
 type Router struct {
 	config Config
 	state  State
+	reason Reason
+	since  Time
+
+	// deadline is Master_Down_Timer in Backup and Adver_Timer in Master; they
+	// never run together. armed is the instant that it counts from.
+	deadline Time
+	armed    Time
+	// promotion is why the router becomes Master when Master_Down_Timer fires.
+	promotion Reason
+	// mayRearm is when a stall may arm Master_Down_Timer anew.
+	mayRearm Time
+	// sent is when our last advertisement went out, mayAnswer when the next
+	// one may be sent to a Master of lower priority.
+	sent      Time
+	mayAnswer Time
+
+	// masterAdverInterval is Master_Adver_Interval; learned tells that it is
+	// from an advertisement. The rest is about the Master last heard.
+	masterAdverInterval time.Duration
+	learned             bool
+	master              netip.Addr
+	masterPriority      uint8
+	heard               bool
+	lastHeard           Time
+
+	statistics statistics
+	advert     Advertisement // Output.Send
+	sorted     []netip.Addr  // config.Addresses
+	scratch    []netip.Addr
 }
 
 // NewRouter returns a Router in Initialize. It panics if c is not valid.
-func NewRouter(c Config) *Router { return &Router{config: c} }
+func NewRouter(c Config) *Router {
+	r := &Router{scratch: make([]netip.Addr, 0, MaxAddresses)}
+	r.configure(c)
+	return r
+}
 
-// Startup is the event Startup: Initialize to Backup.
-func (r *Router) Startup(now Time) Output { return Output{} }
+// configure takes in a copy of c.
+func (r *Router) configure(c Config) {
+	if err := c.Validate(); err != nil {
+		panic(fmt.Sprintf("vrrp: invalid config: %v", err))
+	}
+	c.Addresses = slices.Clone(c.Addresses)
+	r.config = c
+	r.sorted = slices.Clone(c.Addresses)
+	slices.SortFunc(r.sorted, netip.Addr.Compare)
+	if !r.learned {
+		r.masterAdverInterval = c.AdvertisementInterval
+	}
+}
 
-// Shutdown is the event Shutdown: to Initialize.
-func (r *Router) Shutdown(now Time) Output { return Output{} }
+// Startup is the event Startup (RFC 9568 section 6.4.1): Initialize to Backup.
+// In another state it does nothing.
+func (r *Router) Startup(now Time) Output {
+	if r.state != Initialize {
+		return Output{}
+	}
+	r.master, r.masterPriority = netip.Addr{}, 0
+	r.heard, r.lastHeard = false, 0
+	r.mayRearm = now
+	r.forgetInterval()
+	return r.becomeBackup(now, now, ReasonStartup)
+}
 
-// Receive takes in an advertisement that Parse accepted. The kernel took the
-// packet at arrived, which is what the timers count from.
-func (r *Router) Receive(now, arrived Time, source netip.Addr, a *Advertisement) Output {
+// Shutdown is the event Shutdown (RFC 9568 sections 6.4.2 and 6.4.3): to
+// Initialize. A Master resigns; this is the one Output whose addresses should
+// be gone from the interface before Send goes out, for the next Master may be
+// up less than a millisecond later.
+func (r *Router) Shutdown(now Time) Output {
+	if r.state == Initialize {
+		return Output{}
+	}
+	var send *Advertisement
+	if r.state == Master {
+		send = r.advertise(now, PriorityResign)
+		r.statistics.priorityZeroSent++
+	}
+	return Output{Send: send, Transition: r.become(Initialize, now, ReasonShutdown)}
+}
+
+// Expire fires the timer if its Deadline has come, and does nothing before.
+// Call it after Receive for all that the sockets hold, and after Stalled.
+func (r *Router) Expire(now Time) Output {
+	if deadline, running := r.Deadline(); !running || now < deadline {
+		return Output{}
+	}
+	if r.state == Backup {
+		return r.becomeMaster(now)
+	}
+	// The schedule is absolute: being late once does not delay what follows,
+	// and what was missed is not made up for.
+	interval := r.config.AdvertisementInterval
+	missed := now.Sub(r.deadline) / interval
+	r.deadline = r.deadline.Add((missed + 1) * interval)
+	return Output{Send: r.advertise(now, r.config.Priority)}
+}
+
+// Deadline is when Expire must be called: the end of the one timer that runs.
+// It is false in Initialize, where none does.
+func (r *Router) Deadline() (Time, bool) {
+	return r.deadline, r.state != Initialize
+}
+
+// Stalled says that the caller's loop stood still until late after the instant
+// it should have woken up at, and that what the sockets held has been received
+// since. Silence counts only for time in which we could listen, so it is not
+// evidence of anything. Up to two intervals of lateness are no stall.
+//
+// A Backup starts its Master_Down_Timer anew, at most once per second and not
+// twice in a row, or else a host that stalls all the time would never take
+// over. A Master announces its addresses again, for another may have had them
+// in the meantime; without Preempt_Mode it makes way for that one.
+func (r *Router) Stalled(now Time, late time.Duration) Output {
+	switch {
+	case r.state == Backup && late > 2*r.masterAdverInterval:
+		if now >= r.mayRearm {
+			r.armMasterDown(now, ReasonMasterDown)
+			r.mayRearm = now.Add(max(time.Second, 2*r.deadline.Sub(now)))
+		}
+	case r.state == Master && late > 2*r.config.AdvertisementInterval:
+		if r.overdue(now) {
+			// The Master last heard was ourselves.
+			if !r.heard || r.lastHeard < r.sent {
+				r.heard, r.lastHeard = true, r.sent
+			}
+			r.forgetInterval()
+			return r.becomeBackup(now, now, ReasonStalled)
+		}
+		r.deadline = now.Add(r.config.AdvertisementInterval)
+		return Output{Send: r.advertise(now, r.config.Priority), Announce: true}
+	}
 	return Output{}
 }
 
-// Expire fires the timer if its Deadline has come.
-func (r *Router) Expire(now Time) Output { return Output{} }
+// SetConfig changes the configuration, which must be valid and of the same
+// Version, Family and VRID; else it panics. It never changes the state by
+// itself: a Backup's timer goes on from where it is, and a Master advertises
+// at once what others do not know yet.
+func (r *Router) SetConfig(now Time, c Config) Output {
+	old := r.config
+	if c.Version != old.Version || c.Family != old.Family || c.VRID != old.VRID {
+		panic(fmt.Sprintf("vrrp: version %d, family %d, VRID %d of a running router changed to %d, %d, %d",
+			old.Version, old.Family, old.VRID, c.Version, c.Family, c.VRID))
+	}
+	r.configure(c)
+	switch {
+	case r.state == Backup:
+		// A shorter Master_Down_Interval may already be over. Then at least
+		// Skew_Time is left, so that Backups changed together do not take
+		// over together.
+		floor := min(r.deadline, now.Add(r.skewTime()))
+		if r.promotion == ReasonPreempted && !r.outranks(r.masterPriority) {
+			r.armMasterDown(r.lastHeard, ReasonMasterDown)
+		} else {
+			r.armMasterDown(r.armed, r.promotion)
+		}
+		r.deadline = max(r.deadline, floor)
+	case r.state == Master && !sameOnWire(old, c):
+		r.deadline = now.Add(c.AdvertisementInterval)
+		return Output{Send: r.advertise(now, c.Priority)}
+	}
+	return Output{}
+}
 
-// Stalled says that the caller's loop woke up late, and has drained its
-// sockets since.
-func (r *Router) Stalled(now Time, late time.Duration) Output { return Output{} }
+// becomeMaster is row "Master_Down_Timer fires" of RFC 9568 section 6.4.2.
+func (r *Router) becomeMaster(now Time) Output {
+	r.deadline = now.Add(r.config.AdvertisementInterval)
+	r.mayAnswer = now
+	r.statistics.masterTransitions++
+	return Output{
+		Send:       r.advertise(now, r.config.Priority),
+		Transition: r.become(Master, now, r.promotion),
+	}
+}
 
-// SetConfig changes the configuration.
-func (r *Router) SetConfig(now Time, c Config) Output { return Output{} }
+// becomeBackup starts Master_Down_Timer, counted from an instant that may be
+// some time ago.
+func (r *Router) becomeBackup(now, from Time, why Reason) Output {
+	r.armMasterDown(from, ReasonMasterDown)
+	return Output{Transition: r.become(Backup, now, why)}
+}
 
-// Deadline is when Expire must be called; false in Initialize.
-func (r *Router) Deadline() (Time, bool) { return 0, false }
+func (r *Router) become(s State, now Time, why Reason) *Transition {
+	t := &Transition{From: r.state, To: s, Reason: why}
+	r.state, r.reason, r.since = s, why, now
+	return t
+}
 
-// State returns the state.
-func (r *Router) State() State { return r.state }
+// armMasterDown runs Master_Down_Timer from an instant on, to end in a
+// promotion for the reason given: after Skew_Time if a Master resigned, else
+// after Master_Down_Interval.
+func (r *Router) armMasterDown(from Time, promotion Reason) {
+	wait := r.config.MasterDownInterval(r.masterAdverInterval) + r.config.TakeoverDelay
+	if promotion == ReasonMasterResigned {
+		wait = r.skewTime()
+	}
+	r.armed, r.deadline, r.promotion = from, from.Add(wait), promotion
+}
 
-// Status returns what there is to know.
-func (r *Router) Status() Status { return Status{} }
+// skewTime is how long to wait after a Master resigned.
+func (r *Router) skewTime() time.Duration {
+	return r.config.SkewTime(r.masterAdverInterval) + r.config.TakeoverDelay
+}
 
-// CountDiscard counts a packet of this virtual router that Parse did not
-// accept.
-func (r *Router) CountDiscard(d Discard) {}
+func (r *Router) forgetInterval() {
+	r.masterAdverInterval, r.learned = r.config.AdvertisementInterval, false
+}
 
-// CountChecksum counts the form of an accepted packet's checksum.
-func (r *Router) CountChecksum(f ChecksumForm) {}
+// outranks tells whether a Backup is to take over from a Master of priority p.
+func (r *Router) outranks(p uint8) bool {
+	return r.config.Preempt && p < r.config.Priority
+}
+
+// overdue tells whether the peers have not heard us for so long that one of
+// them must be expected to be Master, and is to stay it.
+func (r *Router) overdue(now Time) bool {
+	return !r.config.Preempt && now.Sub(r.sent) > r.config.shortestMasterDownInterval()
+}
+
+// advertise returns an advertisement of priority p to send now.
+func (r *Router) advertise(now Time, p uint8) *Advertisement {
+	r.armed, r.sent = now, now
+	r.statistics.sent++
+	r.advert = Advertisement{
+		Version:   r.config.Version,
+		VRID:      r.config.VRID,
+		Priority:  p,
+		Interval:  r.config.AdvertisementInterval,
+		Addresses: r.config.Addresses,
+	}
+	return &r.advert
+}
+
+// sameOnWire tells whether others see no difference between a and b.
+func sameOnWire(a, b Config) bool {
+	return a.Priority == b.Priority && a.AdvertisementInterval == b.AdvertisementInterval &&
+		a.Source == b.Source && slices.Equal(a.Addresses, b.Addresses)
+}

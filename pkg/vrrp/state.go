@@ -61,7 +61,7 @@ type Transition struct {
 }
 
 // Output is what a Router wants done after a call, in the order of the
-// fields.
+// fields; only after Shutdown the addresses go first and Send last.
 type Output struct {
 	// Send is an advertisement to send at once; nil for none. It is valid
 	// until the Router's next call.
@@ -70,6 +70,7 @@ type Output struct {
 	Transition *Transition
 	// Announce asks for the addresses to be announced again (gratuitous ARP,
 	// unsolicited NA): another Master may have taken them in the caches of
-	// the LAN's hosts. A transition to Master implies it.
+	// the LAN's hosts. A transition to Master implies it. As long as another
+	// Master is heard it is set once per advertisement, so pace the frames.
 	Announce bool
 }

@@ -2,14 +2,57 @@ package vrrp
 
 import "time"
 
-// SkewTime is Skew_Time for a Master that advertises every
-// masterAdverInterval.
+// defaultDownAdverts is the 3 in the RFC's Master_Down_Interval.
+const defaultDownAdverts = 3
+
+// highestPriority is the highest that a peer can have; PriorityOwner is never
+// used.
+const highestPriority = PriorityOwner - 1
+
+// SkewTime is Skew_Time (RFC 9568 section 6.1) for a Master that advertises
+// every masterAdverInterval. The division comes last and the unit is the
+// nanosecond: in the RFC's centiseconds all priorities would have the same
+// skew at short intervals, and all Backups would promote themselves together.
+// With version 2 it does not depend on the interval (RFC 3768 section 6.1).
 func (c Config) SkewTime(masterAdverInterval time.Duration) time.Duration {
-	return 0
+	return skewTime(c.Version, c.Priority, masterAdverInterval)
 }
 
-// MasterDownInterval is Master_Down_Interval for a Master that advertises
-// every masterAdverInterval.
+// MasterDownInterval is Master_Down_Interval (RFC 9568 section 6.1) for a
+// Master that advertises every masterAdverInterval.
 func (c Config) MasterDownInterval(masterAdverInterval time.Duration) time.Duration {
-	return 0
+	return masterDownInterval(c, c.Priority, masterAdverInterval)
+}
+
+// shortestMasterDownInterval is the Master_Down_Interval of the quickest
+// possible peer that is configured as we are, while we are Master.
+func (c Config) shortestMasterDownInterval() time.Duration {
+	return masterDownInterval(c, highestPriority, c.AdvertisementInterval)
+}
+
+// shortestSkewTime is the Skew_Time of that peer.
+func (c Config) shortestSkewTime() time.Duration {
+	return skewTime(c.Version, highestPriority, c.AdvertisementInterval)
+}
+
+// learn returns the Master_Adver_Interval to take from an advertisement's.
+// One forged advertisement with the longest interval, 40.95 s, would else keep
+// every Backup from noticing anything for two minutes.
+func (c Config) learn(interval time.Duration) time.Duration {
+	return min(interval, max(10*c.AdvertisementInterval, time.Second))
+}
+
+func masterDownInterval(c Config, priority uint8, masterAdverInterval time.Duration) time.Duration {
+	adverts := c.DownAdverts
+	if adverts == 0 {
+		adverts = defaultDownAdverts
+	}
+	return time.Duration(adverts)*masterAdverInterval + skewTime(c.Version, priority, masterAdverInterval)
+}
+
+func skewTime(v Version, priority uint8, masterAdverInterval time.Duration) time.Duration {
+	if v == V2 {
+		masterAdverInterval = time.Second
+	}
+	return (256 - time.Duration(priority)) * masterAdverInterval / 256
 }

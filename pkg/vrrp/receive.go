@@ -1,0 +1,154 @@
+package vrrp
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Receive takes in an advertisement that Parse accepted. The kernel took the
+// packet at arrived, not after now: the timers count from then, however long
+// it waited for us to read it. The addresses of a are not kept.
+func (r *Router) Receive(now, arrived Time, source netip.Addr, a *Advertisement) Output {
+	if d := r.check(source, a); d != DiscardNone {
+		r.CountDiscard(d)
+		return Output{}
+	}
+	r.count(a)
+	// Time stamps of packets come from another clock. What they say is held
+	// between the start of the running timer and now, so that a jump of that
+	// clock cannot make a timer fire.
+	arrived = min(max(arrived, r.armed), now)
+
+	if r.state == Master {
+		return r.receiveAsMaster(now, arrived, source, a)
+	}
+	r.receiveAsBackup(arrived, source, a)
+	return Output{}
+}
+
+// receiveAsBackup is RFC 9568 section 6.4.2. An equal priority counts as higher
+// here whatever the addresses are.
+func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertisement) {
+	r.hear(arrived, source, a)
+	switch {
+	case a.Priority == PriorityResign:
+		// Only ever sooner: every copy of a resignation would else put the
+		// promotion off.
+		if end := arrived.Add(r.skewTime()); end < r.deadline {
+			r.armMasterDown(arrived, ReasonMasterResigned)
+		}
+	case !r.outranks(a.Priority):
+		r.learn(a)
+		r.armMasterDown(arrived, ReasonMasterDown)
+	case r.promotion == ReasonMasterDown:
+		// It goes on until the timer that is running fires.
+		r.promotion = ReasonPreempted
+	}
+}
+
+// receiveAsMaster is RFC 9568 section 6.4.3. Whoever else was Master may have
+// announced the addresses as its own, so they are always announced again.
+func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advertisement) Output {
+	r.hear(arrived, source, a)
+	switch {
+	case a.Priority == PriorityResign:
+		return Output{Send: r.answerResigned(now), Announce: true}
+	case a.Priority > r.config.Priority,
+		a.Priority == r.config.Priority && source.Compare(r.config.Source) > 0:
+		r.learn(a)
+		return r.becomeBackup(now, arrived, ReasonHigherPriority)
+	case r.overdue(now):
+		// It took over while we stood still, as it had to.
+		r.learn(a)
+		return r.becomeBackup(now, arrived, ReasonStalled)
+	default:
+		r.statistics.warnings[warningOtherMaster]++
+		return Output{Send: r.answerLower(now), Announce: true}
+	}
+}
+
+// answerResigned tells the Backups that heard another Master resign that there
+// is still one. They wait for Skew_Time, so an answer within half of the
+// shortest one is in time; this bounds what a flood of resignations makes us
+// send.
+func (r *Router) answerResigned(now Time) *Advertisement {
+	if next := r.sent.Add(r.config.shortestSkewTime() / 2); now < next {
+		r.deadline = min(r.deadline, next)
+		return nil
+	}
+	r.deadline = now.Add(r.config.AdvertisementInterval)
+	return r.advertise(now, r.config.Priority)
+}
+
+// answerLower tells a Master of lower priority to yield, at most once per
+// interval: one that cannot hear us would make us answer for ever. Version 2
+// does not answer (RFC 3768 section 6.4.3).
+func (r *Router) answerLower(now Time) *Advertisement {
+	if r.config.Version == V2 || now < r.mayAnswer {
+		return nil
+	}
+	r.mayAnswer = now.Add(r.config.AdvertisementInterval)
+	return r.advertise(now, r.config.Priority)
+}
+
+// check is what of the validation needs the configuration.
+func (r *Router) check(source netip.Addr, a *Advertisement) Discard {
+	switch {
+	case r.state == Initialize:
+		return DiscardInitialize
+	case source == r.config.Source:
+		return DiscardOwnSource
+	case a.VRID != r.config.VRID:
+		return DiscardVRID
+	case a.Version != r.config.Version:
+		return DiscardVersion
+	case a.Version == V2 && a.Interval != r.config.AdvertisementInterval:
+		// RFC 3768 section 7.1. Version 3 learns it instead.
+		return DiscardAdvertisementInterval
+	default:
+		return DiscardNone
+	}
+}
+
+// count counts an advertisement that will be used, and what is strange about
+// it. None of that is a reason to discard it: two Masters are the worse evil.
+func (r *Router) count(a *Advertisement) {
+	r.statistics.received++
+	if a.Priority == PriorityResign {
+		r.statistics.priorityZeroReceived++
+	}
+	if a.Priority == PriorityOwner {
+		r.statistics.warnings[warningAddressOwner]++
+	}
+	if a.Interval != r.config.AdvertisementInterval {
+		r.statistics.warnings[warningAdvertisementInterval]++
+	}
+	if !r.hasAddresses(a.Addresses) {
+		r.statistics.warnings[warningAddressList]++
+	}
+}
+
+// hasAddresses tells whether list is our own in any order.
+func (r *Router) hasAddresses(list []netip.Addr) bool {
+	if slices.Equal(list, r.config.Addresses) {
+		return true
+	}
+	if len(list) != len(r.sorted) {
+		return false
+	}
+	r.scratch = append(r.scratch[:0], list...)
+	slices.SortFunc(r.scratch, netip.Addr.Compare)
+	return slices.Equal(r.scratch, r.sorted)
+}
+
+// hear notes who was heard as Master, and when.
+func (r *Router) hear(arrived Time, source netip.Addr, a *Advertisement) {
+	r.master, r.masterPriority = source, a.Priority
+	r.heard, r.lastHeard = true, arrived
+}
+
+// learn takes over the Master's interval (RFC 9568 section 6.4.2). With
+// version 2 it is our own anyway.
+func (r *Router) learn(a *Advertisement) {
+	r.masterAdverInterval, r.learned = r.config.learn(a.Interval), true
+}
