@@ -9,6 +9,6 @@ type InterfaceError struct {
 	Err error
 }
 
-func (e *InterfaceError) Error() string { return fmt.Sprintf("%s: %v", e.Name, e.Err) }
+func (e *InterfaceError) Error() string { return fmt.Sprintf("listen on %s: %v", e.Name, e.Err) }
 
 func (e *InterfaceError) Unwrap() error { return e.Err }

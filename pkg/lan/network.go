@@ -1,60 +1,238 @@
 package lan
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"math"
 	"net/netip"
+	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
-// Interface is a link to listen on.
+// Interface is an interface to listen on.
 type Interface struct {
 	Index int
-	Name  string
+	// Name is for errors.
+	Name string
 	// Source is the address that what we send comes from.
 	Source netip.Addr
 }
 
-// Packet is one received IPv4 packet of protocol 112.
-type Packet struct {
-	// Index is the interface it came in on.
-	Index int
-	// Data is the packet from the IP header on, valid until the next
-	// Receive. It may be longer than the header's total length.
-	Data []byte
-	// Arrived is when the kernel saw it, in nanoseconds of CLOCK_MONOTONIC.
-	Arrived int64
-	// HardwareAddr is the sender's.
-	HardwareAddr [6]byte
-}
-
 // Network is the VRRP side of the LANs this node is on. It is used by one
 // goroutine, except Wake.
-type Network struct{}
+type Network struct {
+	ports []*port
+	// next is the port that Receive tries first.
+	next int
+	// empty is a moment at which no packet was waiting anywhere.
+	empty int64
+
+	// poll is what Wait waits for: the eventfd, the timerfd, then the ports.
+	poll []unix.PollFd
+	// armed is the deadline the timerfd is set to.
+	armed int64
+
+	in  receiver
+	out [maxPacket]byte
+
+	// mu keeps Wake from writing to a descriptor that Close has closed.
+	mu    sync.Mutex
+	event int
+	timer int
+}
 
 // NewNetwork returns a Network that listens on no interface yet.
-func NewNetwork() (*Network, error) { return nil, errors.ErrUnsupported }
+func NewNetwork() (*Network, error) {
+	event, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("create eventfd: %w", err)
+	}
+	timer, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("create timerfd: %w", err), unix.Close(event))
+	}
+	n := &Network{event: event, timer: timer, armed: math.MaxInt64}
+	n.empty = n.Now()
+	n.in.init()
+	n.setPoll()
+	return n, nil
+}
 
 // Now returns CLOCK_MONOTONIC in nanoseconds.
-func (n *Network) Now() int64 { return 0 }
+func (n *Network) Now() int64 { return clock(unix.CLOCK_MONOTONIC) }
 
-// Listen makes the given interfaces, and no others, the ones listened on.
-func (n *Network) Listen(interfaces []Interface) error { return errors.ErrUnsupported }
+func clock(id int32) int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(id, &ts); err != nil {
+		panic(fmt.Sprintf("read clock %d: %v", id, err)) // Linux always has them.
+	}
+	return ts.Nano()
+}
+
+// Listen makes the given interfaces, each of another index, the ones that are
+// listened on, and no others. Each one that cannot be opened is an
+// *InterfaceError among the joined errors, and the others work. An interface
+// that was deleted and created again with the same index is opened again.
+func (n *Network) Listen(interfaces []Interface) error {
+	before := make(map[int]*port, len(n.ports))
+	for _, p := range n.ports {
+		if p.attached() {
+			before[p.index] = p
+		} else {
+			p.close()
+		}
+	}
+	var errs []error
+	n.ports = n.ports[:0]
+	for _, i := range interfaces {
+		p := before[i.Index]
+		delete(before, i.Index)
+		if p == nil {
+			var err error
+			if p, err = openPort(i.Index); err != nil {
+				errs = append(errs, &InterfaceError{Interface: i, Err: err})
+				continue
+			}
+		}
+		p.name = i.Name
+		n.ports = append(n.ports, p)
+	}
+	for _, p := range before {
+		p.close()
+	}
+	n.next = 0
+	n.setPoll()
+	return errors.Join(errs...)
+}
+
+func (n *Network) setPoll() {
+	n.poll = append(n.poll[:0],
+		unix.PollFd{Fd: int32(n.event), Events: unix.POLLIN},
+		unix.PollFd{Fd: int32(n.timer), Events: unix.POLLIN})
+	for _, p := range n.ports {
+		n.poll = append(n.poll, unix.PollFd{Fd: int32(p.receive), Events: unix.POLLIN})
+	}
+}
 
 // Wait returns when a packet has arrived, Wake was called, or the clock has
 // reached deadline (as of Now; math.MaxInt64 means never).
-func (n *Network) Wait(deadline int64) error { return errors.ErrUnsupported }
+func (n *Network) Wait(deadline int64) error {
+	if err := n.arm(deadline); err != nil {
+		return fmt.Errorf("set timer: %w", err)
+	}
+	for {
+		_, err := unix.Ppoll(n.poll, nil, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("wait for packets: %w", err)
+		}
+		if n.poll[0].Revents != 0 {
+			var count [8]byte
+			if _, err := unix.Read(n.event, count[:]); err != nil && err != unix.EAGAIN && err != unix.EINTR {
+				return fmt.Errorf("read eventfd: %w", err)
+			}
+		}
+		return nil
+	}
+}
 
-// Receive fills p with the next waiting packet. It never blocks; false means
-// that no interface has one.
-func (n *Network) Receive(p *Packet) bool { return false }
+// arm sets the timer to an absolute time, which cannot come late because this
+// thread was preempted between reading the clock and falling asleep. A timer
+// that has expired stays readable until it is set to another time.
+func (n *Network) arm(deadline int64) error {
+	if deadline == n.armed {
+		return nil
+	}
+	var spec unix.ItimerSpec // The zero value never expires.
+	if deadline != math.MaxInt64 {
+		spec.Value = unix.NsecToTimespec(max(deadline, 1))
+	}
+	if err := unix.TimerfdSettime(n.timer, unix.TFD_TIMER_ABSTIME, &spec, nil); err != nil {
+		return err
+	}
+	n.armed = deadline
+	return nil
+}
 
-// Send sends payload, one VRRP message, to 224.0.0.18 on the interface.
+// Receive fills p with the next waiting packet: of each interface in the order
+// of arrival, and the interfaces in turn, so that a flood on one does not hide
+// the others. It never blocks; false means that no interface has one.
+func (n *Network) Receive(p *Packet) bool {
+	start := n.Now()
+	for range n.ports {
+		i := n.next
+		n.next = (n.next + 1) % len(n.ports)
+		port := n.ports[i]
+		size, err := n.in.receive(port.receive)
+		switch err {
+		case nil:
+			p.Index = port.index
+			n.in.fill(p, size, n.empty)
+			return true
+		case unix.EAGAIN, unix.ENETDOWN:
+			// ENETDOWN is told once each time the interface goes down; the
+			// socket hears again when it comes up.
+		default:
+			// Whatever it is would make Wait return at once for ever. The
+			// next Listen opens the socket again.
+			port.broken = true
+			n.poll[2+i].Fd = -1
+		}
+	}
+	n.empty = start
+	return false
+}
+
+// Send sends payload, one VRRP message, from source to 224.0.0.18 on an
+// interface that is listened on.
 func (n *Network) Send(index int, source netip.Addr, payload []byte) error {
-	return errors.ErrUnsupported
+	if !source.Is4() {
+		return fmt.Errorf("send VRRP: %q is no IPv4 address", source)
+	}
+	for _, p := range n.ports {
+		if p.index != index {
+			continue
+		}
+		if ipv4HeaderLen+len(payload) > len(n.out) {
+			return fmt.Errorf("send VRRP on %s: a message of %d bytes is too long", p.name, len(payload))
+		}
+		if err := unix.Sendto(p.send, appendPacket(n.out[:0], source, payload), 0, &group); err != nil {
+			return fmt.Errorf("send VRRP on %s: %w", p.name, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("send VRRP: link %d is not listened on", index)
 }
 
 // Wake makes the Wait that runs, or else the next one, return at once. It may
-// be called by any goroutine.
-func (n *Network) Wake() {}
+// be called by any goroutine, also after Close.
+func (n *Network) Wake() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.event < 0 {
+		return
+	}
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	// It fails only when 2^64-2 calls are waiting to be noticed.
+	_, _ = unix.Write(n.event, one[:])
+}
 
 // Close closes every socket.
-func (n *Network) Close() error { return nil }
+func (n *Network) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.event < 0 {
+		return nil
+	}
+	for _, p := range n.ports {
+		p.close()
+	}
+	err := errors.Join(unix.Close(n.event), unix.Close(n.timer))
+	n.event, n.timer, n.ports, n.poll = -1, -1, nil, nil
+	return err
+}

@@ -1,0 +1,35 @@
+package lan
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// AppendGratuitousARP appends an Ethernet frame that announces an IPv4 address
+// by ARP (RFC 826, RFC 5944 section 4.6). mac has 6 bytes. The frame is
+//
+//	 6 bytes: destination ff:ff:ff:ff:ff:ff
+//	 6 bytes: source, mac
+//	 2 bytes: Ethernet type 0x0806
+//	 8 bytes: hardware type 1, protocol type 0x0800, their lengths 6 and 4, op
+//	10 bytes: sender, mac and vip
+//	10 bytes: target, ff:ff:ff:ff:ff:ff in a request, mac in a reply; and vip
+func AppendGratuitousARP(b []byte, mac net.HardwareAddr, vip netip.Addr, op uint16) []byte {
+	target := broadcast
+	if op == ARPReply {
+		target = mac
+	}
+	address := vip.As4()
+	b = append(b, broadcast...)
+	b = append(b, mac...)
+	b = binary.BigEndian.AppendUint16(b, unix.ETH_P_ARP)
+	b = append(b, 0, 1, 8, 0, 6, 4)
+	b = binary.BigEndian.AppendUint16(b, op)
+	b = append(b, mac...)
+	b = append(b, address[:]...)
+	b = append(b, target...)
+	return append(b, address[:]...)
+}
