@@ -109,7 +109,9 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, fmt.Errorf("remove a former cluster: %w", err)
 	}
 	if err := c.up(ctx); err != nil {
-		c.DumpLogs(o.Log)
+		if ctx.Err() == nil { // an operator who has cancelled knows why
+			c.DumpLogs(o.Log)
+		}
 		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
