@@ -10,6 +10,45 @@
 // calls in the same order give the same outputs, which is what makes it
 // possible to simulate a LAN of routers for hours in a moment.
 //
+// # The caller's loop
+//
+// At every wake-up, with now read once:
+//
+//	for each packet {                       // first everything that was received
+//		h, payload, d := vrrp.ParseIPv4(packet)
+//		if d != vrrp.DiscardNone { count(d); continue }
+//		vrid, ok := vrrp.PeekVRID(payload)
+//		if !ok { count(vrrp.DiscardPacketLength); continue }
+//		r := routers[vrid]
+//		if r == nil { count(vrrp.DiscardVRID); continue }
+//		form, d := vrrp.Parse(h, payload, &a)
+//		if d != vrrp.DiscardNone { r.CountDiscard(d); continue }
+//		r.CountChecksum(form)
+//		do(r, r.Receive(now, arrived, h.Source, &a))
+//	}
+//	for each router r {                     // only then the timers
+//		do(r, r.Stalled(now, late))
+//		do(r, r.Expire(now))
+//	}
+//	sleep until the earliest r.Deadline()
+//
+// A timer that is looked at before the packets that came in the meantime makes
+// a Backup take over from a Master whose advertisement lies in the socket. The
+// order also keeps the packets of foreign virtual routers from costing more
+// than a look at their VRID. Stalled may be called whenever the loop was late:
+// how late is too late is for the Router to say.
+//
+// # Invariants
+//
+//   - Outside Initialize exactly one timer runs: Master_Down_Timer in Backup,
+//     Adver_Timer in Master.
+//   - No packet makes the codec or a Router panic or loop, nor, unless it
+//     changes the state, allocate. Only a Config that Validate rejects panics.
+//   - Silence is evidence against a Master only while we were listening.
+//   - A packet that is strange but unmistakable is used and counted, for two
+//     Masters are worse than a mismatch. The exceptions are those that RFC 3768
+//     demands for version 2.
+//
 // # Terminology
 //
 // RFC 9568 renamed Master to Active. Operators, keepalived and FRR say Master,

@@ -160,9 +160,9 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 	r.configure(c)
 	switch {
 	case r.state == Backup:
-		// A shorter Master_Down_Interval may already be over. Then at least
-		// Skew_Time is left, so that Backups changed together do not take
-		// over together.
+		// A shorter Master_Down_Interval may already be over, or nearly. Then
+		// Skew_Time is left, unless the timer was to fire sooner anyway, so
+		// that Backups changed together do not take over together.
 		floor := min(r.deadline, now.Add(r.skewTime()))
 		if r.promotion == ReasonPreempted && !r.outranks(r.masterPriority) {
 			r.armMasterDown(r.lastHeard, ReasonMasterDown)

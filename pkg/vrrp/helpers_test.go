@@ -1,0 +1,165 @@
+package vrrp
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const ms = time.Millisecond
+
+// testConfig is that of the Router most tests are about: 192.0.2.5 with
+// priority 100, interval 100 ms, so that Skew_Time is 60.9375 ms.
+func testConfig() Config {
+	return Config{
+		Version:               V3,
+		Family:                IPv4,
+		VRID:                  50,
+		Priority:              100,
+		AdvertisementInterval: 100 * ms,
+		Preempt:               true,
+		Addresses:             addrs("192.0.2.50", "192.0.2.51"),
+		Source:                addr("192.0.2.5"),
+	}
+}
+
+// bench drives one Router and says in the test's terms what it did.
+type bench struct {
+	t   *testing.T
+	r   *Router
+	c   Config
+	now Time
+}
+
+// newBench starts a Router in Initialize. The clock starts at some instant that
+// nobody should depend on.
+func newBench(t *testing.T, changes ...func(c *Config)) *bench {
+	t.Helper()
+	c := testConfig()
+	for _, change := range changes {
+		change(&c)
+	}
+	return &bench{t: t, r: NewRouter(c), c: c, now: 1e12}
+}
+
+// backup returns a bench whose Router is Backup since now.
+func backup(t *testing.T, changes ...func(c *Config)) *bench {
+	t.Helper()
+	b := newBench(t, changes...)
+	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
+	return b
+}
+
+// master returns a bench whose Router is Master since now.
+func master(t *testing.T, changes ...func(c *Config)) *bench {
+	t.Helper()
+	b := backup(t, changes...)
+	b.now, _ = b.r.Deadline()
+	b.do(b.r.Expire(b.now), sends(b.c.Priority), transition(Backup, Master, ReasonMasterDown))
+	return b
+}
+
+func nopreempt(c *Config) { c.Preempt = false }
+
+func version2(c *Config) { c.Version, c.AdvertisementInterval = V2, time.Second }
+
+// want changes the Output that is expected.
+type want func(b *bench, out *Output)
+
+func transition(from, to State, why Reason) want {
+	return func(_ *bench, out *Output) { out.Transition = &Transition{from, to, why} }
+}
+
+func sends(priority uint8) want {
+	return func(b *bench, out *Output) {
+		out.Send = &Advertisement{b.c.Version, b.c.VRID, priority, b.c.AdvertisementInterval, b.c.Addresses}
+	}
+}
+
+func announces() want {
+	return func(_ *bench, out *Output) { out.Announce = true }
+}
+
+// do compares an Output with what is wanted: nothing, unless said otherwise.
+func (b *bench) do(got Output, wants ...want) {
+	b.t.Helper()
+	var expected Output
+	for _, w := range wants {
+		w(b, &expected)
+	}
+	if diff := cmp.Diff(expected, got, cmpAddr); diff != "" {
+		b.t.Errorf("output: -want +got\n%s", diff)
+	}
+}
+
+// hears gives the Router an advertisement of our own list from 192.0.2.host.
+func (b *bench) hears(host byte, priority uint8, changes ...func(a *Advertisement)) Output {
+	a := Advertisement{b.c.Version, b.c.VRID, priority, b.c.AdvertisementInterval, slices.Clone(b.c.Addresses)}
+	for _, change := range changes {
+		change(&a)
+	}
+	return b.r.Receive(b.now, b.now, hostAddr(host), &a)
+}
+
+func every(d time.Duration) func(a *Advertisement) {
+	return func(a *Advertisement) { a.Interval = d }
+}
+
+// pass lets time go by.
+func (b *bench) pass(d time.Duration) { b.now = b.now.Add(d) }
+
+// deadlineIn checks when the timer fires, from now on.
+func (b *bench) deadlineIn(want time.Duration) {
+	b.t.Helper()
+	deadline, running := b.r.Deadline()
+	if got := deadline.Sub(b.now); !running || got != want {
+		b.t.Errorf("timer runs %v and fires in %v, want %v", running, got, want)
+	}
+}
+
+func (b *bench) inState(want State) {
+	b.t.Helper()
+	if got := b.r.State(); got != want {
+		b.t.Errorf("state %v, want %v", got, want)
+	}
+}
+
+// checkOutput checks what holds after any call whatever came before.
+func checkOutput(t *testing.T, r *Router, c Config, before State, now Time, out Output) {
+	t.Helper()
+	after := r.State()
+	deadline, running := r.Deadline()
+	if running != (after != Initialize) {
+		t.Fatalf("timer runs %v in %v", running, after)
+	}
+	if after == Master && deadline > now.Add(c.AdvertisementInterval) {
+		t.Fatalf("Adver_Timer fires in %v", deadline.Sub(now))
+	}
+	if (out.Transition == nil) != (before == after) {
+		t.Fatalf("from %v to %v with transition %v", before, after, out.Transition)
+	}
+	if tr := out.Transition; tr != nil && (tr.From != before || tr.To != after || tr.Reason == "") {
+		t.Fatalf("from %v to %v with transition %+v", before, after, *tr)
+	}
+	if before != Master && after == Master && out.Send == nil {
+		t.Fatal("became Master without an advertisement")
+	}
+	if (before == Master && after == Initialize) != (out.Send != nil && out.Send.Priority == PriorityResign) {
+		t.Fatalf("from %v to %v, sent %+v", before, after, out.Send)
+	}
+	if out.Send != nil {
+		var again Advertisement
+		b := out.Send.Append(nil, c.Source, GroupIPv4)
+		if _, d := Parse(Header{c.Source, GroupIPv4, TTL}, b, &again); d != DiscardNone {
+			t.Fatalf("sent %+v, to be discarded %v", *out.Send, d)
+		}
+		if diff := cmp.Diff(*out.Send, again, cmpAddr); diff != "" {
+			t.Fatalf("-sent +received\n%s", diff)
+		}
+	}
+}
+
+func hostAddr(host byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, host}) }

@@ -1,0 +1,421 @@
+package vrrp
+
+import (
+	"encoding/hex"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var cmpAddr = cmpopts.EquateComparable(netip.Addr{})
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func addrs(list ...string) []netip.Addr {
+	as := make([]netip.Addr, 0, len(list))
+	for _, s := range list {
+		as = append(as, addr(s))
+	}
+	return as
+}
+
+// octets decodes hexadecimal digits; blanks separate fields for the reader.
+func octets(s string) []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func groupHeader(source string) Header {
+	return Header{Source: addr(source), Destination: GroupIPv4, TTL: TTL}
+}
+
+// goldenPackets were captured from keepalived 2.2.7 and FRR 8.4.4.
+var goldenPackets = []struct {
+	name                string
+	source, destination string
+	payload             string
+	want                Advertisement
+	form                ChecksumForm
+}{
+	{
+		name:   "keepalived v2",
+		source: "192.0.2.1", destination: "224.0.0.18",
+		payload: "2133960100018696 c0000233 0000000000000000",
+		want:    Advertisement{V2, 51, 150, time.Second, addrs("192.0.2.51")},
+		form:    ChecksumMessage,
+	},
+	{
+		name:   "keepalived v2 unicast",
+		source: "192.0.2.1", destination: "192.0.2.2",
+		payload: "213796010001868e c0000237 0000000000000000",
+		want:    Advertisement{V2, 55, 150, time.Second, addrs("192.0.2.55")},
+		form:    ChecksumMessage,
+	},
+	{
+		name:   "keepalived v3",
+		source: "192.0.2.1", destination: "224.0.0.18",
+		payload: "31359602000a115a c0000235 c0000299",
+		want:    Advertisement{V3, 53, 150, 100 * time.Millisecond, addrs("192.0.2.53", "192.0.2.153")},
+		form:    ChecksumPseudoHeader,
+	},
+	{
+		name:   "keepalived v3 priority 0",
+		source: "192.0.2.1", destination: "224.0.0.18",
+		payload: "31350002000aa75a c0000235 c0000299",
+		want:    Advertisement{V3, 53, 0, 100 * time.Millisecond, addrs("192.0.2.53", "192.0.2.153")},
+		form:    ChecksumPseudoHeader,
+	},
+	{
+		name:   "keepalived v3 unicast",
+		source: "192.0.2.1", destination: "192.0.2.2",
+		payload: "31389601000af202 c0000238",
+		want:    Advertisement{V3, 56, 150, 100 * time.Millisecond, addrs("192.0.2.56")},
+		form:    ChecksumPseudoHeader,
+	},
+	{
+		name:   "FRR v2",
+		source: "192.0.2.2", destination: "224.0.0.18",
+		payload: "2147c8010001546e c0000247 0000000000000000",
+		want:    Advertisement{V2, 71, 200, time.Second, addrs("192.0.2.71")},
+		form:    ChecksumMessage,
+	},
+	{
+		name:   "FRR v3",
+		source: "192.0.2.2", destination: "224.0.0.18",
+		payload: "3148c801000aa1d1 c0000248",
+		want:    Advertisement{V3, 72, 200, 100 * time.Millisecond, addrs("192.0.2.72")},
+		form:    ChecksumPseudoHeader,
+	},
+}
+
+func TestGoldenAppend(t *testing.T) {
+	t.Parallel()
+	for _, tt := range goldenPackets {
+		t.Run(tt.name, func(t *testing.T) {
+			prefix := []byte{0xde, 0xad, 0xbe}
+			got := tt.want.Append(prefix, addr(tt.source), addr(tt.destination))
+			want := append([]byte{0xde, 0xad, 0xbe}, octets(tt.payload)...)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestGoldenParse(t *testing.T) {
+	t.Parallel()
+	for _, tt := range goldenPackets {
+		t.Run(tt.name, func(t *testing.T) {
+			h := Header{Source: addr(tt.source), Destination: addr(tt.destination), TTL: TTL}
+			if form := checksumForm(tt.want.Version, octets(tt.payload), h.Source, h.Destination); form != tt.form {
+				t.Errorf("checksum form %v, want %v", form, tt.form)
+			}
+			var got Advertisement
+			form, d := Parse(h, octets(tt.payload), &got)
+			if h.Destination != GroupIPv4 {
+				if d != DiscardWrongDestination {
+					t.Errorf("discarded %v, want %v", d, DiscardWrongDestination)
+				}
+				return
+			}
+			if form != tt.form || d != DiscardNone {
+				t.Errorf("got %v, discarded %v; want %v", form, d, tt.form)
+			}
+			if diff := cmp.Diff(tt.want, got, cmpAddr); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// base is the good payload that the bad ones are made from: version 3, VRID 53,
+// priority 200, 10 cs, from 192.0.2.9.
+const base = "3135c802000adf51c0000235c0000299"
+
+// TestParseVectors sends what broken and hostile routers send.
+func TestParseVectors(t *testing.T) {
+	t.Parallel()
+	baseAdvert := Advertisement{V3, 53, 200, 100 * time.Millisecond, addrs("192.0.2.53", "192.0.2.153")}
+	with := func(change func(a *Advertisement)) *Advertisement {
+		a := baseAdvert
+		change(&a)
+		return &a
+	}
+	tests := []struct {
+		name    string
+		header  Header
+		payload string
+		discard Discard
+		form    ChecksumForm
+		want    *Advertisement
+	}{
+		{name: "good", payload: base, form: ChecksumPseudoHeader, want: &baseAdvert},
+		{
+			name: "TTL 254", payload: base,
+			header:  Header{Source: addr("192.0.2.9"), Destination: GroupIPv4, TTL: 254},
+			discard: DiscardIPTTL,
+		},
+		{name: "bad checksum", payload: "3135c802000a1234c0000235c0000299", discard: DiscardChecksum},
+		{name: "bad checksum v2", payload: "2133960100018697 c0000233 0000000000000000", discard: DiscardChecksum},
+		{name: "RFC 9568 checksum", payload: "3135c802000a81eec0000235c0000299", form: ChecksumMessage, want: &baseAdvert},
+		{name: "version 0", payload: "0135c802000adf51c0000235c0000299", discard: DiscardVersion},
+		{name: "version 1", payload: "1135c802000adf51c0000235c0000299", discard: DiscardVersion},
+		{name: "version 4", payload: "4135c802000adf51c0000235c0000299", discard: DiscardVersion},
+		{name: "version 15", payload: "f135c802000adf51c0000235c0000299", discard: DiscardVersion},
+		{name: "type 2", payload: "3235c802000ade51c0000235c0000299", discard: DiscardType},
+		{name: "type 0", payload: "3035c802000ae051c0000235c0000299", discard: DiscardType},
+		{name: "empty", payload: "", discard: DiscardPacketLength},
+		{name: "1 octet", payload: "31", discard: DiscardPacketLength},
+		{name: "7 octets", payload: "3135c802000a00", discard: DiscardPacketLength},
+		{name: "count 2, no addresses", payload: "3135c802000a6429", discard: DiscardPacketLength},
+		{name: "count too high", payload: "3135c803000adf50c0000235c0000299", discard: DiscardPacketLength},
+		{name: "count too low", payload: "3135c801000adf52c0000235c0000299", discard: DiscardPacketLength},
+		{name: "count 0", payload: "3135c800000a642b", discard: DiscardAddressList},
+		{name: "trailing garbage", payload: "3135c802000adf49c0000235c0000299ffffffffffffffff", discard: DiscardPacketLength},
+		{name: "one octet too many", payload: base + "00", discard: DiscardPacketLength},
+		{name: "v3 interval 0", payload: "3135c8020000df5bc0000235c0000299", discard: DiscardAdvertisementInterval},
+		{name: "reserved bits", payload: "3135c802f00aef50c0000235c0000299", form: ChecksumPseudoHeader, want: &baseAdvert},
+		{
+			name: "other address", payload: "3135c802000a8ed9c00002350a090909", form: ChecksumPseudoHeader,
+			want: with(func(a *Advertisement) { a.Addresses = addrs("192.0.2.53", "10.9.9.9") }),
+		},
+		{
+			name: "address owner", payload: "3135ff02000aa851c0000235c0000299", form: ChecksumPseudoHeader,
+			want: with(func(a *Advertisement) { a.Priority = PriorityOwner }),
+		},
+		{
+			name: "unknown VRID", payload: "3163c802000adf23c0000235c0000299", form: ChecksumPseudoHeader,
+			want: with(func(a *Advertisement) { a.VRID = 99 }),
+		},
+		{
+			name: "VRID 0", payload: "3100c802000adf86c0000235c0000299", form: ChecksumPseudoHeader,
+			want: with(func(a *Advertisement) { a.VRID = 0 }),
+		},
+		{
+			name: "unicast", payload: base,
+			header:  Header{Source: addr("192.0.2.9"), Destination: addr("192.0.2.1"), TTL: TTL},
+			discard: DiscardWrongDestination,
+		},
+		{name: "source 0.0.0.0", header: groupHeader("0.0.0.0"), payload: "3135c802000aa15bc0000235c0000299", discard: DiscardSource},
+		{name: "source multicast", header: groupHeader("224.0.0.18"), payload: base, discard: DiscardSource},
+		{name: "source loopback", header: groupHeader("127.0.0.1"), payload: base, discard: DiscardSource},
+		{name: "source broadcast", header: groupHeader("255.255.255.255"), payload: base, discard: DiscardSource},
+		{name: "v2 on a v3 router is the Router's to discard", payload: "2135c802000191f7c0000235c00002990000000000000000", form: ChecksumMessage,
+			want: with(func(a *Advertisement) { a.Version, a.Interval = V2, time.Second })},
+		{name: "v2 PASS", payload: "2134960101011816 c0000234 7365637265743132", discard: DiscardAuthentication},
+		{name: "v2 PASS, wrong password", payload: "2134c80101018e21 c0000234 77726f6e67707721", discard: DiscardAuthentication},
+		{name: "v2 unknown authentication", payload: "2134c80103015194 c0000234 0000000000000000", discard: DiscardAuthentication},
+		{name: "v2 interval 0", payload: "2133960100008697 c0000233 0000000000000000", discard: DiscardAdvertisementInterval},
+		{name: "v2 without authentication data", payload: "2133c80100015496c0000233", discard: DiscardPacketLength},
+		{
+			name: "v2 authentication data of type 0 is ignored", payload: "21339601000138c8 c0000233 1234123412341732", form: ChecksumMessage,
+			want: &Advertisement{V2, 51, 150, time.Second, addrs("192.0.2.51")},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := tt.header
+			if !h.Source.IsValid() {
+				h = groupHeader("192.0.2.9")
+			}
+			before := Advertisement{V2, 1, 2, 3, addrs("192.0.2.77")}
+			got, want := before, before
+			if tt.want != nil {
+				want = *tt.want
+			}
+			form, d := Parse(h, octets(tt.payload), &got)
+			if form != tt.form || d != tt.discard {
+				t.Errorf("got %v, discarded %v; want %v, discarded %v", form, d, tt.form, tt.discard)
+			}
+			if diff := cmp.Diff(want, got, cmpAddr); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPeekVRID(t *testing.T) {
+	t.Parallel()
+	for n := range fixedLength {
+		if vrid, ok := PeekVRID(octets(base)[:n]); ok {
+			t.Errorf("%d octets have VRID %d", n, vrid)
+		}
+	}
+	if vrid, ok := PeekVRID(octets(base)); vrid != 53 || !ok {
+		t.Errorf("VRID %d, %v; want 53", vrid, ok)
+	}
+}
+
+// TestAppendInterval: an interval that the field cannot hold must not become 0,
+// which would make Backups take over at once.
+func TestAppendInterval(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		version  Version
+		interval time.Duration
+		want     string
+	}{
+		{V3, 0, "0001"},
+		{V3, 10 * time.Millisecond, "0001"},
+		{V3, 40950 * time.Millisecond, "0fff"},
+		{V3, 40958 * time.Millisecond, "0fff"},
+		{V3, time.Hour, "0fff"},
+		{V2, 0, "0001"},
+		{V2, time.Second, "0001"},
+		{V2, 255 * time.Second, "00ff"},
+		{V2, time.Hour, "00ff"},
+	}
+	for _, tt := range tests {
+		a := Advertisement{Version: tt.version, VRID: 1, Priority: 1, Interval: tt.interval, Addresses: addrs("192.0.2.1")}
+		got := hex.EncodeToString(a.Append(nil, addr("192.0.2.2"), GroupIPv4)[4:6])
+		if got != tt.want {
+			t.Errorf("version %d, %v: octets %s, want %s", tt.version, tt.interval, got, tt.want)
+		}
+	}
+}
+
+// TestAppendEveryVRID: VRIDs below 16 are as good as others, and 255 addresses
+// fit.
+func TestAppendEveryVRID(t *testing.T) {
+	t.Parallel()
+	many := make([]netip.Addr, MaxAddresses)
+	for i := range many {
+		many[i] = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+	}
+	for _, v := range []Version{V2, V3} {
+		for vrid := 1; vrid <= 255; vrid++ {
+			want := Advertisement{v, uint8(vrid), 100, time.Second, many[:vrid]}
+			b := want.Append(nil, addr("192.0.2.1"), GroupIPv4)
+			var got Advertisement
+			if form, d := Parse(groupHeader("192.0.2.1"), b, &got); d != DiscardNone || form == ChecksumNone {
+				t.Fatalf("version %d VRID %d: %v, discarded %v", v, vrid, form, d)
+			}
+			if diff := cmp.Diff(want, got, cmpAddr); diff != "" {
+				t.Fatalf("version %d VRID %d: -want +got\n%s", v, vrid, diff)
+			}
+		}
+	}
+}
+
+// TestChecksum covers the sums whose representation is special: a stored 0 is
+// a checksum like any other.
+func TestChecksum(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		message []byte
+		sum     uint32
+		want    uint16
+	}{
+		{"nothing", nil, 0, 0xffff},
+		{"RFC 1071 section 3", octets("0001f203f4f5f6f7"), 0, ^uint16(0xddf2)},
+		{"odd", octets("000102"), 0, ^uint16(0x0201)},
+		{"carry of the carry", octets("ffff0001"), 0xffff, ^uint16(0x0001)},
+		{"all ones", octets("ffff"), 0, 0},
+		{"on top", octets("0001"), 0x10000, ^uint16(2)},
+	}
+	for _, tt := range tests {
+		if got := checksum(tt.message, tt.sum); got != tt.want {
+			t.Errorf("%s: %#04x, want %#04x", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestChecksumZeroIsLegal(t *testing.T) {
+	t.Parallel()
+	// Of all last addresses, one makes the checksum 0.
+	a := Advertisement{V2, 51, 150, time.Second, addrs("192.0.2.51")}
+	for i := range 1 << 16 {
+		a.Addresses[0] = netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
+		b := a.Append(nil, addr("192.0.2.1"), GroupIPv4)
+		if b[6] != 0 || b[7] != 0 {
+			continue
+		}
+		var got Advertisement
+		if _, d := Parse(groupHeader("192.0.2.1"), b, &got); d != DiscardNone {
+			t.Errorf("discarded %v", d)
+		}
+		return
+	}
+	t.Error("no address makes the checksum 0")
+}
+
+func TestChecksumFormString(t *testing.T) {
+	t.Parallel()
+	want := []string{"none", "message", "pseudoHeader", "unknown"}
+	var got []string
+	for f := ChecksumNone; f <= checksumForms; f++ {
+		got = append(got, f.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// TestDiscardString: the words are part of metrics; each is there, and is
+// another.
+func TestDiscardString(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		"none", "packetLength", "protocol", "wrongDestination", "source", "ownSource", "ipTtl", "version", "vrId", "type",
+		"addressList", "checksum", "authentication", "advertisementInterval", "initialize", "unknown",
+	}
+	var got []string
+	for d := DiscardNone; d <= discards; d++ {
+		got = append(got, d.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestCodecAllocatesNothing(t *testing.T) {
+	source := addr("192.0.2.9")
+	h := groupHeader("192.0.2.9")
+	good := octets(base)
+	dropped := octets("3135c802000a1234c0000235c0000299")
+	packet := ipv4Packet(good)
+	a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddresses)}
+	b := make([]byte, 0, 1500)
+	v2 := Advertisement{V2, 51, 150, time.Second, addrs("192.0.2.51")}
+	for name, f := range map[string]func(){
+		"ParseIPv4":     func() { ParseIPv4(packet) },
+		"PeekVRID":      func() { PeekVRID(good) },
+		"Parse":         func() { Parse(h, good, &a) },
+		"Parse dropped": func() { Parse(h, dropped, &a) },
+		"Append v3":     func() { a.Append(b, source, GroupIPv4) },
+		"Append v2":     func() { v2.Append(b, source, GroupIPv4) },
+	} {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	packet := ipv4Packet(octets(base))
+	a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddresses)}
+	b.ReportAllocs()
+	for b.Loop() {
+		h, payload, _ := ParseIPv4(packet)
+		if _, d := Parse(h, payload, &a); d != DiscardNone {
+			b.Fatal(d)
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	a := Advertisement{V3, 53, 200, 100 * time.Millisecond, addrs("192.0.2.53", "192.0.2.153")}
+	source, buffer := addr("192.0.2.9"), make([]byte, 0, 1500)
+	b.ReportAllocs()
+	for b.Loop() {
+		a.Append(buffer, source, GroupIPv4)
+	}
+}

@@ -1,0 +1,275 @@
+package vrrp
+
+import (
+	"testing"
+	"time"
+)
+
+// The rows of RFC 9568 section 6.4, one test each: I is Initialize (6.4.1), B
+// Backup (6.4.2), M Master (6.4.3). Where version 2 (RFC 3768 section 6.4)
+// differs, the test says so.
+
+// I1 is the address owner's start, as Master. Nobody is the owner here.
+func TestRouterI1NeverOwner(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	c.Priority = PriorityOwner
+	defer func() {
+		if recover() == nil {
+			t.Error("priority 255 was taken")
+		}
+	}()
+	NewRouter(c)
+}
+
+func TestRouterI2Startup(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
+	b.deadlineIn(360937500)
+
+	b = newBench(t, version2)
+	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
+	b.deadlineIn(3609375 * time.Microsecond)
+}
+
+func TestRouterI2StartupOnlyOnce(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.pass(100 * ms)
+	b.do(b.r.Startup(b.now))
+	b.deadlineIn(260937500)
+}
+
+func TestRouterI3InitializeIgnoresEverything(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.do(b.hears(9, 200))
+	b.do(b.hears(9, 0))
+	b.do(b.r.Expire(b.now.Add(time.Hour)))
+	b.do(b.r.Stalled(b.now, time.Hour))
+	b.do(b.r.Shutdown(b.now))
+	b.inState(Initialize)
+	if _, running := b.r.Deadline(); running {
+		t.Error("a timer runs")
+	}
+	if got := b.r.Status(); got.Counters.Discarded["initialize"] != 2 || got.Heard {
+		t.Errorf("status %+v, want two packets discarded", got)
+	}
+}
+
+func TestRouterB1Shutdown(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.do(b.r.Shutdown(b.now), transition(Backup, Initialize, ReasonShutdown))
+	b.do(b.r.Expire(b.now.Add(time.Hour)))
+	if _, running := b.r.Deadline(); running {
+		t.Error("a timer runs")
+	}
+}
+
+func TestRouterB2MasterDown(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.do(b.r.Expire(b.now))
+	b.pass(360937499)
+	b.do(b.r.Expire(b.now))
+	b.pass(1)
+	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
+	b.deadlineIn(100 * ms)
+}
+
+func TestRouterB3PriorityZero(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.do(b.hears(9, 200))
+	b.pass(50 * ms)
+	b.do(b.hears(9, 0))
+	b.deadlineIn(60937500)
+	b.pass(60937500)
+	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterResigned))
+}
+
+// Skew_Time is that of the Master's interval, not of our own.
+func TestRouterB3SkewOfLearnedInterval(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.do(b.hears(9, 200, every(200*ms)))
+	b.do(b.hears(9, 0, every(200*ms)))
+	b.deadlineIn(121875 * time.Microsecond)
+}
+
+func TestRouterB4HigherOrEqualPriority(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		change   func(c *Config)
+		host     byte
+		priority uint8
+	}{
+		{"higher", func(*Config) {}, 9, 101},
+		{"owner", func(*Config) {}, 9, 255},
+		// Addresses are compared by Masters only.
+		{"equal, higher address", func(*Config) {}, 9, 100},
+		{"equal, lower address", func(*Config) {}, 1, 100},
+		{"lower, nopreempt", nopreempt, 1, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := backup(t, tt.change)
+			b.pass(300 * ms)
+			b.do(b.hears(tt.host, tt.priority))
+			b.deadlineIn(360937500)
+			b.pass(360937499)
+			b.do(b.r.Expire(b.now))
+			b.inState(Backup)
+		})
+	}
+}
+
+// Both Skew_Time and Master_Down_Interval follow a learned interval; RFC 5798
+// had only the latter.
+func TestRouterB4LearnsInterval(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.do(b.hears(9, 200, every(200*ms)))
+	b.deadlineIn(721875 * time.Microsecond)
+	b.do(b.hears(9, 200, every(10*ms)))
+	b.deadlineIn(36093750)
+}
+
+// RFC 3768 section 7.1: version 2 does not learn, it discards.
+func TestRouterB4Version2DiscardsOtherInterval(t *testing.T) {
+	t.Parallel()
+	b := backup(t, version2)
+	b.pass(time.Second)
+	b.do(b.hears(9, 200, every(2*time.Second)))
+	b.deadlineIn(2609375 * time.Microsecond)
+	if got := b.r.Status().Counters; got.Discarded["advertisementInterval"] != 1 || got.AdvertisementsReceived != 0 {
+		t.Errorf("counters %+v", got)
+	}
+	b.do(b.hears(9, 200))
+	b.deadlineIn(3609375 * time.Microsecond)
+}
+
+func TestRouterB5LowerPriority(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	for range 3 {
+		b.pass(100 * ms)
+		b.do(b.hears(9, 99, every(200*ms)))
+	}
+	b.deadlineIn(60937500)
+	b.pass(60937500)
+	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonPreempted))
+}
+
+func TestRouterM1Shutdown(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	b.do(b.r.Shutdown(b.now), sends(0), transition(Master, Initialize, ReasonShutdown))
+	b.do(b.r.Shutdown(b.now))
+	if _, running := b.r.Deadline(); running {
+		t.Error("a timer runs")
+	}
+}
+
+func TestRouterM2AdverTimer(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	for range 3 {
+		b.deadlineIn(100 * ms)
+		b.pass(100*ms - 1)
+		b.do(b.r.Expire(b.now))
+		b.pass(1)
+		b.do(b.r.Expire(b.now), sends(100))
+	}
+}
+
+func TestRouterM3PriorityZero(t *testing.T) {
+	t.Parallel()
+	for _, version := range []func(*Config){func(*Config) {}, version2} {
+		b := master(t, version)
+		b.pass(b.c.AdvertisementInterval / 2)
+		b.do(b.hears(9, 0), sends(100), announces())
+		b.deadlineIn(b.c.AdvertisementInterval)
+		b.inState(Master)
+	}
+}
+
+func TestRouterM4HigherPriority(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		change   func(c *Config)
+		host     byte
+		priority uint8
+	}{
+		{"higher", func(*Config) {}, 1, 101},
+		{"owner", func(*Config) {}, 1, 255},
+		{"higher, nopreempt", nopreempt, 1, 101},
+		{"equal, higher address", func(*Config) {}, 6, 100},
+		// Octets are unsigned.
+		{"equal, address above 127", func(*Config) {}, 200, 100},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := master(t, tt.change)
+			b.do(b.hears(tt.host, tt.priority, every(200*ms)), transition(Master, Backup, ReasonHigherPriority))
+			b.deadlineIn(721875 * time.Microsecond)
+			b.do(b.r.Expire(b.now.Add(100 * ms)))
+		})
+	}
+}
+
+// The loser yields and is quiet, and takes over as any Backup.
+func TestRouterM4LoserTakesOverAgain(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	b.do(b.hears(9, 200), transition(Master, Backup, ReasonHigherPriority))
+	b.pass(360937500)
+	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
+}
+
+func TestRouterM5LowerPriority(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		host     byte
+		priority uint8
+	}{
+		{"lower", 9, 99},
+		{"equal, lower address", 4, 100},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := master(t)
+			b.pass(30 * ms)
+			b.do(b.hears(tt.host, tt.priority), sends(100), announces())
+			b.deadlineIn(70 * ms) // Adver_Timer is not reset.
+			b.inState(Master)
+		})
+	}
+}
+
+// RFC 3768 section 6.4.3: version 2 discards it. The hosts' caches need the
+// announcement as much.
+func TestRouterM5Version2IsSilent(t *testing.T) {
+	t.Parallel()
+	b := master(t, version2)
+	b.do(b.hears(9, 99), announces())
+	b.inState(Master)
+}
+
+// M6: nobody can win against its own address.
+func TestRouterM6OwnAddress(t *testing.T) {
+	t.Parallel()
+	for _, priority := range []uint8{0, 99, 100, 101, 255} {
+		b := master(t)
+		b.do(b.hears(5, priority))
+		b.inState(Master)
+		if got := b.r.Status().Counters.Discarded["ownSource"]; got != 1 {
+			t.Errorf("priority %d: %d discarded as our own, want 1", priority, got)
+		}
+	}
+}

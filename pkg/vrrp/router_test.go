@@ -1,0 +1,552 @@
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRouterTakeoverDelay(t *testing.T) {
+	t.Parallel()
+	delay := func(c *Config) { c.TakeoverDelay = 20 * ms }
+	b := backup(t, delay)
+	b.deadlineIn(380937500)
+	b.do(b.hears(9, 200))
+	b.deadlineIn(380937500)
+	b.do(b.hears(9, 0))
+	b.deadlineIn(80937500)
+
+	b = master(t, delay)
+	b.do(b.hears(9, 200), transition(Master, Backup, ReasonHigherPriority))
+	b.deadlineIn(380937500)
+}
+
+func TestRouterDownAdverts(t *testing.T) {
+	t.Parallel()
+	b := backup(t, func(c *Config) { c.DownAdverts = 5 })
+	b.deadlineIn(560937500)
+}
+
+// The timers count from when the kernel took the packet.
+func TestRouterArrivalTime(t *testing.T) {
+	t.Parallel()
+	a := Advertisement{V3, 50, 200, 100 * ms, testConfig().Addresses}
+	resign := a
+	resign.Priority = 0
+	receive := func(b *bench, ago time.Duration, a *Advertisement) Output {
+		return b.r.Receive(b.now, b.now.Add(-ago), hostAddr(9), a)
+	}
+
+	b := backup(t)
+	b.pass(200 * ms)
+	b.do(receive(b, 50*ms, &a))
+	b.deadlineIn(310937500)
+	b.do(receive(b, 40*ms, &resign))
+	b.deadlineIn(20937500)
+
+	b = master(t)
+	b.pass(80 * ms)
+	b.do(receive(b, 50*ms, &a), transition(Master, Backup, ReasonHigherPriority))
+	b.deadlineIn(310937500)
+
+	// A clock that jumps neither makes the timer fire nor puts it off.
+	b = backup(t)
+	b.pass(10 * ms)
+	b.do(receive(b, time.Hour, &a))
+	b.deadlineIn(350937500)
+	b.do(receive(b, -time.Hour, &a))
+	b.deadlineIn(360937500)
+}
+
+// An advertisement of the longest interval does not disarm us for two minutes.
+func TestRouterLearnsIntervalOnlySoFar(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.do(b.hears(9, 255, every(40950*ms)))
+	b.deadlineIn(3609375 * time.Microsecond) // as if at 1 s, 10 x 100 ms
+	if got := b.r.Status().MasterAdverInterval; got != time.Second {
+		t.Errorf("learned %v, want 1s", got)
+	}
+
+	b = backup(t, func(c *Config) { c.AdvertisementInterval = 10 * ms })
+	b.do(b.hears(9, 255, every(40950*ms)))
+	b.deadlineIn(3609375 * time.Microsecond) // at least 1 s
+
+	b = backup(t, func(c *Config) { c.AdvertisementInterval = time.Second })
+	b.do(b.hears(9, 255, every(40950*ms)))
+	b.deadlineIn(36093750 * time.Microsecond)
+}
+
+// Every resignation that is repeated would else put the promotion off.
+func TestRouterPriorityZeroFloodOnlyShortens(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	end := b.now.Add(60937500)
+	for b.now < end {
+		b.do(b.hears(9, 0))
+		if deadline, _ := b.r.Deadline(); deadline != end {
+			t.Fatalf("timer fires at %d, want %d", deadline, end)
+		}
+		b.pass(ms)
+	}
+	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterResigned))
+
+	// Not later than Master_Down_Interval either.
+	b = backup(t)
+	b.pass(350 * ms)
+	b.do(b.hears(9, 0))
+	b.deadlineIn(10937500)
+}
+
+// A flood of resignations makes a Master send little more than its interval
+// demands, and yet in time for every Backup whose Skew_Time they started.
+func TestRouterMasterUnderPriorityZeroFlood(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	sent, last := 0, b.now
+	for range 100_000 {
+		b.pass(10 * time.Microsecond)
+		outs := []Output{b.hears(9, 0), b.r.Expire(b.now)}
+		for _, out := range outs {
+			if out.Send == nil {
+				continue
+			}
+			sent, last = sent+1, b.now
+		}
+		if silence := b.now.Sub(last); silence >= b.c.shortestSkewTime() {
+			t.Fatalf("silent for %v, the shortest Skew_Time", silence)
+		}
+	}
+	if limit := int(time.Second/(b.c.shortestSkewTime()/2)) + 1; sent > limit {
+		t.Errorf("%d advertisements in a second, want at most %d", sent, limit)
+	}
+	b.inState(Master)
+}
+
+// A Master that cannot hear us is answered once per interval and no more, but
+// announced over each time.
+func TestRouterAnswersDeafMasterOncePerInterval(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	for range 5 {
+		b.do(b.hears(9, 99), sends(100), announces())
+		for range 9 {
+			b.pass(10 * ms)
+			b.do(b.hears(9, 99), announces())
+		}
+		b.pass(10 * ms)
+	}
+	if got := b.r.Status().Counters.Warnings["otherMaster"]; got != 50 {
+		t.Errorf("%d warnings, want 50", got)
+	}
+}
+
+// Adver_Timer does not drift: a late wake-up delays one advertisement, and
+// those that were missed are not sent in a burst.
+func TestRouterAdverTimerIsAbsolute(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	b.pass(130 * ms)
+	b.do(b.r.Expire(b.now), sends(100))
+	b.deadlineIn(70 * ms)
+	b.pass(570 * ms)
+	b.do(b.r.Expire(b.now), sends(100))
+	b.deadlineIn(100 * ms)
+	b.do(b.r.Expire(b.now))
+}
+
+func TestRouterStalledBackup(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.do(b.hears(9, 200))
+	b.pass(361 * ms)
+	b.do(b.r.Stalled(b.now, 200*ms)) // two intervals are no stall
+	b.deadlineIn(-62500)
+	b.do(b.r.Stalled(b.now, 201*ms))
+	b.deadlineIn(360937500)
+	b.do(b.r.Expire(b.now))
+	b.inState(Backup)
+
+	// Once per second.
+	b.pass(400 * ms)
+	b.do(b.r.Stalled(b.now, 201*ms))
+	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
+}
+
+// The threshold is the Master's interval.
+func TestRouterStalledBackupOfSlowMaster(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.do(b.hears(9, 200, every(time.Second)))
+	b.pass(3 * time.Second)
+	b.do(b.r.Stalled(b.now, 2*time.Second))
+	b.deadlineIn(609375 * time.Microsecond)
+}
+
+// A host that stalls all the time takes over some day.
+func TestRouterStalledAlways(t *testing.T) {
+	t.Parallel()
+	for _, version := range []func(*Config){func(*Config) {}, version2} {
+		b := backup(t, version)
+		start := b.now
+		for b.r.State() == Backup {
+			deadline, _ := b.r.Deadline()
+			late := 3 * b.c.AdvertisementInterval
+			b.now = deadline.Add(late)
+			b.r.Stalled(b.now, late)
+			b.r.Expire(b.now)
+			if b.now.Sub(start) > time.Minute {
+				t.Fatal("no takeover in a minute")
+			}
+		}
+	}
+}
+
+func TestRouterStalledMaster(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	b.pass(300 * ms)
+	b.do(b.r.Stalled(b.now, 200*ms))
+	b.do(b.r.Expire(b.now), sends(100))
+
+	b = master(t)
+	b.pass(1100 * ms)
+	b.do(b.r.Stalled(b.now, time.Second), sends(100), announces())
+	b.deadlineIn(100 * ms)
+	b.do(b.r.Expire(b.now))
+}
+
+// Without Preempt_Mode whoever took over in the meantime is to stay Master.
+func TestRouterStalledMasterNopreempt(t *testing.T) {
+	t.Parallel()
+	b := master(t, nopreempt)
+	lastSent := b.now
+	b.pass(100*ms + 200*ms + 781250) // the shortest Master_Down_Interval there is
+	b.do(b.r.Stalled(b.now, 201*ms), sends(100), announces())
+
+	b = master(t, nopreempt)
+	lastSent = b.now
+	b.pass(100*ms + 200*ms + 781251)
+	b.do(b.r.Stalled(b.now, 201*ms), transition(Master, Backup, ReasonStalled))
+	b.deadlineIn(360937500)
+	if got := b.r.Status(); !got.Heard || got.LastHeard != lastSent || got.Master.IsValid() {
+		t.Errorf("status %+v, want our own advertisement heard at %d", got, lastSent)
+	}
+
+	// The packet that was in the socket says the same, before Stalled does.
+	b = master(t, nopreempt)
+	b.pass(1100 * ms)
+	b.do(b.hears(9, 50, every(200*ms)), transition(Master, Backup, ReasonStalled))
+	b.deadlineIn(721875 * time.Microsecond)
+
+	// With it, that one is told to yield.
+	b = master(t)
+	b.pass(1100 * ms)
+	b.do(b.hears(9, 50), sends(100), announces())
+	b.do(b.r.Stalled(b.now, time.Second), sends(100), announces())
+}
+
+// A stalled Master that once learned another Master's interval waits for its
+// own.
+func TestRouterStalledMasterForgetsInterval(t *testing.T) {
+	t.Parallel()
+	b := backup(t, nopreempt)
+	b.do(b.hears(9, 200, every(time.Second)))
+	b.now, _ = b.r.Deadline()
+	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
+	b.pass(2 * time.Second)
+	b.do(b.r.Stalled(b.now, 1900*ms), transition(Master, Backup, ReasonStalled))
+	b.deadlineIn(360937500)
+	if got := b.r.Status(); got.LastHeard != got.Since.Add(-2*time.Second) {
+		t.Errorf("last heard %v ago, want 2s", got.Since.Sub(got.LastHeard))
+	}
+}
+
+// set changes the configuration of the Router.
+func (b *bench) set(change func(c *Config)) Output {
+	change(&b.c)
+	return b.r.SetConfig(b.now, b.c)
+}
+
+func priority(p uint8) func(c *Config) { return func(c *Config) { c.Priority = p } }
+
+func interval(d time.Duration) func(c *Config) {
+	return func(c *Config) { c.AdvertisementInterval = d }
+}
+
+func TestRouterSetConfigInitialize(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.do(b.set(interval(200 * ms)))
+	b.inState(Initialize)
+	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
+	b.deadlineIn(721875 * time.Microsecond)
+}
+
+func TestRouterSetConfigBackup(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		prepare func(b *bench)
+		change  func(c *Config)
+		want    time.Duration
+	}{
+		{"nothing", func(b *bench) { b.pass(300 * ms) }, func(*Config) {}, 60937500},
+		{"higher priority", func(b *bench) { b.pass(300 * ms) }, priority(228), 10937500},
+		{"lower priority", func(b *bench) { b.pass(300 * ms) }, priority(1), 99609375},
+		{"more adverts", func(b *bench) { b.pass(300 * ms) }, func(c *Config) { c.DownAdverts = 5 }, 260937500},
+		{"takeover delay", func(b *bench) { b.pass(300 * ms) }, func(c *Config) { c.TakeoverDelay = 20 * ms }, 80937500},
+		// What is over already, or nearly, leaves Skew_Time, and never more
+		// than before.
+		{"fewer adverts", func(b *bench) { b.pass(190 * ms) }, func(c *Config) { c.DownAdverts = 1 }, 60937500},
+		{"fewer adverts, late", func(b *bench) { b.pass(350 * ms) }, func(c *Config) { c.DownAdverts = 1 }, 10937500},
+		{"own interval counts until one is learned", func(b *bench) { b.pass(100 * ms) }, interval(200 * ms), 621875 * time.Microsecond},
+		{
+			"learned interval stays",
+			func(b *bench) { b.do(b.hears(9, 200)); b.pass(100 * ms) }, interval(200 * ms), 260937500,
+		},
+		{
+			"resigned",
+			func(b *bench) { b.pass(10 * ms); b.do(b.hears(9, 0)); b.pass(10 * ms) }, priority(128), 50 * ms,
+		},
+		{
+			"no longer preempting",
+			func(b *bench) { b.pass(300 * ms); b.do(b.hears(9, 50)); b.pass(10 * ms) }, nopreempt, 350937500,
+		},
+		{
+			"preempting, and the Master is now higher",
+			func(b *bench) { b.pass(300 * ms); b.do(b.hears(9, 99)); b.pass(10 * ms) }, priority(64), 365 * ms,
+		},
+		{
+			"still preempting",
+			func(b *bench) { b.pass(300 * ms); b.do(b.hears(9, 50)); b.pass(10 * ms) }, priority(64), 65 * ms,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := backup(t)
+			tt.prepare(b)
+			b.do(b.set(tt.change))
+			b.inState(Backup)
+			b.deadlineIn(tt.want)
+			// Again changes nothing: else a stream of changes would put a
+			// takeover off for ever.
+			b.do(b.set(func(*Config) {}))
+			b.deadlineIn(tt.want)
+		})
+	}
+}
+
+// A stream of changes, as when peers come and go, puts a takeover off no further
+// than the slowest of them would.
+func TestRouterSetConfigManyTimes(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	start := b.now
+	for b.r.State() == Backup {
+		if b.now.Sub(start) > 462*ms {
+			t.Fatal("no takeover")
+		}
+		b.do(b.set(func(c *Config) { c.DownAdverts = 4 - c.DownAdverts; c.Preempt = !c.Preempt }))
+		b.do(b.set(func(c *Config) { c.DownAdverts = 0 }))
+		b.pass(ms)
+		b.r.Expire(b.now)
+	}
+}
+
+func TestRouterSetConfigMaster(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		change func(c *Config)
+		sends  bool
+	}{
+		{"nothing", func(*Config) {}, false},
+		{"local matters", func(c *Config) { c.Preempt, c.DownAdverts, c.TakeoverDelay = false, 5, ms }, false},
+		{"lower priority", priority(50), true},
+		{"interval", interval(20 * ms), true},
+		{"source", func(c *Config) { c.Source = addr("192.0.2.6") }, true},
+		{"addresses", func(c *Config) { c.Addresses = addrs("192.0.2.50", "192.0.2.52", "192.0.2.53") }, true},
+		{"order of addresses", func(c *Config) { c.Addresses = addrs("192.0.2.51", "192.0.2.50") }, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := master(t)
+			b.pass(30 * ms)
+			out := b.set(tt.change)
+			if tt.sends {
+				b.do(out, sends(b.c.Priority))
+				b.deadlineIn(b.c.AdvertisementInterval)
+			} else {
+				b.do(out)
+				b.deadlineIn(70 * ms)
+			}
+			b.inState(Master)
+		})
+	}
+}
+
+// The Router keeps a copy of the list, which the caller may go on using.
+func TestRouterCopiesAddresses(t *testing.T) {
+	t.Parallel()
+	list := addrs("192.0.2.50", "192.0.2.51")
+	b := backup(t, func(c *Config) { c.Addresses = list })
+	b.c.Addresses = slices.Clone(list)
+	list[0] = addr("192.0.2.66")
+	b.pass(time.Second)
+	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
+}
+
+func TestRouterPanicsOnInvalidConfig(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(c *Config){
+		"invalid": func(c *Config) { c.Priority = 0 },
+		"version": version2,
+		"family":  func(c *Config) { c.Family = IPv6 },
+		"VRID":    func(c *Config) { c.VRID = 51 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := backup(t)
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			b.set(change)
+		})
+	}
+}
+
+func TestRouterStatus(t *testing.T) {
+	t.Parallel()
+	statusOf := func(r *Router) Status {
+		s := r.Status()
+		s.Counters = Counters{}
+		return s
+	}
+	b := newBench(t)
+	check := func(want Status) {
+		t.Helper()
+		if diff := cmp.Diff(want, statusOf(b.r), cmpAddr); diff != "" {
+			t.Errorf("status: -want +got\n%s", diff)
+		}
+	}
+	check(Status{State: Initialize, MasterAdverInterval: 100 * ms})
+
+	started := b.now
+	b.r.Startup(b.now)
+	check(Status{State: Backup, Reason: ReasonStartup, Since: started, MasterAdverInterval: 100 * ms})
+
+	b.pass(10 * ms)
+	heard := b.now
+	b.hears(9, 200, every(200*ms))
+	want := Status{
+		State: Backup, Reason: ReasonStartup, Since: started,
+		Master: hostAddr(9), MasterPriority: 200, MasterAdverInterval: 200 * ms, Heard: true, LastHeard: heard,
+	}
+	check(want)
+
+	b.now, _ = b.r.Deadline()
+	b.r.Expire(b.now)
+	check(Status{
+		State: Master, Reason: ReasonMasterDown, Since: b.now,
+		Master: hostAddr(5), MasterPriority: 100, MasterAdverInterval: 100 * ms, Heard: true, LastHeard: heard,
+	})
+
+	b.r.Shutdown(b.now)
+	want.State, want.Reason, want.Since = Initialize, ReasonShutdown, b.now
+	check(want)
+
+	b.r.Startup(b.now)
+	check(Status{State: Backup, Reason: ReasonStartup, Since: b.now, MasterAdverInterval: 100 * ms})
+}
+
+func TestRouterCounters(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	if diff := cmp.Diff(Counters{}, b.r.Status().Counters); diff != "" {
+		t.Errorf("at first: -want +got\n%s", diff)
+	}
+	list := func(list ...string) func(a *Advertisement) {
+		return func(a *Advertisement) { a.Addresses = addrs(list...) }
+	}
+	b.hears(9, 255, every(200*ms))
+	b.hears(9, 200, list("192.0.2.51", "192.0.2.50")) // the order does not matter
+	b.hears(9, 200, list("192.0.2.50"))
+	b.hears(9, 200, list("192.0.2.50", "192.0.2.50"))
+	b.hears(9, 200, list("192.0.2.50", "192.0.2.52"))
+	b.hears(9, 200, list("192.0.2.50", "192.0.2.51", "192.0.2.52"))
+	b.hears(9, 0)
+	b.hears(5, 200)
+	b.hears(9, 200, func(a *Advertisement) { a.Version = V2 })
+	b.hears(9, 200, func(a *Advertisement) { a.VRID = 51 })
+	b.now, _ = b.r.Deadline()
+	b.r.Expire(b.now)
+	b.hears(9, 99)
+	b.r.Shutdown(b.now)
+	b.r.CountDiscard(DiscardChecksum)
+	b.r.CountDiscard(DiscardChecksum)
+	b.r.CountDiscard(discards)
+	b.r.CountChecksum(ChecksumPseudoHeader)
+	b.r.CountChecksum(checksumForms)
+	want := Counters{
+		MasterTransitions:      1,
+		AdvertisementsReceived: 8,
+		AdvertisementsSent:     3,
+		PriorityZeroReceived:   1,
+		PriorityZeroSent:       1,
+		Checksums:              map[string]uint64{"pseudoHeader": 1},
+		Discarded:              map[string]uint64{"checksum": 2, "ownSource": 1, "version": 1, "vrId": 1},
+		Warnings:               map[string]uint64{"advertisementInterval": 1, "addressList": 4, "addressOwner": 1, "otherMaster": 1},
+	}
+	if diff := cmp.Diff(want, b.r.Status().Counters); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestStateNames(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[State]string{Initialize: "Initialize", Backup: "Backup", Master: "Master", 3: "Unknown"} {
+		text, err := s.MarshalText()
+		if s.String() != want || string(text) != want || err != nil {
+			t.Errorf("state %d: %s, %s, %v; want %s", s, s, text, err, want)
+		}
+	}
+}
+
+// A packet changes the state at most; otherwise it costs no memory.
+func TestRouterAllocatesNothing(t *testing.T) {
+	b := backup(t)
+	m := master(t)
+	shuffled := slices.Clone(b.c.Addresses)
+	slices.Reverse(shuffled)
+	a := Advertisement{V3, 50, 200, 200 * ms, shuffled}
+	lower := Advertisement{V3, 50, 50, 200 * ms, make([]netip.Addr, MaxAddresses)}
+	source := hostAddr(9)
+	for name, f := range map[string]func(){
+		"Backup":        func() { b.r.Receive(b.now, b.now, source, &a) },
+		"Backup lower":  func() { b.r.Receive(b.now, b.now, source, &lower) },
+		"Backup stall":  func() { b.r.Stalled(b.now, time.Second) },
+		"Master lower":  func() { m.r.Receive(m.now, m.now, source, &lower) },
+		"Master own":    func() { m.r.Receive(m.now, m.now, m.c.Source, &lower) },
+		"Master timer":  func() { m.pass(100 * ms); m.r.Expire(m.now) },
+		"Count discard": func() { m.r.CountDiscard(DiscardChecksum) },
+	} {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func ExampleConfig_Validate() {
+	c := Config{
+		Version: V3, Family: IPv4, VRID: 50, Priority: 255, AdvertisementInterval: time.Second,
+		Source: netip.MustParseAddr("192.0.2.5"), Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.50")},
+	}
+	fmt.Println(c.Validate())
+	// Output: priority 255: want 1 to 254
+}
