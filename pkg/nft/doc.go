@@ -1,1 +1,56 @@
+// Package nft keeps the daemon's two nftables tables and touches nothing else:
+// inet kube_vrrp_vip carries the packets of VIP:port to the Service's ClusterIP
+// (Datapath), and arp kube_vrrp_vip lets a VIP be answered for on its own
+// interface only (Neighbors).
+//
+// # Why not dnat
+//
+// All NAT chains of a netfilter hook share one walk that ends at the first
+// DNAT. A dnat from the VIP to the ClusterIP would therefore keep kube-proxy's
+// DNAT from the ClusterIP to a pod from ever running. So the destination is
+// written statelessly before conntrack has seen the packet, and conntrack and
+// kube-proxy know an ordinary connection to a ClusterIP. What tells it from
+// others on the way back is its conntrack zone: each VIP has one, of the
+// original direction only, since replies are looked up in the default zone.
+//
+//	prerouting  -301   client -> VIP:80         zone 20000, client -> ClusterIP:80
+//	            -200   conntrack
+//	            -100   kube-proxy               client -> pod:8080
+//	postrouting  100   undone by conntrack      ClusterIP:80 -> client
+//	             200   original zone 20000      VIP:80 -> client
+//
+// Packets of the node's own processes take output and input instead. ICMP
+// errors quote a packet of the connection, so in them two addresses are
+// written: the outer one and the quoted one.
+//
+// # The tables in the kernel
+//
+// A table is never deleted and made anew: that, or another zone for a VIP that
+// stays, resets its open connections. It outlives the process. Every update
+// is one netlink transaction with the difference between what the kernel has
+// and what is wanted, so a VIP that did not change is not touched, and no
+// packet ever meets half an update.
+//
+// What the kernel has is known from its generation counter: as long as it
+// stands where our last transaction left it, nobody changed any table, and
+// otherwise ours is read again. A transaction is made for one generation, and
+// the kernel refuses it if another program came first. Adoption after a
+// restart, an ordinary update and the repair of what somebody else changed
+// are thereby the same code.
+//
+// Chains and rules are static. All that depends on the configuration is in
+// sets and maps.
+//
+// # Why an encoder of our own
+//
+// The rules need two things that github.com/google/nftables cannot say: the
+// direction of a conntrack zone, and the checksum attributes of a payload
+// write together with a pseudo-header. It also has no way to put foreign
+// messages into its transactions, and a table whose rules arrive one
+// transaction after its elements is what this package exists to avoid. What is
+// left of it to use would be the encoding of five messages, so all of them are
+// encoded here, over github.com/mdlayher/netlink.
+//
+// nft cannot say those checksum attributes either: the table must not be
+// restored from an nft listing.
 package nft

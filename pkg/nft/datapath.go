@@ -1,0 +1,133 @@
+package nft
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"kube-vrrp-vip/pkg/desired"
+)
+
+// Datapath keeps the table inet kube_vrrp_vip of the network namespace it is
+// used in. It is not safe for concurrent use.
+type Datapath struct {
+	table table
+	zones zones
+}
+
+// NewDatapath returns a Datapath that has not looked at the kernel yet.
+func NewDatapath() *Datapath {
+	return &Datapath{table: table{spec: datapathSpec}, zones: zones{busy: busyZones}}
+}
+
+// Sync makes the table forward exactly this. The first call adopts the table
+// that is there, later ones write the difference in one transaction, and a
+// call without any difference only looks. What others changed in the table is
+// put right.
+//
+// A forward that cannot be done does not keep the others from being done; the
+// error names it.
+func (d *Datapath) Sync(forwards []desired.Forward) error {
+	var problems []error
+	err := d.table.update(func(have contents) contents {
+		var want contents
+		want, problems = d.contents(forwards, have)
+		return want
+	})
+	return errors.Join(append(problems, err)...)
+}
+
+const (
+	// retryMin and retryMax bound the wait after a Sync that failed; it
+	// doubles from one to the other.
+	retryMin = 100 * time.Millisecond
+	retryMax = 30 * time.Second
+	// recheck is how often Run looks for changes by others.
+	recheck = 30 * time.Second
+)
+
+// Run syncs to the newest forwards it has received until ctx is done. It tries
+// again after an error, and looks every 30 s whether the table is still what
+// it wrote. After each attempt it reports the result, nil if all is well.
+func (d *Datapath) Run(ctx context.Context, forwards <-chan []desired.Forward, report func(error)) {
+	run(ctx, forwards, d.Sync, report)
+}
+
+func run(ctx context.Context, forwards <-chan []desired.Forward, sync func([]desired.Forward) error, report func(error)) {
+	var wanted []desired.Forward
+	received := false
+	retry := retryMin
+	timer := time.NewTimer(recheck)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case wanted = <-forwards:
+			received = true
+		case <-timer.C:
+		}
+		next := recheck
+		if received {
+			err := sync(wanted)
+			report(err)
+			if err == nil {
+				retry = retryMin
+			} else {
+				next = retry
+				retry = min(2*retry, retryMax)
+			}
+		}
+		timer.Reset(next)
+	}
+}
+
+// contents returns the elements for the forwards, given those that are there,
+// and an error for each forward that cannot be done.
+func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents, []error) {
+	want := contents{setVIP: {}, mapTarget: {}, mapZone: {}, mapBack: {}, setErrors: {}}
+	for _, typ := range icmpErrors {
+		want[setErrors][string(typ)] = ""
+	}
+	var problems []error
+	var vips []netip.Addr
+	for _, f := range forwards {
+		if !f.VIP.Is4() {
+			problems = append(problems, fmt.Errorf("forward %s: not an IPv4 address", f.VIP))
+			continue
+		}
+		key := string(f.VIP.AsSlice())
+		if _, twice := want[setVIP][key]; !twice {
+			want[setVIP][key] = ""
+			vips = append(vips, f.VIP)
+		}
+		for _, p := range f.Ports {
+			if !p.Target.Is4() || p.Protocol != desired.TCP && p.Protocol != desired.UDP {
+				problems = append(problems, fmt.Errorf("forward %s %s port %d to %s: not TCP or UDP over IPv4", f.VIP, p.Protocol, p.Port, p.Target))
+				continue
+			}
+			want[mapTarget][targetKey(f.VIP, p.Protocol, p.Port)] = string(p.Target.AsSlice())
+		}
+	}
+	zones, err := d.zones.assign(vips, have[mapZone])
+	if err != nil {
+		problems = append(problems, err)
+	}
+	for vip, zone := range zones {
+		id := string(binary.NativeEndian.AppendUint16(nil, zone))
+		want[mapZone][string(vip.AsSlice())] = id
+		want[mapBack][id] = string(vip.AsSlice())
+	}
+	return want, problems
+}
+
+// targetKey is a key of mapTarget: the address, and then protocol and port,
+// each padded to four bytes.
+func targetKey(vip netip.Addr, protocol desired.Protocol, port uint16) string {
+	key := append(vip.AsSlice(), byte(protocol), 0, 0, 0)
+	key = binary.BigEndian.AppendUint16(key, port)
+	return string(append(key, 0, 0))
+}

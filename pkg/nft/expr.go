@@ -1,0 +1,231 @@
+package nft
+
+import (
+	"encoding/binary"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// expr is one expression of a rule. A rule's expressions run in order on
+// sixteen registers of four bytes; one that does not match ends the rule.
+// Numbers in attributes are big-endian, values in registers as on the wire.
+type expr struct {
+	kind  string
+	attrs func(*netlink.AttributeEncoder)
+}
+
+func (e expr) encode(ae *netlink.AttributeEncoder) {
+	ae.String(unix.NFTA_EXPR_NAME, e.kind)
+	nest(ae, unix.NFTA_EXPR_DATA, e.attrs)
+}
+
+// reg is a register. A value longer than four bytes takes the following
+// registers too.
+type reg uint32
+
+// reg0 to reg4 are the first registers; the old 16-byte register 1 begins at
+// reg0 and register 2 at reg4.
+const (
+	reg0 reg = unix.NFT_REG32_00 + iota
+	reg1
+	reg2
+	_
+	reg4
+)
+
+// field is a run of bytes of a packet, from the start of a header.
+type field struct {
+	header, offset, length uint32
+}
+
+// sum is the Internet checksum that covers a field which is written.
+type sum struct {
+	// offset of the checksum, from the start of the field's own header.
+	offset uint32
+	// pseudo tells that the field is also part of the pseudo-header of TCP's
+	// and UDP's checksum.
+	pseudo bool
+}
+
+// load copies a field of the packet into a register.
+func load(f field, to reg) expr {
+	return expr{"payload", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_PAYLOAD_DREG, uint32(to))
+		ae.Uint32(unix.NFTA_PAYLOAD_BASE, f.header)
+		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, f.offset)
+		ae.Uint32(unix.NFTA_PAYLOAD_LEN, f.length)
+	}}
+}
+
+// write overwrites a field of the packet from a register and puts the
+// checksum right.
+func write(f field, from reg, s sum) expr {
+	return expr{"payload", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_PAYLOAD_SREG, uint32(from))
+		ae.Uint32(unix.NFTA_PAYLOAD_BASE, f.header)
+		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, f.offset)
+		ae.Uint32(unix.NFTA_PAYLOAD_LEN, f.length)
+		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_INET)
+		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_OFFSET, s.offset)
+		if s.pseudo {
+			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_FLAGS, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR)
+		}
+	}}
+}
+
+// meta loads what the kernel knows of a packet, such as NFT_META_L4PROTO.
+func meta(key uint32, to reg) expr {
+	return expr{"meta", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_META_KEY, key)
+		ae.Uint32(unix.NFTA_META_DREG, uint32(to))
+	}}
+}
+
+// ct loads what conntrack knows of a packet, such as NFT_CT_STATE.
+func ct(key uint32, to reg) expr {
+	return expr{"ct", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_CT_KEY, key)
+		ae.Uint32(unix.NFTA_CT_DREG, uint32(to))
+	}}
+}
+
+// directionOriginal and directionReply are conntrack's two directions of a
+// connection.
+const (
+	directionOriginal = 0
+	directionReply    = 1
+)
+
+// originalZone loads the zone, two bytes in the host's order, in which the
+// original direction of the packet's connection is looked up.
+func originalZone(to reg) expr {
+	return expr{"ct", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE)
+		ae.Uint8(unix.NFTA_CT_DIRECTION, directionOriginal)
+		ae.Uint32(unix.NFTA_CT_DREG, uint32(to))
+	}}
+}
+
+// setOriginalZone sets that zone for the connection the packet opens, and for
+// the look-up of the one it belongs to. Without the direction the reply would
+// be looked up in the zone as well, where nobody puts it.
+func setOriginalZone(from reg) expr {
+	return expr{"ct", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE)
+		ae.Uint8(unix.NFTA_CT_DIRECTION, directionOriginal)
+		ae.Uint32(unix.NFTA_CT_SREG, uint32(from))
+	}}
+}
+
+// equal goes on if the register begins with the bytes.
+func equal(r reg, value ...byte) expr { return compare(r, unix.NFT_CMP_EQ, value) }
+
+// compare goes on if the comparison NFT_CMP_... holds.
+func compare(r reg, op uint32, value []byte) expr {
+	return expr{"cmp", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_CMP_SREG, uint32(r))
+		ae.Uint32(unix.NFTA_CMP_OP, op)
+		data(ae, unix.NFTA_CMP_DATA, value)
+	}}
+}
+
+// anyOf goes on if the register, four bytes in the host's order, has one of
+// the bits.
+func anyOf(r reg, bits uint32) []expr {
+	zero := make([]byte, 4)
+	mask := expr{"bitwise", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_BITWISE_SREG, uint32(r))
+		ae.Uint32(unix.NFTA_BITWISE_DREG, uint32(r))
+		ae.Uint32(unix.NFTA_BITWISE_LEN, 4)
+		data(ae, unix.NFTA_BITWISE_MASK, binary.NativeEndian.AppendUint32(nil, bits))
+		data(ae, unix.NFTA_BITWISE_XOR, zero)
+	}}
+	return []expr{mask, compare(r, unix.NFT_CMP_NEQ, zero)}
+}
+
+// in goes on if the set has the key in the register.
+func in(set string, key reg) expr { return lookup(set, key, nil) }
+
+// notIn goes on if the set does not have the key in the register.
+func notIn(set string, key reg) expr {
+	return lookup(set, key, func(ae *netlink.AttributeEncoder) {
+		const invert = 1 // NFT_LOOKUP_F_INV
+		ae.Uint32(unix.NFTA_LOOKUP_FLAGS, invert)
+	})
+}
+
+// mapped goes on if the map has the key, and loads what it leads to.
+func mapped(set string, key, to reg) expr {
+	return lookup(set, key, func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_LOOKUP_DREG, uint32(to))
+	})
+}
+
+func lookup(set string, key reg, more func(*netlink.AttributeEncoder)) expr {
+	return expr{"lookup", func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_LOOKUP_SET, set)
+		ae.Uint32(unix.NFTA_LOOKUP_SREG, uint32(key))
+		if more != nil {
+			more(ae)
+		}
+	}}
+}
+
+// counter counts packets and bytes.
+func counter() expr { return expr{"counter", func(*netlink.AttributeEncoder) {}} }
+
+// reject answers with a TCP reset or an ICMP error and drops the packet.
+func reject(kind uint32, code uint8) expr {
+	return expr{"reject", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_REJECT_TYPE, kind)
+		if kind != unix.NFT_REJECT_TCP_RST {
+			ae.Uint8(unix.NFTA_REJECT_ICMP_CODE, code)
+		}
+	}}
+}
+
+// drop is the end of the packet, ret that of the chain; jump goes on in
+// another chain.
+func drop() expr             { return verdict(0, "") } // NF_DROP
+func ret() expr              { return verdict(unix.NFT_RETURN, "") }
+func jump(chain string) expr { return verdict(unix.NFT_JUMP, chain) }
+
+func verdict(code int32, chain string) expr {
+	return expr{"immediate", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
+		nest(ae, unix.NFTA_IMMEDIATE_DATA, func(ae *netlink.AttributeEncoder) {
+			nest(ae, unix.NFTA_DATA_VERDICT, func(ae *netlink.AttributeEncoder) {
+				ae.Int32(unix.NFTA_VERDICT_CODE, code)
+				if chain != "" {
+					ae.String(unix.NFTA_VERDICT_CHAIN, chain)
+				}
+			})
+		})
+	}}
+}
+
+// data adds a value as registers and sets hold it.
+func data(ae *netlink.AttributeEncoder, typ uint16, value []byte) {
+	nest(ae, typ, func(ae *netlink.AttributeEncoder) { ae.Bytes(unix.NFTA_DATA_VALUE, value) })
+}
+
+// nest adds an attribute made of attributes.
+func nest(ae *netlink.AttributeEncoder, typ uint16, fn func(*netlink.AttributeEncoder)) {
+	ae.Nested(typ, func(ae *netlink.AttributeEncoder) error {
+		fn(ae)
+		return nil
+	})
+}
+
+// encode returns attributes as nf_tables wants them.
+func encode(fn func(*netlink.AttributeEncoder)) []byte {
+	ae := netlink.NewAttributeEncoder()
+	ae.ByteOrder = binary.BigEndian
+	fn(ae)
+	b, err := ae.Encode()
+	if err != nil {
+		panic("nft: " + err.Error()) // An attribute longer than 64 KiB: none of ours is.
+	}
+	return b
+}

@@ -1,0 +1,82 @@
+package nft
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// The sets of the table arp kube_vrrp_vip.
+const (
+	setBound = "bound4" // VIP, interface.
+)
+
+var neighborsSpec = &spec{
+	family: unix.NFPROTO_ARP,
+	name:   tableName,
+	sets: []set{
+		{name: setVIP, key: ipv4Address},
+		{name: setBound, key: datatype{id: typeIPv4<<6 | typeIfname, length: 4 + unix.IFNAMSIZ}},
+	},
+	chains: []chain{{
+		name:  "input",
+		hook:  &hook{"filter", arpIn, 0},
+		rules: []rule{ignoreRequest},
+	}},
+}
+
+// arpIn is NF_ARP_IN.
+const arpIn = 0
+
+// Fields of an ARP packet for IPv4 over Ethernet (RFC 826).
+var (
+	arpOperation = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 6, 2}
+	arpTarget    = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 4}
+)
+
+// arp operation request arp daddr ip @vip4
+// arp daddr ip . iifname != @bound4 counter drop
+//
+// Requests only: the answer to a question of the node's own may name a VIP as
+// its target on any interface.
+var ignoreRequest = rule{
+	comment: "a VIP answers on its own interface only",
+	exprs: []expr{
+		load(arpOperation, reg0), equal(reg0, binary.BigEndian.AppendUint16(nil, arpRequest)...),
+		load(arpTarget, reg0), in(setVIP, reg0),
+		load(arpTarget, reg0), meta(unix.NFT_META_IIFNAME, reg1), notIn(setBound, reg0),
+		counter(),
+		drop(),
+	},
+}
+
+const arpRequest = 1 // RFC 826: ares_op$REQUEST
+
+// Neighbors keeps the table arp kube_vrrp_vip of the network namespace it is
+// used in: Linux would answer ARP for each of its addresses on every
+// interface. It is not safe for concurrent use.
+type Neighbors struct {
+	table table
+}
+
+// NewNeighbors returns a Neighbors that has not looked at the kernel yet.
+func NewNeighbors() *Neighbors { return &Neighbors{table: table{spec: neighborsSpec}} }
+
+// Set lets each VIP be answered for on the named interface and on no other.
+// Addresses that are not in the map are not touched; IPv6 knows no ARP. As
+// Datapath's Sync it adopts, writes differences and repairs.
+func (n *Neighbors) Set(bindings map[netip.Addr]string) error {
+	want := contents{setVIP: {}, setBound: {}}
+	for vip, link := range bindings {
+		if !vip.Is4() {
+			continue
+		}
+		key := string(vip.AsSlice())
+		want[setVIP][key] = ""
+		var name [unix.IFNAMSIZ]byte
+		copy(name[:], link)
+		want[setBound][key+string(name[:])] = ""
+	}
+	return n.table.update(func(contents) contents { return want })
+}

@@ -1,0 +1,243 @@
+package nft
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// The sets and maps of the datapath.
+const (
+	setVIP    = "vip4"        // Every VIP that belongs to Services.
+	mapTarget = "svc4"        // VIP, protocol, port: ClusterIP.
+	mapZone   = "zone4"       // VIP: zone.
+	mapBack   = "back4"       // Zone: VIP.
+	setErrors = "icmp_error4" // ICMP types that quote a packet.
+)
+
+// The chains that are jumped to.
+const (
+	chainRewrite = "rewrite"
+	chainRestore = "restore"
+)
+
+// priorityRewrite is after defragmentation (-400) and before conntrack (-200)
+// and raw (-300), which tests may use to keep packets from conntrack.
+const priorityRewrite = -301
+
+// priorityRestore is after conntrack's NAT (100) has put the ClusterIP back.
+const priorityRestore = 200
+
+// priorityGuard is before filter (0), where a firewall might drop what is to
+// be refused.
+const priorityGuard = -10
+
+var (
+	ipv4Address = datatype{id: typeIPv4, length: 4}
+	zoneID      = datatype{id: typeInteger, length: 2, host: true, typeof: typeof(typeofCT, unix.NFT_CT_ZONE, directionOriginal)}
+)
+
+// nft's numbers for types (enum datatypes) and expressions (enum expr_types),
+// which it stores with a set.
+const (
+	typeInteger  = 4
+	typeIPv4     = 7
+	typeProtocol = 12
+	typeService  = 13
+	typeICMP     = 14
+	typeIfname   = 41
+
+	typeofPayload = 7
+	typeofCT      = 12
+
+	typeofIP      = 12 // Of typeofPayload: the IPv4 header, and its fields.
+	typeofIPSaddr = 11
+	typeofIPDaddr = 12
+)
+
+var datapathSpec = &spec{
+	family: unix.NFPROTO_INET,
+	name:   tableName,
+	sets: []set{
+		{name: setVIP, key: ipv4Address},
+		{
+			name:  mapTarget,
+			key:   datatype{id: typeIPv4<<12 | typeProtocol<<6 | typeService, length: 12},
+			value: ipv4Address,
+		},
+		{
+			name:  mapZone,
+			key:   datatype{id: typeIPv4, length: 4, typeof: typeof(typeofPayload, typeofIP, typeofIPDaddr)},
+			value: zoneID,
+		},
+		{
+			name:  mapBack,
+			key:   zoneID,
+			value: datatype{id: typeIPv4, length: 4, typeof: typeof(typeofPayload, typeofIP, typeofIPSaddr)},
+		},
+		{name: setErrors, key: datatype{id: typeICMP, length: 1}},
+	},
+	chains: []chain{
+		{name: chainRewrite, rules: []rule{rewritePacket, rewriteError}},
+		{name: chainRestore, rules: []rule{restoreError, restorePacket}},
+		{
+			name:  "prerouting",
+			hook:  &hook{"filter", unix.NF_INET_PRE_ROUTING, priorityRewrite},
+			rules: []rule{toVIP},
+		},
+		{
+			// Of type route: the packet is routed again after the rewrite.
+			name:  "output",
+			hook:  &hook{"route", unix.NF_INET_LOCAL_OUT, priorityRewrite},
+			rules: []rule{toVIP},
+		},
+		{
+			name:  "postrouting",
+			hook:  &hook{"filter", unix.NF_INET_POST_ROUTING, priorityRestore},
+			rules: []rule{reply},
+		},
+		{
+			name:  "input",
+			hook:  &hook{"filter", unix.NF_INET_LOCAL_IN, priorityRestore},
+			rules: []rule{reply},
+		},
+		{
+			name: "guard",
+			hook: &hook{"filter", unix.NF_INET_LOCAL_IN, priorityGuard},
+			rules: []rule{
+				refuse("a TCP port without Service", unix.IPPROTO_TCP, reject(unix.NFT_REJECT_TCP_RST, 0)),
+				refuse("a UDP port without Service", unix.IPPROTO_UDP, reject(unix.NFT_REJECT_ICMP_UNREACH, icmpPortUnreachable)),
+			},
+		},
+	},
+}
+
+// icmpErrors are the ICMP types that quote the packet they are about: 3
+// destination unreachable, 11 time exceeded, 12 parameter problem (RFC 792).
+var icmpErrors = []byte{3, 11, 12}
+
+const icmpPortUnreachable = 3
+
+// Fields of the IPv4 header (RFC 791) and of the headers after it. In an ICMP
+// error the quoted packet begins at byte 8; its source port is where it is
+// only if its own header has no options, so length 5 is asked for.
+var (
+	saddr = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 12, 4}
+	daddr = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 16, 4}
+	dport = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2}
+
+	icmpType       = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1}
+	quotedVersion  = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 8 + 0, 1}
+	quotedProtocol = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 8 + 9, 1}
+	quotedSaddr    = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 8 + 12, 4}
+	quotedDaddr    = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 8 + 16, 4}
+	quotedSport    = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 8 + 20, 2}
+)
+
+const versionAndLength = 4<<4 | 5
+
+// The checksums over these addresses: the IPv4 header's, in a packet of TCP or
+// UDP also that of the payload, and the quoted header's. The ICMP checksum
+// covers the quoted address and the quoted checksum, whose changes cancel out.
+var (
+	ipSum     = sum{offset: 10}
+	packetSum = sum{offset: 10, pseudo: true}
+	quotedSum = sum{offset: 8 + 10}
+)
+
+// ipv4 begins each rule that reads IPv4 fields; nft needs it to name them.
+var ipv4 = []expr{meta(unix.NFT_META_NFPROTO, reg0), equal(reg0, unix.NFPROTO_IPV4)}
+
+// icmpError goes on if the packet is an ICMP error.
+var icmpError = slices.Concat(ipv4, []expr{
+	meta(unix.NFT_META_L4PROTO, reg0), equal(reg0, unix.IPPROTO_ICMP),
+	load(icmpType, reg0), in(setErrors, reg0),
+})
+
+// ip daddr @vip4 jump rewrite
+var toVIP = rule{
+	comment: "to a VIP",
+	exprs:   slices.Concat(ipv4, []expr{load(daddr, reg0), in(setVIP, reg0), jump(chainRewrite)}),
+}
+
+// ct original zone set ip daddr map @zone4
+// ip daddr set ip daddr . meta l4proto . th dport map @svc4 counter return
+//
+// Both look-ups come first, so that a packet to another port keeps the
+// default zone.
+var rewritePacket = rule{
+	comment: "VIP:port to the ClusterIP",
+	exprs: slices.Concat(ipv4, []expr{
+		load(daddr, reg0), meta(unix.NFT_META_L4PROTO, reg1), load(dport, reg2), mapped(mapTarget, reg0, reg0),
+		load(daddr, reg4), mapped(mapZone, reg4, reg4),
+		setOriginalZone(reg4),
+		write(daddr, reg0, packetSum),
+		counter(),
+		ret(),
+	}),
+}
+
+// icmp type @icmp_error4, then the same with the quoted packet, which is a
+// reply that was sent from VIP:port. This is how path MTU discovery reaches
+// the pod.
+var rewriteError = rule{
+	comment: "ICMP error about a reply of VIP:port",
+	exprs: slices.Concat(icmpError, []expr{
+		load(quotedVersion, reg0), equal(reg0, versionAndLength),
+		load(quotedSaddr, reg0), load(quotedProtocol, reg1), load(quotedSport, reg2), mapped(mapTarget, reg0, reg0),
+		load(quotedSaddr, reg4), mapped(mapZone, reg4, reg4),
+		setOriginalZone(reg4),
+		write(quotedSaddr, reg0, quotedSum),
+		write(daddr, reg0, ipSum),
+		counter(),
+	}),
+}
+
+// ct direction reply jump restore
+var reply = rule{
+	comment: "a reply, maybe of a VIP",
+	exprs:   []expr{ct(unix.NFT_CT_DIRECTION, reg0), equal(reg0, directionReply), jump(chainRestore)},
+}
+
+// ip saddr set ct original zone map @back4 counter
+var restorePacket = rule{
+	comment: "the ClusterIP back to the VIP",
+	exprs: slices.Concat(ipv4, []expr{
+		originalZone(reg0), mapped(mapBack, reg0, reg0),
+		write(saddr, reg0, packetSum),
+		counter(),
+	}),
+}
+
+// icmp type @icmp_error4, then the same with the quoted packet, which is one
+// that the client sent to the VIP. This is how a client learns of a Service
+// without endpoints or a closed port.
+var restoreError = rule{
+	comment: "ICMP error about a packet to the VIP",
+	exprs: slices.Concat(icmpError, []expr{
+		originalZone(reg0), mapped(mapBack, reg0, reg0),
+		write(quotedDaddr, reg0, quotedSum),
+		write(saddr, reg0, ipSum),
+		counter(),
+		ret(),
+	}),
+}
+
+// ip daddr @vip4 ct state invalid,new,untracked meta l4proto ... counter reject
+//
+// A packet that was rewritten is not for the VIP any more. What still is, and
+// opens or belongs to no connection that conntrack knows, would reach whatever
+// listens on all addresses of the node.
+func refuse(comment string, protocol byte, how expr) rule {
+	// NF_CT_STATE_INVALID_BIT, NF_CT_STATE_BIT(IP_CT_NEW), NF_CT_STATE_UNTRACKED_BIT.
+	const invalid, fresh, untracked = 1 << 0, 1 << 3, 1 << 6
+	return rule{
+		comment: comment,
+		exprs: slices.Concat(
+			ipv4, []expr{load(daddr, reg0), in(setVIP, reg0)},
+			[]expr{ct(unix.NFT_CT_STATE, reg0)}, anyOf(reg0, invalid|fresh|untracked),
+			[]expr{meta(unix.NFT_META_L4PROTO, reg0), equal(reg0, protocol)},
+			[]expr{counter(), how},
+		),
+	}
+}

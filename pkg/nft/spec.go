@@ -1,0 +1,164 @@
+package nft
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// tableName is the name of every table of ours.
+const tableName = "kube_vrrp_vip"
+
+// spec is the static part of a table. It describes all of it: another set,
+// chain or rule that is found in the table is removed.
+type spec struct {
+	family uint8 // NFPROTO_...
+	name   string
+	sets   []set
+	chains []chain
+}
+
+// set is a set, or a map if there is a value that its keys lead to.
+type set struct {
+	name       string
+	key, value datatype
+}
+
+// datatype is what the kernel needs to hold a value and nft to show it. In a
+// value of several fields each is padded to four bytes.
+type datatype struct {
+	// id is nft's number for the type. Those of several fields are joined,
+	// six bits each.
+	id     uint32
+	length uint32
+	// host tells that the value is in the host's byte order.
+	host bool
+	// typeof names, for a type that has no name, an nft expression of it.
+	typeof []byte
+}
+
+// contents are the elements of a table: by set, by key, the value, in the
+// kernel's own bytes. In a set every value is "".
+type contents map[string]map[string]string
+
+// chain is a chain with its rules in order.
+type chain struct {
+	name string
+	// hook is nil if packets come by a jump only.
+	hook  *hook
+	rules []rule
+}
+
+// hook is where a base chain gets its packets.
+type hook struct {
+	kind     string // filter or route
+	number   uint32 // NF_INET_... or NF_ARP_...
+	priority int32
+}
+
+// rule is a rule, and the comment that nft lists behind it.
+type rule struct {
+	comment string
+	exprs   []expr
+}
+
+// encode returns the value of NFTA_RULE_EXPRESSIONS.
+func (r rule) encode() []byte {
+	return encode(func(ae *netlink.AttributeEncoder) {
+		for _, e := range r.exprs {
+			nest(ae, unix.NFTA_LIST_ELEM, e.encode)
+		}
+	})
+}
+
+// userdata is stored with the rule: the comment, as nft reads it, and a digest
+// of the expressions, which nft skips. The digest tells the rules of this
+// version of the program from those of another one.
+func (r rule) userdata() []byte {
+	const (
+		comment = 0   // NFTNL_UDATA_RULE_COMMENT
+		digest  = 128 // Free.
+	)
+	h := sha256.Sum256(r.encode())
+	return slices.Concat(tlv(comment, append([]byte(r.comment), 0)), tlv(digest, h[:8]))
+}
+
+// describe says what the kernel must hold; so do describeChain and describeSet
+// of what it does hold.
+func (c chain) describe() string {
+	const accept = 1 // NF_ACCEPT
+	return describeChain(c.hook, accept)
+}
+
+func describeChain(h *hook, policy uint32) string {
+	if h == nil {
+		return "no hook"
+	}
+	return fmt.Sprintf("type %s hook %d priority %d policy %d", h.kind, h.number, h.priority, policy)
+}
+
+func (s set) describe() string {
+	return describeSet(s.flags(), s.key.id, s.key.length, s.value.id, s.value.length, s.userdata())
+}
+
+func describeSet(flags, keyType, keyLen, valueType, valueLen uint32, userdata []byte) string {
+	return fmt.Sprintf("flags %d key %d/%d value %d/%d %s", flags, keyType, keyLen, valueType, valueLen, hex.EncodeToString(userdata))
+}
+
+func (s set) isMap() bool { return s.value.length > 0 }
+
+func (s set) flags() uint32 {
+	if s.isMap() {
+		return unix.NFT_SET_MAP
+	}
+	return 0
+}
+
+// userdata is stored with the set and tells nft how to show its elements.
+func (s set) userdata() []byte {
+	const (
+		keyOrder    = 0 // NFTNL_UDATA_SET_KEYBYTEORDER
+		valueOrder  = 1 // NFTNL_UDATA_SET_DATABYTEORDER
+		keyTypeof   = 3 // NFTNL_UDATA_SET_KEY_TYPEOF
+		valueTypeof = 4 // NFTNL_UDATA_SET_DATA_TYPEOF
+	)
+	b := tlv(keyOrder, s.key.order())
+	if s.isMap() {
+		b = append(b, tlv(valueOrder, s.value.order())...)
+	}
+	if s.key.typeof != nil {
+		b = append(b, tlv(keyTypeof, s.key.typeof)...)
+	}
+	if s.value.typeof != nil {
+		b = append(b, tlv(valueTypeof, s.value.typeof)...)
+	}
+	return b
+}
+
+// order is nft's enum byteorder.
+func (d datatype) order() []byte {
+	const host, big = 1, 2
+	if d.host {
+		return hostUint32(host)
+	}
+	return hostUint32(big)
+}
+
+// typeof encodes an nft expression of two parameters, as nft reads it back.
+func typeof(kind, first, second uint32) []byte {
+	return slices.Concat(tlv(0, hostUint32(kind)),
+		tlv(1, slices.Concat(tlv(0, hostUint32(first)), tlv(1, hostUint32(second)))))
+}
+
+// tlv is an attribute of user data: a byte for the type, one for the length,
+// the value.
+func tlv(typ byte, value []byte) []byte {
+	return append([]byte{typ, byte(len(value))}, value...)
+}
+
+func hostUint32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

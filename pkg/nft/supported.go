@@ -1,0 +1,77 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// probeName is a table that the kernel is asked about and never gets.
+const probeName = tableName + "_probe"
+
+// features are what the tables need of the kernel, from the simple to the
+// whole, each with the option it is built by.
+var features = []struct {
+	name string
+	spec spec
+}{
+	{"tables of family inet (NF_TABLES_INET, Linux 3.14)", spec{family: unix.NFPROTO_INET}},
+	{"tables of family arp (NF_TABLES_ARP)", spec{family: unix.NFPROTO_ARP}},
+	{"maps with joined keys (NF_TABLES, Linux 4.1)", spec{
+		family: unix.NFPROTO_INET,
+		sets:   datapathSpec.sets,
+	}},
+	{"chains of type route in family inet (Linux 5.2)", spec{
+		family: unix.NFPROTO_INET,
+		chains: []chain{{name: "output", hook: &hook{"route", unix.NF_INET_LOCAL_OUT, priorityRewrite}}},
+	}},
+	{"conntrack zones of one direction (NFT_CT, NF_CONNTRACK_ZONES, Linux 4.11)", probeRule(
+		originalZone(reg0), setOriginalZone(reg0),
+	)},
+	{"writing to packets with checksums (Linux 4.10)", probeRule(
+		load(saddr, reg0), write(saddr, reg0, packetSum),
+	)},
+	{"reject (NFT_REJECT_INET)", probeRule(reject(unix.NFT_REJECT_ICMP_UNREACH, icmpPortUnreachable))},
+	{"the table of the datapath", *datapathSpec},
+	{"the table of the neighbors", *neighborsSpec},
+}
+
+func probeRule(exprs ...expr) spec {
+	return spec{
+		family: unix.NFPROTO_INET,
+		chains: []chain{{
+			name:  "input",
+			hook:  &hook{"filter", unix.NF_INET_LOCAL_IN, priorityRestore},
+			rules: []rule{{comment: "probe", exprs: exprs}},
+		}},
+	}
+}
+
+// Supported asks the kernel, without changing anything, whether it can do what
+// the two tables need. The error names each feature that is missing.
+func Supported() error {
+	var missing []error
+	for _, f := range features {
+		if err := supported(f.spec); err != nil {
+			missing = append(missing, fmt.Errorf("nftables: %s: %w", f.name, err))
+		}
+	}
+	if _, err := busyZones(); err != nil {
+		missing = append(missing, fmt.Errorf("list connections (NF_CT_NETLINK): %w", err))
+	}
+	return errors.Join(missing...)
+}
+
+// supported asks about one specification, as if it were a table of its own.
+func supported(s spec) error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	s.name = probeName
+	b := &batch{spec: &s}
+	b.static(&view{})
+	return c.check(b.messages)
+}
