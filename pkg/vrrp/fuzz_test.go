@@ -124,6 +124,9 @@ func FuzzRouter(f *testing.F) {
 				out = r.SetConfig(now, c)
 			default:
 				out = r.Expire(now)
+				if deadline, running := r.Deadline(); running && deadline <= now {
+					t.Fatalf("Deadline %v ago after Expire", now.Sub(deadline))
+				}
 			}
 			checkOutput(t, r, c, before, now, out)
 		}

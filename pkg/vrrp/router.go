@@ -19,6 +19,9 @@ type Router struct {
 	// never run together. armed is the instant that it counts from.
 	deadline Time
 	armed    Time
+	// awake is when a Backup is to be awake next, whether or not anything
+	// happens: how late it is then tells how long it could not listen.
+	awake Time
 	// promotion is why the router becomes Master when Master_Down_Timer fires.
 	promotion Reason
 	// mayRearm is when a stall may arm Master_Down_Timer anew.
@@ -93,27 +96,41 @@ func (r *Router) Shutdown(now Time) Output {
 	return Output{Send: send, Transition: r.become(Initialize, now, ReasonShutdown)}
 }
 
-// Expire fires the timer if its Deadline has come, and does nothing before.
-// Call it after Receive for all that the sockets hold, and after Stalled.
+// Expire fires the timer if its time has come, and does nothing before. Call it
+// after Receive for all that the sockets hold, and after Stalled.
 func (r *Router) Expire(now Time) Output {
-	if deadline, running := r.Deadline(); !running || now < deadline {
-		return Output{}
-	}
-	if r.state == Backup {
+	switch {
+	case r.state == Backup && now >= r.deadline:
 		return r.becomeMaster(now)
+	case r.state == Backup && now >= r.awake:
+		r.awake = now.Add(r.masterAdverInterval)
+	case r.state == Master && now >= r.deadline:
+		// The schedule is absolute: being late once does not delay what
+		// follows, and what was missed is not made up for.
+		interval := r.config.AdvertisementInterval
+		missed := now.Sub(r.deadline) / interval
+		r.deadline = r.deadline.Add((missed + 1) * interval)
+		return Output{Send: r.advertise(now, r.config.Priority)}
 	}
-	// The schedule is absolute: being late once does not delay what follows,
-	// and what was missed is not made up for.
-	interval := r.config.AdvertisementInterval
-	missed := now.Sub(r.deadline) / interval
-	r.deadline = r.deadline.Add((missed + 1) * interval)
-	return Output{Send: r.advertise(now, r.config.Priority)}
+	return Output{}
 }
 
-// Deadline is when Expire must be called: the end of the one timer that runs.
-// It is false in Initialize, where none does.
+// Deadline is when Expire must be called next, and what to measure lateness by
+// for Stalled. It is false in Initialize, where no timer runs.
+//
+// A Backup is to be awake once per interval of its Master even if nothing
+// comes. If Master_Down_Timer alone woke it up, a host that was suspended for
+// as long as four advertisements would find itself only a little late for it,
+// and take over from a Master that never went away.
 func (r *Router) Deadline() (Time, bool) {
-	return r.deadline, r.state != Initialize
+	switch r.state {
+	case Backup:
+		return min(r.deadline, r.awake), true
+	case Master:
+		return r.deadline, true
+	default:
+		return 0, false
+	}
 }
 
 // Stalled says that the caller's loop stood still until late after the instant
@@ -210,6 +227,7 @@ func (r *Router) armMasterDown(from Time, promotion Reason) {
 		wait = r.skewTime()
 	}
 	r.armed, r.deadline, r.promotion = from, from.Add(wait), promotion
+	r.awake = from.Add(r.masterAdverInterval)
 }
 
 // skewTime is how long to wait after a Master resigned.

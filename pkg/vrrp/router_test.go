@@ -88,9 +88,7 @@ func TestRouterPriorityZeroFloodOnlyShortens(t *testing.T) {
 	end := b.now.Add(60937500)
 	for b.now < end {
 		b.do(b.hears(9, 0))
-		if deadline, _ := b.r.Deadline(); deadline != end {
-			t.Fatalf("timer fires at %d, want %d", deadline, end)
-		}
+		b.deadlineIn(end.Sub(b.now))
 		b.pass(ms)
 	}
 	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterResigned))
@@ -177,6 +175,45 @@ func TestRouterStalledBackup(t *testing.T) {
 	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
 }
 
+// A host that was suspended and so missed as many advertisements as it takes
+// notices at the first wake-up, however little is left of its timer or however
+// little it is late for it.
+func TestRouterSuspendedBackup(t *testing.T) {
+	t.Parallel()
+	for _, missed := range []int{3, 4, 5, 50} {
+		for offset := ms; offset < 100*ms; offset += 3 * ms {
+			b := backup(t)
+			b.do(b.hears(9, 200))
+			due, _ := b.r.Deadline()
+			b.pass(time.Duration(missed)*100*ms + offset)
+			b.do(b.r.Stalled(b.now, b.now.Sub(due)))
+			b.do(b.r.Expire(b.now))
+			b.pass(100*ms - offset)
+			b.do(b.r.Expire(b.now))
+			b.do(b.hears(9, 200))
+			b.inState(Backup)
+		}
+	}
+}
+
+// A Backup that hears nothing is awake once per interval, and not more often.
+func TestRouterBackupDeadline(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.do(b.hears(9, 200, every(200*ms)))
+	start := b.now
+	var got []time.Duration
+	for b.r.State() == Backup {
+		b.now, _ = b.r.Deadline()
+		got = append(got, b.now.Sub(start))
+		b.r.Expire(b.now)
+	}
+	want := []time.Duration{200 * ms, 400 * ms, 600 * ms, 721875 * time.Microsecond}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
 // The threshold is the Master's interval.
 func TestRouterStalledBackupOfSlowMaster(t *testing.T) {
 	t.Parallel()
@@ -256,7 +293,7 @@ func TestRouterStalledMasterForgetsInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t, nopreempt)
 	b.do(b.hears(9, 200, every(time.Second)))
-	b.now, _ = b.r.Deadline()
+	b.untilTimer()
 	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
 	b.pass(2 * time.Second)
 	b.do(b.r.Stalled(b.now, 1900*ms), transition(Master, Backup, ReasonStalled))
@@ -450,7 +487,7 @@ func TestRouterStatus(t *testing.T) {
 	}
 	check(want)
 
-	b.now, _ = b.r.Deadline()
+	b.untilTimer()
 	b.r.Expire(b.now)
 	check(Status{
 		State: Master, Reason: ReasonMasterDown, Since: b.now,
@@ -484,7 +521,7 @@ func TestRouterCounters(t *testing.T) {
 	b.hears(5, 200)
 	b.hears(9, 200, func(a *Advertisement) { a.Version = V2 })
 	b.hears(9, 200, func(a *Advertisement) { a.VRID = 51 })
-	b.now, _ = b.r.Deadline()
+	b.untilTimer()
 	b.r.Expire(b.now)
 	b.hears(9, 99)
 	b.r.Shutdown(b.now)
