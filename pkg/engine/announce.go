@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"math"
+	"time"
+
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// never is a deadline that does not come.
+const never = vrrp.Time(math.MaxInt64)
+
+// announceOffsets are the instants, after a takeover, at which a router's
+// addresses are announced. The first copy moves the hosts' ARP entries, the
+// next ones make up for its loss, and the late ones for a switch whose port
+// was not forwarding yet.
+var announceOffsets = [...]time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond, time.Second, 5 * time.Second}
+
+const (
+	// announceRefresh is the slow repetition that follows: it heals a
+	// forwarding table whose entry was lost or aged out.
+	announceRefresh = time.Minute
+	// announcePause keeps a peer that goes on sending advertisements of a
+	// lower priority from making us announce at its rate.
+	announcePause = 50 * time.Millisecond
+)
+
+// announceSchedule says when a Master's addresses are announced.
+type announceSchedule struct {
+	started vrrp.Time
+	step    int
+	last    vrrp.Time
+	// next is never while the router is not Master.
+	next vrrp.Time
+}
+
+// start begins the schedule anew. A burst that begins within announcePause
+// of the last announcement waits for the rest of it.
+func (s *announceSchedule) start(now vrrp.Time) {
+	s.started, s.step, s.next = now, 0, now
+	if s.last != 0 && now.Sub(s.last) < announcePause {
+		s.next = s.last.Add(announcePause)
+	}
+}
+
+// stop ends the schedule.
+func (s *announceSchedule) stop() { *s = announceSchedule{next: never} }
+
+// due tells whether an announcement is due, and arms the next one.
+func (s *announceSchedule) due(now vrrp.Time) bool {
+	if s.next == never || now < s.next {
+		return false
+	}
+	s.last = now
+	for s.step++; s.step < len(announceOffsets); s.step++ {
+		if next := s.started.Add(announceOffsets[s.step]); next > now {
+			s.next = next
+			return true
+		}
+	}
+	s.next = now.Add(announceRefresh)
+	return true
+}

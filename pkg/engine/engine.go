@@ -1,0 +1,236 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/lan"
+)
+
+// network is what the loop needs of the LANs. Times are nanoseconds of one
+// monotonic clock. Only Wake may be called from another goroutine.
+type network interface {
+	Now() int64
+	Listen([]lan.Interface) error
+	Wait(deadline int64) error
+	Receive(*lan.Packet) bool
+	Send(index int, source netip.Addr, payload []byte) error
+	Wake()
+}
+
+// addresses binds the virtual addresses.
+type addresses interface {
+	Set(want []host.VirtualAddress) error
+	RemoveLeftovers() ([]host.VirtualAddress, error)
+}
+
+// announcer tells a LAN where an address is.
+type announcer interface {
+	Announce(index int, mac net.HardwareAddr, vips []netip.Addr) error
+}
+
+// neighbors keeps the interfaces that a VIP does not belong to from answering
+// ARP for it.
+type neighbors interface {
+	Set(bindings map[netip.Addr]string) error
+}
+
+// Config is what an Engine is made of.
+type Config struct {
+	Network   network
+	Addresses addresses
+	Announcer announcer
+	Neighbors neighbors
+	// Elevate raises the loop's thread as far as permitted; it says what was
+	// reached and, if that is not everything, why not.
+	Elevate func() (string, error)
+	// OnTransition is called for every change of state, in order, by a
+	// goroutine that may be blocked.
+	OnTransition func(desired.Transition)
+	// Release makes a Master that is stopped give its addresses away at once:
+	// it lets go of them and advertises priority 0. Without it the addresses
+	// are left to their lease.
+	Release bool
+}
+
+// Engine runs the virtual routers of a node.
+type Engine struct {
+	config   Config
+	inbox    inbox
+	notifier *notifier
+	status   atomic.Pointer[desired.Status]
+	beat     atomic.Int64
+}
+
+// New returns an Engine that does nothing until Run.
+func New(c Config) *Engine {
+	e := &Engine{config: c, notifier: newNotifier()}
+	e.status.Store(&desired.Status{})
+	return e
+}
+
+// Apply makes s the State to run. It may be called by any goroutine and never
+// blocks; the last State counts.
+func (e *Engine) Apply(s desired.State) {
+	e.inbox.update(func(m *messages) { m.state = &s })
+	e.config.Network.Wake()
+}
+
+// Links tells which links and addresses the node has. It may be called by any
+// goroutine and never blocks; the last Snapshot counts.
+func (e *Engine) Links(s host.Snapshot) {
+	e.inbox.update(func(m *messages) { m.links = &s })
+	e.config.Network.Wake()
+}
+
+// Status returns what the engine is doing.
+func (e *Engine) Status() desired.Status {
+	s := *e.status.Load()
+	s.Beat = e.beat.Load()
+	return s
+}
+
+// Run removes what an earlier process has left bound and then runs the virtual
+// routers until ctx ends and, where Release says so, they are released. It
+// returns when everything it started has ended.
+func (e *Engine) Run(ctx context.Context) error {
+	logger := klog.FromContext(ctx)
+	removed, err := e.config.Addresses.RemoveLeftovers()
+	if err != nil {
+		return fmt.Errorf("remove addresses left by an earlier run: %w", err)
+	}
+	for _, a := range removed {
+		logger.Info("Removed address left by an earlier run", "vip", a.Address, "link", a.Link)
+	}
+
+	actuator := newActuator(e.config.Addresses, e.config.Announcer, e.config.Neighbors)
+	var wg sync.WaitGroup
+	actuatorCtx, stopActuator := context.WithCancel(context.WithoutCancel(ctx))
+	wg.Go(func() {
+		actuator.run(actuatorCtx, func(r report) {
+			e.inbox.update(func(m *messages) { m.reports = append(m.reports, r) })
+			e.config.Network.Wake()
+		})
+	})
+	notifierCtx, stopNotifier := context.WithCancel(context.WithoutCancel(ctx))
+	wg.Go(func() { e.notifier.run(notifierCtx) })
+	stopWatching := context.AfterFunc(ctx, func() {
+		e.inbox.update(func(m *messages) { m.stop = true })
+		e.config.Network.Wake()
+	})
+	defer func() {
+		stopWatching()
+		stopActuator()
+		stopNotifier()
+		wg.Wait()
+	}()
+
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		// The thread's priority is raised: it is not given back.
+		l := newLoop(e, logger, actuator.post)
+		reached, err := e.config.Elevate()
+		e.notifier.tell(func() { logger.Info("Loop thread scheduled", "reason", reached, "err", err) })
+		done <- l.run()
+	}()
+	return <-done
+}
+
+// run goes round until it is told to stop and has released what it held.
+func (l *loop) run() error {
+	for {
+		if err := l.network.Wait(int64(l.deadline())); err != nil {
+			return fmt.Errorf("wait for packets: %w", err)
+		}
+		if l.turn() {
+			return nil
+		}
+	}
+}
+
+// inbox takes what other goroutines have for the loop.
+type inbox struct {
+	mu       sync.Mutex
+	messages messages
+}
+
+// messages are what came in since the loop last looked.
+type messages struct {
+	state   *desired.State
+	links   *host.Snapshot
+	reports []report
+	stop    bool
+}
+
+func (i *inbox) update(f func(*messages)) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	f(&i.messages)
+}
+
+func (i *inbox) take() messages {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	m := i.messages
+	i.messages = messages{}
+	return m
+}
+
+// notifier runs what must not be done by the loop, in order: writing a log
+// line and telling others of a transition can block.
+type notifier struct {
+	mu     sync.Mutex
+	queue  []func()
+	signal chan struct{}
+}
+
+func newNotifier() *notifier { return &notifier{signal: make(chan struct{}, 1)} }
+
+// tell queues f. It never blocks.
+func (n *notifier) tell(f func()) {
+	n.mu.Lock()
+	n.queue = append(n.queue, f)
+	n.mu.Unlock()
+	select {
+	case n.signal <- struct{}{}:
+	default:
+	}
+}
+
+// run runs what is queued until ctx ends, and what is queued by then.
+func (n *notifier) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			n.flush()
+			return
+		case <-n.signal:
+			n.flush()
+		}
+	}
+}
+
+func (n *notifier) flush() {
+	n.mu.Lock()
+	queue := n.queue
+	n.queue = nil
+	n.mu.Unlock()
+	for _, f := range queue {
+		f()
+	}
+}
+
+// wallClock returns the time of day, for showing only: every decision is made
+// on the network's monotonic clock.
+func wallClock() time.Time { return time.Now() }

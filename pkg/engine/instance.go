@@ -1,0 +1,260 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+const (
+	// sendFailuresAllowed is how many advertisements in a row may fail to go
+	// out: the peers take over after missing as many.
+	sendFailuresAllowed = 3
+	// retryMin and retryMax bound the pause before a router that failed is
+	// started again; it doubles each time.
+	retryMin = time.Second
+	retryMax = 30 * time.Second
+)
+
+// instance is a virtual router that runs on an interface.
+type instance struct {
+	placement
+	// router is nil until the placement has been without a fault once.
+	router *vrrp.Router
+	// startAt is when it is to be started; never if it runs or cannot.
+	startAt  vrrp.Time
+	retry    time.Duration
+	announce announceSchedule
+
+	reason       string
+	since        time.Time
+	sendFailures int
+	// failed are the addresses that could not be bound, and why.
+	failed map[netip.Addr]error
+}
+
+// deadline is when something is to be done for the instance.
+func (in *instance) deadline() vrrp.Time {
+	next := min(in.startAt, in.announce.next)
+	if d, ok := in.timer(); ok {
+		next = min(next, d)
+	}
+	return next
+}
+
+// timer is the router's one timer.
+func (in *instance) timer() (vrrp.Time, bool) {
+	if in.router == nil {
+		return 0, false
+	}
+	return in.router.Deadline()
+}
+
+func (in *instance) state() vrrp.State {
+	if in.router == nil {
+		return vrrp.Initialize
+	}
+	return in.router.State()
+}
+
+// configure makes the instances those that the desired State and the links
+// ask for. One that stays is changed in place and keeps its state.
+func (l *loop) configure(now vrrp.Time) {
+	placements, unplaced := place(*l.desired, l.links.Links)
+	l.tellUnplaced(unplaced)
+	var instances []*instance
+	for _, p := range placements {
+		if err := l.deaf[p.link.Index]; err != nil && p.fault == "" {
+			p.fault = faultNotListening
+		}
+		i := slices.IndexFunc(l.instances, func(in *instance) bool {
+			return in.key == p.key && in.link.Index == p.link.Index && in.config.Version == p.config.Version
+		})
+		if i < 0 {
+			in := &instance{
+				placement: p, startAt: never, retry: retryMin,
+				reason: p.fault, since: wallClock(), failed: map[netip.Addr]error{},
+			}
+			in.announce.stop()
+			if p.fault == "" {
+				in.router = vrrp.NewRouter(p.config)
+				l.schedule(in, now)
+			} else {
+				l.tellFault(in)
+			}
+			instances = append(instances, in)
+			continue
+		}
+		in := l.instances[i]
+		l.instances = slices.Delete(l.instances, i, i+1)
+		instances = append(instances, in)
+		l.reconfigure(in, p, now)
+	}
+	for _, in := range l.instances {
+		l.shutdown(in, string(vrrp.ReasonShutdown), now)
+	}
+	l.instances = instances
+	l.orderDue = true
+}
+
+// schedule arranges for an instance to be started when its interface has
+// been listened on for long enough. Backup waits Master_Down_Interval anyway:
+// that is part of the listening.
+func (l *loop) schedule(in *instance, now vrrp.Time) {
+	down := in.config.MasterDownInterval(in.config.AdvertisementInterval)
+	in.startAt = max(now, l.listening[in.link.Index].Add(listenTime-down))
+	in.reason = "listening"
+}
+
+// reconfigure changes an instance in place.
+func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
+	old := in.placement
+	if p.fault != "" {
+		if old.fault == "" {
+			// Shut down as what it was: the peers know it by its old address.
+			l.shutdown(in, p.fault, now)
+		}
+		in.placement, in.reason = p, p.fault
+		if old.fault != p.fault {
+			l.tellFault(in)
+		}
+		return
+	}
+	in.placement = p
+	switch {
+	case in.router == nil:
+		in.router = vrrp.NewRouter(p.config)
+	case !equalConfigs(old.config, p.config):
+		l.apply(in, in.router.SetConfig(now, p.config), now)
+	}
+	if old.fault != "" {
+		in.retry = retryMin
+		l.schedule(in, now)
+	}
+	added := slices.ContainsFunc(p.config.Addresses, func(a netip.Addr) bool { return !slices.Contains(old.config.Addresses, a) })
+	if added && in.state() == vrrp.Master {
+		in.announce.start(now)
+	}
+}
+
+func equalConfigs(a, b vrrp.Config) bool {
+	return a.Priority == b.Priority && a.AdvertisementInterval == b.AdvertisementInterval && a.DownAdverts == b.DownAdverts &&
+		a.Preempt == b.Preempt && a.TakeoverDelay == b.TakeoverDelay && a.Source == b.Source && slices.Equal(a.Addresses, b.Addresses)
+}
+
+// start takes an instance out of Initialize.
+func (l *loop) start(in *instance, now vrrp.Time) {
+	in.startAt = never
+	l.apply(in, in.router.Startup(now), now)
+}
+
+// fail puts an instance that cannot do its work into Initialize, so that a
+// peer takes over, and tries again later.
+func (l *loop) fail(in *instance, fault string, now vrrp.Time) {
+	l.shutdown(in, fault, now)
+	in.startAt = now.Add(in.retry)
+	in.retry = min(2*in.retry, retryMax)
+}
+
+// shutdown puts an instance into Initialize. What it held as Master is let
+// go of before priority 0 is advertised.
+func (l *loop) shutdown(in *instance, reason string, now vrrp.Time) {
+	in.startAt = never
+	if in.state() == vrrp.Initialize {
+		in.reason = reason
+		return
+	}
+	out := in.router.Shutdown(now)
+	if out.Send != nil {
+		l.orderDue = true
+		l.releases = append(l.releases, release{
+			link: in.link.Index, source: in.config.Source,
+			payload: out.Send.Append(nil, in.config.Source, vrrp.GroupIPv4),
+			// The order that placeOrder posts at the end of this turn.
+			seq: l.seq + 1, deadline: now.Add(releaseTime),
+		})
+	}
+	if t := out.Transition; t != nil {
+		l.changed(in, t.From, t.To, reason, now)
+	}
+}
+
+// stop ends every instance. Without Release the Masters go silent, and their
+// addresses are left to the lease.
+func (l *loop) stop(now vrrp.Time) {
+	l.stopping = true
+	if !l.engine.config.Release {
+		return
+	}
+	for _, in := range l.instances {
+		l.shutdown(in, string(vrrp.ReasonShutdown), now)
+	}
+	l.instances = nil
+}
+
+// reported takes note of what became of an order.
+func (l *loop) reported(r report, now vrrp.Time) {
+	l.acked = r.seq
+	said := ""
+	for _, err := range r.errs {
+		said += err.Error() + "\n"
+	}
+	l.logOnce("actuator", said, func() {
+		for _, err := range r.errs {
+			l.logger.Error(err, "Address or announcement failed")
+		}
+	})
+	for _, in := range l.instances {
+		if in.state() != vrrp.Master {
+			continue
+		}
+		l.noteFailures(in, r, now)
+	}
+}
+
+// noteFailures follows which of a Master's addresses are bound. One that is
+// not is tried again with every lease refresh, and must not cost the others
+// their Master: only a router that can bind none of its addresses gives up.
+func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
+	previous := in.failed
+	in.failed = map[netip.Addr]error{}
+	for v, err := range r.failed {
+		if v.Link == in.link.Index && slices.Contains(in.config.Addresses, v.Address) {
+			in.failed[v.Address] = err
+			if previous[v.Address] == nil {
+				l.notifier.tell(func() {
+					l.logger.Error(err, "Address not bound", "interface", in.key.Interface, "vrid", in.key.VRID, "vip", v.Address)
+				})
+			}
+		}
+	}
+	for vip := range previous {
+		if in.failed[vip] == nil {
+			in.announce.start(now)
+		}
+	}
+	if n := len(in.failed); n > 0 && n == len(in.config.Addresses) {
+		l.fail(in, faultBindFailed, now)
+	} else if n == 0 {
+		in.retry = retryMin
+	}
+}
+
+func (l *loop) tellFault(in *instance) {
+	key, fault := in.key, in.fault
+	l.notifier.tell(func() {
+		l.logger.Info("Virtual router cannot run", "interface", key.Interface, "vrid", key.VRID, "family", key.Family, "reason", fault)
+	})
+}
+
+func (l *loop) tellUnplaced(unplaced []desired.UnplacedVIP) {
+	for _, u := range unplaced {
+		if !slices.Contains(l.unplaced, u) {
+			l.notifier.tell(func() { l.logger.Info("VIP has no interface on this node", "vip", u.Address, "reason", u.Reason) })
+		}
+	}
+	l.unplaced = unplaced
+}

@@ -1,0 +1,377 @@
+package engine
+
+import (
+	"flag"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+var seeds = flag.Int("engine.seeds", 60, "how many random LANs TestSimulatedRandomLAN runs")
+
+var (
+	vipA = netip.MustParseAddr("192.0.2.100")
+	vipB = netip.MustParseAddr("192.0.2.101")
+)
+
+// settled is a world of nodes whose router has found its Master.
+func settled(t *testing.T, seed uint64, nodes int) *world {
+	w := newWorld(t, seed, nodes)
+	w.apply(stateOf(vipA))
+	w.run(5 * time.Second)
+	w.oneMaster("after the start")
+	return w
+}
+
+// oneMaster asserts that there is one Master, and that it and nobody else has
+// every VIP and the client's cache.
+func (w *world) oneMaster(when string) int {
+	w.t.Helper()
+	master := w.oneHolder(when)
+	for _, in := range w.nodes[master].loop.instances {
+		for _, vip := range in.config.Addresses {
+			if w.cache[vip] != master {
+				w.fatalf("%s: the client sends %s to n%d, want to the Master n%d", when, vip, w.cache[vip], master)
+			}
+		}
+	}
+	return master
+}
+
+// oneHolder asserts that there is one Master, and that it and nobody else has
+// every VIP.
+func (w *world) oneHolder(when string) int {
+	w.t.Helper()
+	masters := w.masters()
+	if len(masters) != 1 {
+		w.fatalf("%s: masters %v, want one", when, masters)
+	}
+	for _, in := range w.nodes[masters[0]].loop.instances {
+		for _, vip := range in.config.Addresses {
+			if got := w.holders(vip); !slices.Equal(got, masters) {
+				w.fatalf("%s: %s is held by %v, want by the Master %v", when, vip, got, masters)
+			}
+		}
+	}
+	return masters[0]
+}
+
+func TestSimulatedListeningComesFirst(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	w.apply(stateOf(vipA))
+	w.run(3100 * time.Millisecond)
+	if got := w.masters(); got != nil {
+		w.fatalf("masters %v before the interface was listened on for %s", got, listenTime)
+	}
+	w.run(500 * time.Millisecond)
+	w.oneMaster("after listening")
+}
+
+func TestSimulatedRouterAddedLaterStartsAtOnce(t *testing.T) {
+	w := newWorld(t, 1, 3)
+	w.run(10 * time.Second)
+	w.apply(stateOf(vipA))
+	w.run(450 * time.Millisecond)
+	w.oneMaster("after a Master_Down_Interval")
+}
+
+func TestSimulatedCrash(t *testing.T) {
+	w := settled(t, 2, 3)
+	old := w.oneMaster("before")
+	w.nodes[old].crash()
+	w.run(450 * time.Millisecond)
+	if now := w.oneMaster("450 ms after the crash"); now == old {
+		w.fatalf("n%d is still Master", old)
+	}
+}
+
+// The addresses are gone before priority 0 is sent, and the successor follows
+// within Skew_Time.
+func TestSimulatedRelease(t *testing.T) {
+	w := settled(t, 3, 3)
+	old := w.nodes[w.oneMaster("before")]
+	sent := len(old.sent)
+	old.engine.inbox.update(func(m *messages) { m.stop = true })
+	if done := old.loop.turn(); done || len(old.sent) != sent {
+		w.fatalf("released before the address was reported gone")
+	}
+	if got := old.held(); len(got) != 0 {
+		w.fatalf("still holds %v", got)
+	}
+	if done := old.loop.turn(); !done {
+		w.fatalf("not released although the address is gone")
+	}
+	old.dead = true
+	if resigned := len(old.sent) - sent; resigned != releaseCopies {
+		w.fatalf("%d advertisements at the release, want %d of priority 0", resigned, releaseCopies)
+	}
+	for _, payload := range old.sent[sent:] {
+		if payload[2] != vrrp.PriorityResign {
+			w.fatalf("priority %d in the release, want 0", payload[2])
+		}
+	}
+	w.run(60 * time.Millisecond)
+	w.oneMaster("after the release")
+}
+
+// A release does not wait for an actuator that does not come back.
+func TestSimulatedReleaseWithoutActuator(t *testing.T) {
+	w := settled(t, 3, 3)
+	old := w.nodes[w.oneMaster("before")]
+	old.loop.post = func(order) {}
+	sent := len(old.sent)
+	old.engine.inbox.update(func(m *messages) { m.stop = true })
+	w.run(releaseTime + time.Millisecond)
+	if got := len(old.sent) - sent; got != releaseCopies {
+		w.fatalf("%d advertisements of priority 0 after %s, want %d", got, releaseTime, releaseCopies)
+	}
+}
+
+// The process is killed and its kernel goes on: nobody holds the address twice
+// for longer than the lease.
+func TestSimulatedKilledProcess(t *testing.T) {
+	w := settled(t, 4, 3)
+	old := w.oneMaster("before")
+	w.nodes[old].kill()
+	w.run(lease + time.Second)
+	w.oneMaster("after the lease")
+}
+
+// A process that stood still and comes back finds the other Master's
+// advertisements in its socket, and yields without sending a packet.
+func TestSimulatedFrozenMaster(t *testing.T) {
+	w := settled(t, 5, 3)
+	old := w.nodes[w.oneMaster("before")]
+	old.frozen = true
+	w.run(5 * time.Second)
+	w.oneMasterBut(old)
+	sent := len(old.sent)
+	old.frozen = false
+	w.run(50 * time.Millisecond)
+	if got := len(old.sent) - sent; got != 0 {
+		w.fatalf("the Master that came back sent %d packets, want none", got)
+	}
+	w.run(time.Second)
+	if w.oneMaster("after the thaw") == old.id {
+		w.fatalf("n%d took the mastership back", old.id)
+	}
+}
+
+// oneMasterBut asserts that one other node took over from a frozen one.
+func (w *world) oneMasterBut(frozen *simNode) {
+	w.t.Helper()
+	masters := slices.DeleteFunc(w.masters(), func(id int) bool { return id == frozen.id })
+	if len(masters) != 1 {
+		w.fatalf("masters beside the frozen n%d: %v, want one", frozen.id, masters)
+	}
+	if got := w.holders(vipA); !slices.Equal(got, masters) {
+		w.fatalf("%s is held by %v, want by %v", vipA, got, masters)
+	}
+}
+
+// A Backup that stood still has the Master's advertisements in its socket and
+// its own timer expired: that is no reason to take over.
+func TestSimulatedStalledBackup(t *testing.T) {
+	w := settled(t, 6, 3)
+	master := w.oneMaster("before")
+	for _, n := range w.nodes {
+		if n.id == master {
+			continue
+		}
+		before := len(n.transitions)
+		n.frozen = true
+		w.run(3 * time.Second)
+		n.frozen = false
+		w.run(time.Second)
+		if got := n.transitions[before:]; len(got) != 0 {
+			w.fatalf("n%d changed its state after standing still: %+v", n.id, got)
+		}
+	}
+}
+
+func TestSimulatedConfigChangeLeavesOtherVIPs(t *testing.T) {
+	w := settled(t, 7, 3)
+	master := w.nodes[w.oneMaster("before")]
+	changes := len(master.transitions)
+	for range 20 {
+		w.apply(stateOf(vipA, vipB))
+		w.run(100 * time.Millisecond)
+		if got := w.holders(vipB); len(got) != 1 {
+			w.fatalf("the added VIP is held by %v, want by one", got)
+		}
+		w.apply(stateOf(vipA))
+		w.run(100 * time.Millisecond)
+		if got := w.holders(vipB); len(got) != 0 {
+			w.fatalf("the removed VIP is held by %v", got)
+		}
+	}
+	if master.unbinds[vipA] != 0 || len(master.transitions) != changes {
+		w.fatalf("the VIP that stayed was unbound %d times, transitions %+v", master.unbinds[vipA], master.transitions[changes:])
+	}
+}
+
+// An emptied configuration is an instruction.
+func TestSimulatedEmptiedConfig(t *testing.T) {
+	w := settled(t, 8, 3)
+	w.apply(stateOf())
+	w.run(100 * time.Millisecond)
+	if got := w.holders(vipA); len(got) != 0 {
+		w.fatalf("held by %v after the configuration was emptied", got)
+	}
+}
+
+func TestSimulatedLinkDown(t *testing.T) {
+	w := settled(t, 9, 3)
+	old := w.nodes[w.oneMaster("before")]
+	old.linkDown = true
+	old.links()
+	w.run(time.Second)
+	in := old.loop.instances[0]
+	if in.state() != vrrp.Initialize || in.reason != faultNoCarrier {
+		w.fatalf("state %s for reason %q, want Initialize for %q", in.state(), in.reason, faultNoCarrier)
+	}
+	w.oneMaster("while the link is down")
+	old.linkDown = false
+	old.links()
+	w.run(time.Second)
+	w.oneMaster("after the link came back")
+	if in.state() != vrrp.Backup {
+		w.fatalf("state %s after the link came back, want Backup", in.state())
+	}
+}
+
+// A Master that can bind none of its addresses must not stay Master; one that
+// cannot bind one of them must not lose the others.
+func TestSimulatedBindFails(t *testing.T) {
+	w := newWorld(t, 10, 2)
+	for _, n := range w.nodes {
+		n.bindFails[vipB] = true
+	}
+	w.apply(stateOf(vipA, vipB))
+	w.run(10 * time.Second)
+	master := w.nodes[w.masters()[0]]
+	if got := w.holders(vipA); !slices.Equal(got, []int{master.id}) {
+		w.fatalf("%s is held by %v, want by the Master n%d", vipA, got, master.id)
+	}
+	master.bindFails[vipA] = true
+	w.run(2 * time.Second)
+	if got := w.holders(vipA); len(got) != 1 || got[0] == master.id {
+		w.fatalf("%s is held by %v, want by the other node than n%d", vipA, got, master.id)
+	}
+}
+
+// After a silent partition the client follows the one Master that is left.
+func TestSimulatedPartitionHeals(t *testing.T) {
+	for seed := range uint64(50) {
+		w := settled(t, 100+seed, 3)
+		for _, a := range w.nodes {
+			for _, b := range w.nodes {
+				w.cut[[2]int{a.id, b.id}] = true
+			}
+		}
+		w.run(2 * time.Second)
+		if got := len(w.masters()); got != 3 {
+			w.fatalf("seed %d: %d masters in a partition of three, want three", seed, got)
+		}
+		clear(w.cut)
+		w.run(1500 * time.Millisecond)
+		w.oneMaster("after the partition healed")
+	}
+}
+
+// Random faults, then quiet: one Master, one holder, and the client goes to
+// it. No fault ever leaves an address with a node that is not Master for
+// longer than the lease.
+func TestSimulatedRandomLAN(t *testing.T) {
+	for seed := range uint64(*seeds) {
+		w := settled(t, 1000+seed, 2+int(seed%4))
+		w.log("seed %d", seed)
+		state := stateOf(vipA)
+		for range 12 {
+			w.randomFault(&state)
+			w.run(time.Duration(w.rng.IntN(3000)) * time.Millisecond)
+			w.leasesHold()
+		}
+		w.heal(state)
+		w.run(8 * time.Second)
+		if master := w.oneHolder("after all faults were healed"); w.cache[vipA] != master || w.cache[vipB] != master {
+			// A Master that could not hear the one that took its addresses in
+			// the client's cache does not know that it must announce them.
+			w.run(announceRefresh)
+		}
+		w.oneMaster("after the slow refresh")
+	}
+}
+
+// leasesHold asserts that whoever holds an address is Master or stood still.
+func (w *world) leasesHold() {
+	w.t.Helper()
+	for _, n := range w.nodes {
+		if !n.dead && !n.frozen && n.state() != vrrp.Master && len(n.held()) != 0 {
+			w.fatalf("n%d is %s and holds %v", n.id, n.state(), n.held())
+		}
+	}
+}
+
+func (w *world) randomFault(state *desired.State) {
+	n := w.nodes[w.rng.IntN(len(w.nodes))]
+	other := w.rng.IntN(len(w.nodes))
+	switch w.rng.IntN(9) {
+	case 0:
+		n.crash()
+	case 1:
+		n.kill()
+	case 2:
+		if n.dead {
+			w.log("n%d boots", n.id)
+			n.boot(state)
+		}
+	case 3:
+		w.log("n%d is frozen: %t", n.id, !n.frozen)
+		n.frozen = !n.frozen
+	case 4:
+		w.log("n%d does not reach n%d", n.id, other)
+		w.cut[[2]int{n.id, other}] = true
+	case 5:
+		w.log("all cuts healed")
+		clear(w.cut)
+	case 6:
+		w.loss = w.rng.Float64() * 0.5
+		w.log("loss %.2f", w.loss)
+	case 7:
+		w.log("configuration changes")
+		*state = stateOf([][]netip.Addr{{vipA}, {vipA, vipB}, {vipB}}[w.rng.IntN(3)]...)
+		state.Routers[0].Preempt = w.rng.IntN(2) == 0
+		state.Routers[0].Priority = uint8(100 + w.rng.IntN(100))
+		w.apply(*state)
+	case 8:
+		n.linkDown = !n.linkDown
+		w.log("n%d link down: %t", n.id, n.linkDown)
+		if !n.dead {
+			n.links()
+			if !n.frozen {
+				n.turn()
+			}
+		}
+	}
+}
+
+func (w *world) heal(state desired.State) {
+	w.log("all faults healed")
+	clear(w.cut)
+	w.loss = 0
+	for _, n := range w.nodes {
+		n.frozen, n.linkDown = false, false
+		if n.dead {
+			n.boot(&state)
+			continue
+		}
+		n.links()
+		n.apply(state)
+		n.turn()
+	}
+}
