@@ -3,11 +3,22 @@ package host
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
-// VirtualAddress is a virtual address on a link.
+// ErrForeign is the error of a virtual address that is on the link already but
+// is not ours.
+var ErrForeign = errors.New("the address is there already and is not ours")
+
+var errNotIPv4 = errors.New("no IPv4 address")
+
+// VirtualAddress is a virtual address on a link, always as a /32.
 type VirtualAddress struct {
 	// Link is the interface's index.
 	Link    int
@@ -20,25 +31,232 @@ type AddressError struct {
 	Err error
 }
 
-func (e *AddressError) Error() string {
-	return fmt.Sprintf("%s/32 on link %d: %v", e.Address, e.Link, e.Err)
-}
+func (e *AddressError) Error() string { return e.Err.Error() }
 
 func (e *AddressError) Unwrap() error { return e.Err }
 
-// Addresses owns the virtual addresses on this node's links. It is used by
-// one goroutine.
-type Addresses struct{}
+// Addresses owns the virtual addresses on this node's links. It is used by one
+// goroutine.
+type Addresses struct {
+	// lifetime is in seconds.
+	lifetime uint32
+	// conn is nil after a failure, until it is needed again.
+	conn *conn
+	// links are those on which there may be an address of ours.
+	links map[int]bool
+	// names are the links' names when last looked up, for errors.
+	names map[int]string
+}
 
 // NewAddresses returns an Addresses whose addresses the kernel removes by
 // itself when they were not Set again for lifetime, a number of whole seconds.
-func NewAddresses(lifetime time.Duration) (*Addresses, error) { return nil, errors.ErrUnsupported }
+func NewAddresses(lifetime time.Duration) (*Addresses, error) {
+	if lifetime < time.Second || lifetime%time.Second != 0 || lifetime/time.Second >= forever {
+		return nil, fmt.Errorf("address lifetime %s is not a number of whole seconds", lifetime)
+	}
+	a := &Addresses{
+		lifetime: uint32(lifetime / time.Second),
+		links:    make(map[int]bool),
+		names:    make(map[int]string),
+	}
+	if err := a.use(func(conn) error { return nil }); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
 
-// Set makes want, and no others, the virtual addresses bound on this node.
-func (a *Addresses) Set(want []VirtualAddress) error { return errors.ErrUnsupported }
+// Set makes want, and no others, the virtual addresses bound on this node, and
+// renews the lifetime of those that are. What is not wanted goes first. Each
+// address that could not be bound, or not be removed, is an *AddressError
+// among the joined errors; the others are as they ought to be.
+func (a *Addresses) Set(want []VirtualAddress) error {
+	links := maps.Clone(a.links)
+	for _, v := range want {
+		links[v.Link] = true
+	}
+	present, err := a.list(slices.Sorted(maps.Keys(links))...)
+	if err != nil {
+		return errors.Join(a.failures(adding, want, err)...)
+	}
+	p := newPlan(want, present)
+	errs := a.remove(p.remove)
+	errs = append(errs, a.add(p.add, p.renew)...)
+	errs = append(errs, a.failures(adding, p.foreign, ErrForeign)...)
+	errs = append(errs, a.failures(adding, p.invalid, errNotIPv4)...)
 
-// RemoveLeftovers removes every address that an earlier process has left.
-func (a *Addresses) RemoveLeftovers() ([]VirtualAddress, error) { return nil, errors.ErrUnsupported }
+	// A link where something was removed is looked at once more.
+	clear(a.links)
+	for _, v := range want {
+		a.links[v.Link] = true
+	}
+	for _, l := range p.remove {
+		a.links[l.Link] = true
+	}
+	return errors.Join(errs...)
+}
 
-// Close closes the socket. Bound addresses stay until their lifetime ends.
-func (a *Addresses) Close() error { return nil }
+// RemoveLeftovers removes our virtual addresses from every link, which an
+// earlier process has left there, and returns what it found.
+func (a *Addresses) RemoveLeftovers() ([]VirtualAddress, error) {
+	present, err := a.list(0)
+	if err != nil {
+		return nil, err
+	}
+	leftovers := newPlan(nil, present).remove
+	var found []VirtualAddress
+	for _, l := range leftovers {
+		found = append(found, l.VirtualAddress)
+		a.links[l.Link] = true
+	}
+	return found, errors.Join(a.remove(leftovers)...)
+}
+
+// Close closes the socket. What is bound stays until its lifetime ends.
+func (a *Addresses) Close() error {
+	if a.conn == nil {
+		return nil
+	}
+	c := a.conn
+	a.conn = nil
+	return c.Close()
+}
+
+// list returns the addresses of links; link 0 stands for every one.
+func (a *Addresses) list(links ...int) (map[int][]Address, error) {
+	present := make(map[int][]Address)
+	err := a.use(func(c conn) error {
+		for _, link := range links {
+			addresses, err := c.addresses(link)
+			if err != nil {
+				return err
+			}
+			maps.Copy(present, addresses)
+		}
+		return nil
+	})
+	return present, err
+}
+
+// remove removes virtual addresses.
+func (a *Addresses) remove(addresses []labeled) []error {
+	var batch []VirtualAddress
+	var requests []netlink.Message
+	for _, l := range addresses {
+		batch = append(batch, l.VirtualAddress)
+		requests = append(requests, deleteAddress(l))
+	}
+	return a.carryOut(removing, batch, requests)
+}
+
+// add binds virtual addresses, and renews those that are there.
+func (a *Addresses) add(addresses []VirtualAddress, there []labeled) []error {
+	var batch []VirtualAddress
+	var requests []netlink.Message
+	looked := make(map[int]bool)
+	for _, v := range addresses {
+		if !looked[v.Link] {
+			a.lookUp(v.Link)
+			looked[v.Link] = true
+		}
+		batch = append(batch, v)
+		requests = append(requests, newAddress(labeled{v, label(a.names[v.Link])}, a.lifetime, false))
+	}
+	for _, l := range there {
+		batch = append(batch, l.VirtualAddress)
+		requests = append(requests, newAddress(l, a.lifetime, true))
+	}
+	return a.carryOut(adding, batch, requests)
+}
+
+// lookUp updates the name of a link. One that is not known has no label, and
+// the kernel will say what is wrong with the link.
+func (a *Addresses) lookUp(link int) {
+	delete(a.names, link)
+	// An error that matters will be met again at once.
+	_ = a.use(func(c conn) error {
+		name, err := c.name(link)
+		if name != "" {
+			a.names[link] = name
+		}
+		return err
+	})
+}
+
+// action is what is done to a virtual address.
+type action struct {
+	format string
+	// means translates what the kernel says: another error or, for what is
+	// as it ought to be, nil.
+	means map[unix.Errno]error
+}
+
+var (
+	adding = action{
+		format: "add %s/32 to %s: %w",
+		// Somebody has added it since we looked.
+		means: map[unix.Errno]error{unix.EEXIST: ErrForeign},
+	}
+	removing = action{
+		format: "remove %s/32 from %s: %w",
+		// Its lifetime has ended since we looked, or the link was deleted.
+		means: map[unix.Errno]error{unix.EADDRNOTAVAIL: nil, unix.ENODEV: nil},
+	}
+)
+
+// carryOut has the kernel carry out one request for each address, all of them
+// in one go.
+func (a *Addresses) carryOut(do action, addresses []VirtualAddress, requests []netlink.Message) []error {
+	if len(requests) == 0 {
+		return nil
+	}
+	var results []error
+	err := a.use(func(c conn) error {
+		var err error
+		results, err = c.batch(requests)
+		return err
+	})
+	if err != nil {
+		return a.failures(do, addresses, err)
+	}
+	var errs []error
+	for i, err := range results {
+		var number unix.Errno
+		if errors.As(err, &number) {
+			if meaning, ok := do.means[number]; ok {
+				err = meaning
+			}
+		}
+		if err != nil {
+			errs = append(errs, a.failures(do, addresses[i:i+1], err)...)
+		}
+	}
+	return errs
+}
+
+func (a *Addresses) failures(do action, addresses []VirtualAddress, err error) []error {
+	var errs []error
+	for _, v := range addresses {
+		name, ok := a.names[v.Link]
+		if !ok {
+			name = fmt.Sprintf("link %d", v.Link)
+		}
+		errs = append(errs, &AddressError{v, fmt.Errorf(do.format, v.Address, name, err)})
+	}
+	return errs
+}
+
+// use calls f with a socket, which is closed if f returns an error: an answer
+// that was not read would be taken for that of the next request.
+func (a *Addresses) use(f func(conn) error) error {
+	if a.conn == nil {
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		a.conn = &c
+	}
+	if err := f(*a.conn); err != nil {
+		return errors.Join(err, a.Close())
+	}
+	return nil
+}

@@ -1,13 +1,11 @@
 package host
 
 import (
-	"context"
-	"errors"
 	"net"
 	"net/netip"
 )
 
-// Snapshot is what links and IPv4 addresses the node has.
+// Snapshot is what links and IPv4 addresses the node has at one moment.
 type Snapshot struct {
 	// Links are sorted by index.
 	Links []Link
@@ -18,33 +16,31 @@ type Link struct {
 	Index        int
 	Name         string
 	HardwareAddr net.HardwareAddr
-	// Up tells that the link is administratively up (IFF_UP).
+	// Up tells that it is administratively up (IFF_UP).
 	Up bool
 	// Running tells that it has a carrier (IFF_LOWER_UP).
-	Running   bool
-	Loopback  bool
-	Multicast bool
-	// Kind is the driver's name of a virtual link ("veth", "bridge"), empty
-	// for hardware.
+	Running bool
+	// Loopback and Multicast are what it is and can do (IFF_LOOPBACK,
+	// IFF_MULTICAST).
+	Loopback, Multicast bool
+	// Kind is the type of a virtual link ("veth", "bridge"), empty for
+	// hardware.
 	Kind string
-	// Addresses are the IPv4 addresses, in the kernel's order.
+	// Addresses are the IPv4 addresses, in the kernel's order: of two global
+	// ones the older comes first.
 	Addresses []Address
 }
 
 // Address is an IPv4 address on a link.
 type Address struct {
 	Prefix netip.Prefix
-	// Ours tells that this daemon put it there.
+	// Ours tells that this daemon, or an earlier process of it, bound it.
 	Ours bool
 	// Permanent tells that it has no lifetime.
 	Permanent bool
-	// Secondary tells that another address of the same prefix came first.
+	// Secondary tells that an older address has the same prefix.
 	Secondary bool
-	// Scope is the rtnetlink scope: 0 global, 253 link, 254 host.
+	// Scope is rtnetlink's: 0 global, 253 link, 254 host.
 	Scope uint8
 	Label string
 }
-
-// Watch calls changed with the present Snapshot, and again whenever it has
-// changed, until ctx ends.
-func Watch(ctx context.Context, changed func(Snapshot)) error { return errors.ErrUnsupported }

@@ -1,0 +1,146 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// listInterval is the least time between two lists, on a node where pods come
+// and go by the dozen. The first change after a quiet time is listed at once.
+const listInterval = 50 * time.Millisecond
+
+// Watch calls changed with the present Snapshot, and again whenever it has
+// changed, until ctx ends; then it returns nil. The calls come one after the
+// other from the goroutine of the caller, and several changes may come as one.
+//
+// The kernel's events only say when to list everything anew. So events that
+// were lost do no harm, and one that says what is known already, as each
+// renewal of a virtual address does, costs next to nothing.
+func Watch(ctx context.Context, changed func(Snapshot)) error {
+	events, err := dial(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR)
+	if err != nil {
+		return fmt.Errorf("watch links: %w", err)
+	}
+	defer events.Close()
+	requests, err := dial()
+	if err != nil {
+		return fmt.Errorf("watch links: %w", err)
+	}
+	defer requests.Close()
+
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		// It makes the Receive that waits return.
+		_ = events.SetReadDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-interrupted
+		}
+	}()
+
+	var known Snapshot
+	first, stale := true, true
+	var listed time.Time
+	for {
+		if stale && time.Since(listed) >= listInterval {
+			listed = time.Now()
+			now, err := snapshot(requests)
+			if err != nil && !errors.Is(err, errInterrupted) {
+				return fmt.Errorf("watch links: %w", err)
+			}
+			if err == nil {
+				stale = false
+				if first || !reflect.DeepEqual(known, now) {
+					first, known = false, now
+					changed(now)
+				}
+			}
+		}
+		var deadline time.Time
+		if stale {
+			deadline = listed.Add(listInterval)
+		}
+		if err := events.SetReadDeadline(deadline); err != nil {
+			return fmt.Errorf("watch links: %w", err)
+		}
+		// Looked at after the deadline was set, so that none of ctx's is lost.
+		if ctx.Err() != nil {
+			return nil
+		}
+		messages, err := events.Receive()
+		switch {
+		case err == nil:
+			stale = stale || slices.ContainsFunc(messages, func(m netlink.Message) bool { return news(known, m) })
+		case errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, unix.ENOBUFS):
+			stale = true
+		default:
+			return fmt.Errorf("watch links: %w", err)
+		}
+	}
+}
+
+func snapshot(c conn) (Snapshot, error) {
+	links, err := c.links()
+	if err != nil {
+		return Snapshot{}, err
+	}
+	addresses, err := c.addresses(0)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	for i := range links {
+		links[i].Addresses = addresses[links[i].Index]
+	}
+	slices.SortFunc(links, func(a, b Link) int { return cmp.Compare(a.Index, b.Index) })
+	return Snapshot{Links: links}, nil
+}
+
+// news tells whether an event says something that known does not.
+func news(known Snapshot, m netlink.Message) bool {
+	switch m.Header.Type {
+	case unix.RTM_NEWLINK:
+		l, ok, err := parseLink(m.Data)
+		if err != nil || !ok {
+			return err != nil
+		}
+		k, _ := find(known, l.Index)
+		l.Addresses = k.Addresses
+		return !reflect.DeepEqual(k, l)
+	case unix.RTM_DELLINK:
+		l, ok, err := parseLink(m.Data)
+		if err != nil || !ok {
+			return err != nil
+		}
+		_, exists := find(known, l.Index)
+		return exists
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		link, a, ok, err := parseAddress(m.Data)
+		if err != nil || !ok {
+			return err != nil
+		}
+		k, _ := find(known, link)
+		return slices.Contains(k.Addresses, a) != (m.Header.Type == unix.RTM_NEWADDR)
+	default:
+		return false
+	}
+}
+
+func find(s Snapshot, index int) (Link, bool) {
+	i, ok := slices.BinarySearchFunc(s.Links, index, func(l Link, index int) int { return cmp.Compare(l.Index, index) })
+	if !ok {
+		return Link{}, false
+	}
+	return s.Links[i], true
+}
