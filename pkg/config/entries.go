@@ -56,7 +56,7 @@ func ParseEntries(data map[string]string) ([]Entry, []Problem) {
 		keys     = map[netip.Addr]string{}
 	)
 	for _, key := range slices.Sorted(maps.Keys(data)) {
-		e := Entry{Key: shorten(key), Value: shorten(data[key])}
+		e := Entry{Key: Shorten(key), Value: Shorten(data[key])}
 		value := strings.TrimSpace(data[key])
 		vip, err := parseVIP(key, value)
 		if err != nil {
@@ -121,10 +121,10 @@ func parseValue(e *Entry, value string) (notice string, err error) {
 		return "", errors.New("the Service is not named in full: write namespace/service, or nothing for the address only")
 	}
 	if err := checkLabel(e.Service.Namespace); err != nil {
-		return "", fmt.Errorf("the namespace %q %w", shorten(e.Service.Namespace), err)
+		return "", fmt.Errorf("the namespace %q %w", Shorten(e.Service.Namespace), err)
 	}
 	if err := checkLabel(e.Service.Name); err != nil {
-		return "", fmt.Errorf("the Service name %q %w", shorten(e.Service.Name), err)
+		return "", fmt.Errorf("the Service name %q %w", Shorten(e.Service.Name), err)
 	}
 	switch {
 	case !found, method == "NAT":
@@ -138,7 +138,7 @@ func parseValue(e *Entry, value string) (notice string, err error) {
 	if upper := strings.ToUpper(strings.TrimSpace(method)); upper == "NAT" || upper == "DR" || upper == "PROXY" {
 		return "", fmt.Errorf("the method %q must be written %s: %s", method, upper, right)
 	}
-	return "", fmt.Errorf("the method %q does not exist: %s", shorten(method), right)
+	return "", fmt.Errorf("the method %q does not exist: %s", Shorten(method), right)
 }
 
 // isMapping tells whether value is the YAML mapping of the long form. A

@@ -156,19 +156,19 @@ func TestParseEntries(t *testing.T) {
 			name: "addresses that can not be a VIP",
 			data: map[string]string{"0.0.0.0": "", "127.0.0.1": "", "224.0.0.18": "", "255.255.255.255": ""},
 			problems: []string{
-				`0.0.0.0: "": 0.0.0.0 can not be a VIP: write a free address of the nodes' network`,
-				`127.0.0.1: "": 127.0.0.1 can not be a VIP: write a free address of the nodes' network`,
-				`224.0.0.18: "": 224.0.0.18 can not be a VIP: write a free address of the nodes' network`,
-				`255.255.255.255: "": 255.255.255.255 can not be a VIP: write a free address of the nodes' network`,
+				`0.0.0.0: 0.0.0.0 can not be a VIP: write a free address of the nodes' network`,
+				`127.0.0.1: 127.0.0.1 can not be a VIP: write a free address of the nodes' network`,
+				`224.0.0.18: 224.0.0.18 can not be a VIP: write a free address of the nodes' network`,
+				`255.255.255.255: 255.255.255.255 can not be a VIP: write a free address of the nodes' network`,
 			},
 		},
 		{
 			name: "keys that look like an address",
 			data: map[string]string{"10.4.0": "", "10.4.0.050": "", "10.4.0.256": ""},
 			problems: []string{
-				`10.4.0: "": the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
-				`10.4.0.050: "": the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
-				`10.4.0.256: "": the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
+				`10.4.0: the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
+				`10.4.0.050: the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
+				`10.4.0.256: the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
 			},
 		},
 	}

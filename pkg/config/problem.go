@@ -21,14 +21,17 @@ type Problem struct {
 
 // String returns the one line that logs and Events show.
 func (p Problem) String() string {
+	if p.Value == "" {
+		return p.Key + ": " + p.Message
+	}
 	return fmt.Sprintf("%s: %q: %s", p.Key, p.Value, p.Message)
 }
 
 // maxShown is how many bytes of a key or value a Problem shows.
 const maxShown = 128
 
-// shorten cuts s to at most maxShown bytes and makes it valid UTF-8.
-func shorten(s string) string {
+// Shorten cuts s to what a Problem shows of it, and makes it valid UTF-8.
+func Shorten(s string) string {
 	if len(s) <= maxShown {
 		return strings.ToValidUTF8(s, "\uFFFD")
 	}

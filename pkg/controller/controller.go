@@ -1,37 +1,206 @@
 package controller
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 
 	"kube-vrrp-vip/pkg/config"
 	"kube-vrrp-vip/pkg/desired"
 )
 
-// NewClient returns a client for the API server that o names.
-func NewClient(o config.Options) (kubernetes.Interface, error) { return nil, nil }
+// optionalWait is how long the first State waits for what it can do without:
+// priorities and peers.
+const optionalWait = 3 * time.Second
 
 // Controller keeps the desired State up to date. Make one with New.
-type Controller struct{}
+type Controller struct {
+	client  kubernetes.Interface
+	options config.Options
+	apply   func(desired.State)
+
+	// The State needs these two,
+	configMaps, services *source
+	// and can do without these.
+	pods, nodes, daemonSets, namespaces *source
+
+	answers  *answers
+	recorder *recorder
+	// wake holds a token while the caches have changes that no State has.
+	wake chan struct{}
+
+	// transitions are those that wait for their Events to be written.
+	transitions chan desired.Transition
+
+	// Of Run's own goroutine: what was read and applied last.
+	accepted *corev1.ConfigMap
+	applied  *desired.State
+
+	mu        sync.Mutex
+	problems  []config.Problem
+	serviceOf map[netip.Addr]config.ObjectName
+	daemonSet daemonSet
+}
 
 // New returns a Controller that calls apply, from Run, with every State that
 // differs from the one before.
 func New(client kubernetes.Interface, o config.Options, apply func(desired.State)) *Controller {
-	return &Controller{}
+	c := &Controller{
+		client:      client,
+		options:     o,
+		apply:       apply,
+		answers:     newAnswers(),
+		wake:        make(chan struct{}, 1),
+		transitions: make(chan desired.Transition, maxQueuedEvents),
+	}
+	c.recorder = newRecorder(client, c.host(), c.answers)
+	core, apps := client.CoreV1(), client.AppsV1()
+	c.configMaps = newSource(core.ConfigMaps(o.ConfigMap.Namespace), &corev1.ConfigMap{}, "configmaps", o.ConfigMap.Name, c.changed, c.answers)
+	c.services = newSource(core.Services(o.WatchNamespace), &corev1.Service{}, "services", "", c.changed, c.answers)
+	c.pods = newSource(core.Pods(o.PodNamespace), &corev1.Pod{}, "pods", "", c.changed, c.answers)
+	c.nodes = newSource(core.Nodes(), &corev1.Node{}, "nodes", "", c.changed, c.answers)
+	c.daemonSets = newSource(apps.DaemonSets(o.PodNamespace), &appsv1.DaemonSet{}, "daemonsets", "", c.changed, c.answers)
+	c.namespaces = newSource(core.Namespaces(), &corev1.Namespace{}, "namespaces", o.PodNamespace, c.changed, c.answers)
+	return c
 }
 
+// changed notes that the caches are to be built from again.
+func (c *Controller) changed() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// host names this node in Events.
+func (c *Controller) host() string { return cmp.Or(c.options.NodeName, c.options.PodName) }
+
 // Run watches until ctx is done, and returns when all it started has ended.
-func (c *Controller) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+// The transitions that were reported until then are still written as Events.
+func (c *Controller) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	wg.Go(func() { c.recorder.run(recording) })
+	wg.Go(func() {
+		defer stopRecording()
+		c.recordTransitions(ctx)
+	})
+	required := []*source{c.configMaps, c.services}
+	optional := []*source{c.pods, c.nodes, c.daemonSets, c.namespaces}
+	for _, s := range slices.Concat(required, optional) {
+		wg.Go(func() { s.RunWithContext(ctx) })
+	}
 
-// Transition reports a change of state of a virtual router as Events. It does
-// not block.
-func (c *Controller) Transition(t desired.Transition) {}
+	if !waitFor(ctx, required, (*source).HasSynced) {
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, optionalWait)
+	waitFor(wait, optional, (*source).settled)
+	cancel()
 
-// Problems returns what is wrong with the configuration now.
-func (c *Controller) Problems() []config.Problem { return nil }
+	for {
+		c.sync(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.wake:
+		}
+	}
+}
 
-// Uninstalled tells whether the daemon is being removed from the cluster, as
-// opposed to being restarted. It is meant to be asked once, on SIGTERM, may be
-// called after Run has returned, and takes at most one second.
-func (c *Controller) Uninstalled(ctx context.Context) bool { return false }
+// waitFor waits until is holds for all of sources, or ctx is done.
+func waitFor(ctx context.Context, sources []*source, is func(*source) bool) bool {
+	var all []cache.InformerSynced
+	for _, s := range sources {
+		all = append(all, func() bool { return is(s) })
+	}
+	return cache.WaitForCacheSync(ctx.Done(), all...)
+}
+
+// sync builds everything anew, reports what is wrong, and applies the State if
+// it is not the one that was applied last.
+func (c *Controller) sync(ctx context.Context) {
+	start := time.Now()
+	logger := klog.LoggerWithValues(klog.FromContext(ctx), "configMap", klog.KRef(c.options.ConfigMap.Namespace, c.options.ConfigMap.Name))
+	configMap := object[corev1.ConfigMap](c.configMaps, c.options.ConfigMap.Namespace, c.options.ConfigMap.Name)
+	b := build(c.options, inputs{
+		configMap: configMap,
+		service: func(n config.ObjectName) *corev1.Service {
+			return object[corev1.Service](c.services, n.Namespace, n.Name)
+		},
+		pods:  objects[corev1.Pod](c.pods),
+		nodes: objects[corev1.Node](c.nodes),
+	})
+
+	c.mu.Lock()
+	before := c.problems
+	c.problems, c.serviceOf = b.problems, b.serviceOf
+	c.daemonSet.look(c.pods, c.daemonSets, c.options)
+	c.mu.Unlock()
+	c.reportProblems(logger, configMap, before, b.problems)
+
+	if configMap != nil && (c.accepted == nil || !maps.Equal(c.accepted.Data, configMap.Data)) {
+		logger.Info("Accepted the configuration", "count", countVIPs(b.state))
+	}
+	c.accepted = configMap
+	if c.applied == nil || !reflect.DeepEqual(*c.applied, b.state) {
+		c.apply(b.state)
+		c.applied = &b.state
+		logger.V(2).Info("Applied a new state", "count", len(b.state.Forwards), "elapsed", time.Since(start))
+	}
+}
+
+// reportProblems tells what became wrong, and what is right again, as log lines
+// and Events on the ConfigMap.
+func (c *Controller) reportProblems(logger klog.Logger, configMap *corev1.ConfigMap, before, now []config.Problem) {
+	known := map[config.Problem]bool{}
+	for _, p := range before {
+		known[p] = true
+	}
+	for _, p := range now {
+		if known[p] {
+			delete(known, p)
+			continue
+		}
+		eventType, reason := corev1.EventTypeWarning, reasonProblem
+		if p.Notice {
+			eventType, reason = corev1.EventTypeNormal, reasonNotice
+		}
+		logger.Info("Configuration has a problem", "reason", p.String())
+		if configMap != nil {
+			c.recorder.record(reference("ConfigMap", configMap), eventType, reason, p.String())
+		}
+	}
+	for _, p := range before {
+		if known[p] {
+			logger.Info("Configuration problem was resolved", "reason", p.String())
+		}
+	}
+}
+
+// Problems returns what is wrong with the configuration now, sorted by key.
+func (c *Controller) Problems() []config.Problem {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.problems)
+}
+
+func countVIPs(s desired.State) int {
+	n := 0
+	for _, r := range s.Routers {
+		n += len(r.VIPs)
+	}
+	return n
+}

@@ -1,0 +1,415 @@
+package controller
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"kube-vrrp-vip/pkg/config"
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+var compareAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+// testOptions are those of a daemon with the manifests' flags and environment.
+func testOptions() config.Options {
+	return config.Options{
+		ConfigMap:             config.ObjectName{Namespace: "vip", Name: "vip-configmap"},
+		VRID:                  50,
+		HTTPPort:              8080,
+		ReleaseVIPs:           true,
+		VRRPVersion:           3,
+		AdvertisementInterval: 100 * time.Millisecond,
+		PodName:               "kube-vrrp-vip-a",
+		PodNamespace:          "vip",
+		NodeName:              "worker-a",
+		HostIP:                netip.MustParseAddr("10.4.0.11"),
+	}
+}
+
+func testConfigMap(data map[string]string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "vip", Name: "vip-configmap", UID: "config"}, Data: data}
+}
+
+func testService(name, clusterIP string, ports ...corev1.ServicePort) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "vip", Name: name, UID: types.UID(name)},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIP: clusterIP, Ports: ports},
+	}
+}
+
+// testPod is the daemon's pod of one letter, on the node of that letter.
+func testPod(letter, hostIP string) *corev1.Pod {
+	isController := true
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:       "vip",
+			Name:            "kube-vrrp-vip-" + letter,
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "kube-vrrp-vip", UID: "daemonset", Controller: &isController}},
+		},
+		Spec:   corev1.PodSpec{NodeName: "worker-" + letter},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, HostIP: hostIP, HostIPs: []corev1.HostIP{{IP: hostIP}}},
+	}
+}
+
+func testNode(letter, address string, annotations map[string]string) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "worker-" + letter, Annotations: annotations},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "x"}, {Type: corev1.NodeInternalIP, Address: address}}},
+	}
+}
+
+func TestBuildForwards(t *testing.T) {
+	t.Parallel()
+	var (
+		vip    = netip.MustParseAddr("10.4.0.50")
+		target = netip.MustParseAddr("10.96.0.7")
+		http   = corev1.ServicePort{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP}
+	)
+	const untilThen = "; until then the VIP refuses every port"
+	refused := []desired.Forward{{VIP: vip}}
+
+	tests := []struct {
+		name     string
+		value    string
+		options  func(*config.Options)
+		service  *corev1.Service
+		forwards []desired.Forward
+		problems []string
+	}{
+		{
+			name:    "TCP and UDP, sorted",
+			value:   "vip/echo",
+			service: testService("echo", "10.96.0.7", corev1.ServicePort{Port: 53, Protocol: corev1.ProtocolUDP}, corev1.ServicePort{Port: 443}, http),
+			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{
+				{Protocol: desired.TCP, Port: 80, Target: target},
+				{Protocol: desired.TCP, Port: 443, Target: target},
+				{Protocol: desired.UDP, Port: 53, Target: target},
+			}}},
+		},
+		{
+			name:  "address only",
+			value: "",
+		},
+		{
+			name:     "bad value",
+			value:    "echo",
+			forwards: refused,
+			problems: []string{`10.4.0.50: "echo": the Service is not named in full: write namespace/service, or nothing for the address only` + untilThen},
+		},
+		{
+			name:     "missing Service",
+			value:    "vip/echo",
+			forwards: refused,
+			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo does not exist: create it, or name another` + untilThen},
+		},
+		{
+			name:     "headless Service",
+			value:    "vip/echo",
+			service:  testService("echo", corev1.ClusterIPNone, http),
+			forwards: refused,
+			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo is headless (clusterIP: None): name one with a ClusterIP` + untilThen},
+		},
+		{
+			name:     "Service without ClusterIP",
+			value:    "vip/echo",
+			service:  testService("echo", "", http),
+			forwards: refused,
+			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo has no ClusterIP yet` + untilThen},
+		},
+		{
+			name:  "ExternalName",
+			value: "vip/echo",
+			service: &corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "vip", Name: "echo"},
+				Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "example.com"},
+			},
+			forwards: refused,
+			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo is of type ExternalName and has no ClusterIP: name one of type ClusterIP` + untilThen},
+		},
+		{
+			name:     "IPv6 Service",
+			value:    "vip/echo",
+			service:  testService("echo", "fd00::7", http),
+			forwards: refused,
+			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo has no IPv4 ClusterIP: add IPv4 to its ipFamilies, or name another` + untilThen},
+		},
+		{
+			name:  "dual-stack Service, IPv6 first",
+			value: "vip/echo",
+			service: func() *corev1.Service {
+				s := testService("echo", "fd00::7", http)
+				s.Spec.ClusterIPs = []string{"fd00::7", "10.96.0.7"}
+				return s
+			}(),
+			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: target}}}},
+		},
+		{
+			name:     "SCTP leaves the other ports alone",
+			value:    "vip/echo",
+			service:  testService("echo", "10.96.0.7", corev1.ServicePort{Port: 5060, Protocol: corev1.ProtocolSCTP}, http),
+			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: target}}}},
+			problems: []string{`10.4.0.50: "vip/echo": port 5060/SCTP of Service vip/echo is not served: only TCP and UDP are supported`},
+		},
+		{
+			name:     "no port",
+			value:    "vip/echo",
+			service:  testService("echo", "10.96.0.7"),
+			forwards: refused,
+			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo has no TCP or UDP port: the VIP refuses every port`},
+		},
+		{
+			name:     "outside of the watched namespace",
+			value:    "vip/echo",
+			options:  func(o *config.Options) { o.WatchNamespace = "default" },
+			forwards: refused,
+			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo is outside of --watch-namespace=default: name one inside, or leave the flag out` + untilThen},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := testOptions()
+			if tt.options != nil {
+				tt.options(&o)
+			}
+			got := build(o, inputs{
+				configMap: testConfigMap(map[string]string{"10.4.0.50": tt.value}),
+				service:   func(config.ObjectName) *corev1.Service { return tt.service },
+			})
+			if diff := cmp.Diff(tt.forwards, got.state.Forwards, compareAddr); diff != "" {
+				t.Errorf("forwards (-want +got):\n%s", diff)
+			}
+			var problems []string
+			for _, p := range got.problems {
+				problems = append(problems, p.String())
+			}
+			if diff := cmp.Diff(tt.problems, problems); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+			// Whatever is wrong with the Service, the VIP keeps its address.
+			if len(got.state.Routers) != 1 || len(got.state.Routers[0].VIPs) != 1 || got.state.Routers[0].VIPs[0].Address != vip {
+				t.Errorf("routers: %+v", got.state.Routers)
+			}
+		})
+	}
+}
+
+func TestBuildState(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.Interface = "eth1"
+	o.Preempt = true
+	in := inputs{
+		configMap: testConfigMap(map[string]string{"10.4.0.50": "vip/echo", "10.4.0.9": "", "10.4.0.51": "vip/echo", "10.4.0.52": "vip/gone"}),
+		service: func(n config.ObjectName) *corev1.Service {
+			if n.Name != "echo" {
+				return nil
+			}
+			return testService("echo", "10.96.0.7", corev1.ServicePort{Port: 80})
+		},
+		pods:  []*corev1.Pod{testPod("c", "10.4.0.13"), testPod("a", "10.4.0.11"), testPod("b", "10.4.0.12")},
+		nodes: []*corev1.Node{testNode("a", "10.4.0.11", map[string]string{priorityAnnotation: "200"}), testNode("b", "10.4.0.12", map[string]string{priorityAnnotation: "201"}), testNode("c", "10.4.0.13", map[string]string{priorityAnnotation: "1"})},
+	}
+	ports := []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.MustParseAddr("10.96.0.7")}}
+	vip := func(s string) desired.VIP {
+		return desired.VIP{Address: netip.MustParseAddr(s), Interfaces: []string{"eth1"}}
+	}
+	want := desired.State{
+		Node: netip.MustParseAddr("10.4.0.11"),
+		Peers: []desired.Peer{
+			{Node: "worker-b", Address: netip.MustParseAddr("10.4.0.12")},
+			{Node: "worker-c", Address: netip.MustParseAddr("10.4.0.13")},
+		},
+		Routers: []desired.Router{{
+			Family:                vrrp.IPv4,
+			VRID:                  50,
+			Version:               vrrp.V3,
+			Priority:              200,
+			AdvertisementInterval: 100 * time.Millisecond,
+			Preempt:               true,
+			TakeoverDelay:         100 * time.Millisecond / 16,
+			VIPs:                  []desired.VIP{vip("10.4.0.9"), vip("10.4.0.50"), vip("10.4.0.51"), vip("10.4.0.52")},
+		}},
+		Forwards: []desired.Forward{
+			{VIP: netip.MustParseAddr("10.4.0.50"), Ports: ports},
+			{VIP: netip.MustParseAddr("10.4.0.51"), Ports: ports},
+			{VIP: netip.MustParseAddr("10.4.0.52")},
+		},
+	}
+	if diff := cmp.Diff(want, build(o, in).state, compareAddr); diff != "" {
+		t.Errorf("state (-want +got):\n%s", diff)
+	}
+}
+
+func TestBuildWithoutVIPs(t *testing.T) {
+	t.Parallel()
+	want := desired.State{Node: netip.MustParseAddr("10.4.0.11")}
+	for name, configMap := range map[string]*corev1.ConfigMap{
+		"deleted": nil,
+		"no data": testConfigMap(nil),
+		"empty":   testConfigMap(map[string]string{}),
+		"bad":     testConfigMap(map[string]string{"web": "vip/echo"}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := build(testOptions(), inputs{configMap: configMap})
+			if diff := cmp.Diff(want, got.state, compareAddr); diff != "" {
+				t.Errorf("state (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestBuildRefusesAddressesOfNodes(t *testing.T) {
+	t.Parallel()
+	got := build(testOptions(), inputs{
+		configMap: testConfigMap(map[string]string{"10.4.0.11": "", "10.4.0.12": "vip/echo", "10.4.0.50": ""}),
+		pods:      []*corev1.Pod{testPod("a", "10.4.0.11"), testPod("b", "10.4.0.12")},
+	})
+	want := []desired.VIP{{Address: netip.MustParseAddr("10.4.0.50")}}
+	if diff := cmp.Diff(want, got.state.Routers[0].VIPs, compareAddr); diff != "" {
+		t.Errorf("VIPs (-want +got):\n%s", diff)
+	}
+	if got.state.Forwards != nil {
+		t.Errorf("forwards: %+v", got.state.Forwards)
+	}
+	wantProblems := []config.Problem{
+		{Key: "10.4.0.11", Message: "not served: 10.4.0.11 is the address of node worker-a, write a free address of the nodes' network"},
+		{Key: "10.4.0.12", Value: "vip/echo", Message: "not served: 10.4.0.12 is the address of node worker-b, write a free address of the nodes' network"},
+	}
+	if diff := cmp.Diff(wantProblems, got.problems); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	addr := netip.MustParseAddr
+	a, b, c := testPod("a", "10.4.0.11"), testPod("b", "10.4.0.12"), testPod("c", "10.4.0.9")
+	with := func(p *corev1.Pod, f func(*corev1.Pod)) *corev1.Pod {
+		p = p.DeepCopy()
+		f(p)
+		return p
+	}
+	learn := func(o *config.Options) { o.NodeName, o.HostIP = "", netip.Addr{} }
+	pa, pb, pc := hashPriority("worker-a", 50), hashPriority("worker-b", 50), hashPriority("worker-c", 50)
+	self := member{"worker-a", addr("10.4.0.11"), pa}
+
+	tests := []struct {
+		name    string
+		options func(*config.Options)
+		in      inputs
+		self    member
+		peers   []member
+		problem string
+	}{
+		{name: "nothing is permitted", self: self},
+		{
+			name:    "nothing is known",
+			options: learn,
+			self:    member{"kube-vrrp-vip-a", netip.Addr{}, hashPriority("kube-vrrp-vip-a", 50)},
+		},
+		{
+			name:    "learned from the pod",
+			options: learn,
+			in:      inputs{pods: []*corev1.Pod{b, a}},
+			self:    self,
+			peers:   []member{{"worker-b", addr("10.4.0.12"), pb}},
+		},
+		{
+			name:    "learned from the Node",
+			options: func(o *config.Options) { o.HostIP = netip.Addr{} },
+			in:      inputs{nodes: []*corev1.Node{testNode("b", "10.4.0.12", nil), testNode("a", "10.4.0.11", nil)}},
+			self:    self,
+		},
+		{
+			name: "IPv4 first",
+			options: func(o *config.Options) {
+				o.HostIP = addr("fd00::11")
+			},
+			in: inputs{pods: []*corev1.Pod{
+				with(a, func(p *corev1.Pod) {
+					p.Status.HostIP, p.Status.HostIPs = "fd00::11", []corev1.HostIP{{IP: "fd00::11"}, {IP: "10.4.0.11"}}
+				}),
+				with(b, func(p *corev1.Pod) { p.Status.HostIP, p.Status.HostIPs = "fd00::12", nil }),
+			}},
+			self:  self,
+			peers: []member{{"worker-b", addr("fd00::12"), pb}},
+		},
+		{
+			name:  "peers sorted by address",
+			in:    inputs{pods: []*corev1.Pod{a, b, c}},
+			self:  self,
+			peers: []member{{"worker-c", addr("10.4.0.9"), pc}, {"worker-b", addr("10.4.0.12"), pb}},
+		},
+		{
+			name: "pods that are no peers",
+			in: inputs{pods: []*corev1.Pod{
+				a,
+				with(b, func(p *corev1.Pod) { p.OwnerReferences = nil }),
+				with(b, func(p *corev1.Pod) { p.OwnerReferences[0].UID = "other" }),
+				with(b, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
+				with(b, func(p *corev1.Pod) { p.Status = corev1.PodStatus{} }),
+				with(b, func(p *corev1.Pod) { p.Status.HostIP, p.Status.HostIPs = "10.4.0.11", nil }),
+			}},
+			self: self,
+		},
+		{
+			name: "two pods on one node during an update",
+			in: inputs{pods: []*corev1.Pod{
+				a, b, with(b, func(p *corev1.Pod) { p.Name += "2" }),
+			}},
+			self:  self,
+			peers: []member{{"worker-b", addr("10.4.0.12"), pb}},
+		},
+		{
+			name: "annotations",
+			in: inputs{
+				pods:  []*corev1.Pod{a, b},
+				nodes: []*corev1.Node{testNode("a", "10.4.0.11", map[string]string{priorityAnnotation: "254"}), testNode("b", "10.4.0.12", map[string]string{priorityAnnotation: "1"})},
+			},
+			self:  member{"worker-a", addr("10.4.0.11"), 254},
+			peers: []member{{"worker-b", addr("10.4.0.12"), 1}},
+		},
+		{
+			name: "only our own bad annotation is our problem",
+			in: inputs{
+				pods:  []*corev1.Pod{a, b},
+				nodes: []*corev1.Node{testNode("a", "10.4.0.11", map[string]string{priorityAnnotation: "255"}), testNode("b", "10.4.0.12", map[string]string{priorityAnnotation: "high"})},
+			},
+			self:    self,
+			peers:   []member{{"worker-b", addr("10.4.0.12"), pb}},
+			problem: `kube-vrrp-vip/priority: "255": annotation of node worker-a: must be a number from 1 to 254; 155, from the node's name, is used until then`,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := testOptions()
+			if tt.options != nil {
+				tt.options(&o)
+			}
+			gotSelf, peers, problems := members(o, tt.in)
+			if gotSelf != tt.self {
+				t.Errorf("self = %v, want %v", gotSelf, tt.self)
+			}
+			if diff := cmp.Diff(tt.peers, peers, compareAddr, cmp.AllowUnexported(member{})); diff != "" {
+				t.Errorf("peers (-want +got):\n%s", diff)
+			}
+			var problem string
+			for _, p := range problems {
+				problem += p.String()
+			}
+			if diff := cmp.Diff(tt.problem, problem); diff != "" {
+				t.Errorf("problem (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,42 @@
+package controller
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"kube-vrrp-vip/pkg/config"
+)
+
+// userAgent is how the API server's logs and Events name the daemon.
+const userAgent = "kube-vrrp-vip"
+
+// NewClient returns a client for the API server that o names, or, if it names
+// none, for the one of the cluster the daemon is a pod of. It sends nothing.
+func NewClient(o config.Options) (kubernetes.Interface, error) {
+	c, err := clientConfig(o)
+	if err != nil {
+		return nil, fmt.Errorf("configure the Kubernetes client: %w", err)
+	}
+	c.UserAgent = userAgent
+	c.ContentType = runtime.ContentTypeProtobuf
+	c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	// A few watches and rare Events need no limit, and the question on
+	// SIGTERM must not wait behind one.
+	c.QPS = -1
+	client, err := kubernetes.NewForConfig(c)
+	if err != nil {
+		return nil, fmt.Errorf("make the Kubernetes client: %w", err)
+	}
+	return client, nil
+}
+
+func clientConfig(o config.Options) (*rest.Config, error) {
+	if o.APIServerHost == "" && o.Kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags(o.APIServerHost, o.Kubeconfig)
+}

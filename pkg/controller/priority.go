@@ -1,0 +1,70 @@
+package controller
+
+import (
+	"cmp"
+	"errors"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// priorityAnnotation on a Node sets the priority of its virtual routers.
+const priorityAnnotation = "kube-vrrp-vip/priority"
+
+// The priorities that nodes without the annotation get.
+const (
+	minHashPriority = 150
+	maxHashPriority = 250
+)
+
+// member is a node that runs the daemon.
+type member struct {
+	node     string
+	address  netip.Addr
+	priority uint8
+}
+
+// parsePriority reads the value of priorityAnnotation.
+func parsePriority(s string) (uint8, error) {
+	n, err := strconv.ParseUint(s, 10, 8)
+	if err != nil || n < 1 || n > 254 {
+		return 0, errors.New("must be a number from 1 to 254")
+	}
+	return uint8(n), nil
+}
+
+// hashPriority spreads nodes over 150 to 250. It depends on the node's name
+// and the VRID only, so it stays when nodes come and go. Ties are allowed: the
+// higher address wins them (RFC 9568 section 6.4.3).
+func hashPriority(node string, vrid uint8) uint8 {
+	return minHashPriority + uint8(hash(node, vrid)%(maxHashPriority-minHashPriority+1))
+}
+
+// hash is 64-bit FNV-1a over the node's name and the VRID.
+func hash(node string, vrid uint8) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(node))
+	h.Write([]byte{vrid})
+	return h.Sum64()
+}
+
+// maxRank caps the take-over delay of large clusters.
+const maxRank = 8
+
+// takeoverDelay keeps Backups that miss the same Master from promoting
+// themselves together: each waits one step longer than the one that the rest
+// would yield to. A lone node, which may only not know its peers yet, waits a
+// part of its own of a quarter of an interval.
+func takeoverDelay(self member, peers []member, vrid uint8, interval time.Duration) time.Duration {
+	if len(peers) == 0 {
+		return time.Duration(hash(self.node, vrid) % uint64(interval/4))
+	}
+	members := append([]member{self}, peers...)
+	slices.SortFunc(members, func(a, b member) int {
+		return cmp.Or(cmp.Compare(b.priority, a.priority), b.address.Compare(a.address), cmp.Compare(a.node, b.node))
+	})
+	rank := min(slices.Index(members, self), maxRank)
+	return time.Duration(rank) * max(1250*time.Microsecond, interval/16)
+}

@@ -1,0 +1,151 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/tools/record/util"
+)
+
+// The reasons of the Events about the configuration.
+const (
+	reasonProblem = "ConfigProblem"
+	reasonNotice  = "ConfigNotice"
+)
+
+const (
+	// maxQueuedEvents bounds what waits while the API can not be reached.
+	maxQueuedEvents = 256
+	// eventRetry is how long to wait then.
+	eventRetry = 10 * time.Second
+	// eventTimeout bounds one request, and all of them on exit.
+	eventTimeout = time.Second
+)
+
+// recorder writes Events. Unlike client-go's it says once that it may not,
+// ends when its owner does, and writes first what is still queued.
+type recorder struct {
+	client  kubernetes.Interface
+	source  corev1.EventSource
+	queue   chan *corev1.Event
+	answers *answers
+}
+
+func newRecorder(client kubernetes.Interface, host string, answers *answers) *recorder {
+	return &recorder{
+		client:  client,
+		source:  corev1.EventSource{Component: userAgent, Host: host},
+		queue:   make(chan *corev1.Event, maxQueuedEvents),
+		answers: answers,
+	}
+}
+
+// reference says what an Event is about: the object o, of a kind of core/v1.
+func reference(kind string, o metav1.Object) corev1.ObjectReference {
+	return corev1.ObjectReference{
+		APIVersion:      "v1",
+		Kind:            kind,
+		Namespace:       o.GetNamespace(),
+		Name:            o.GetName(),
+		UID:             o.GetUID(),
+		ResourceVersion: o.GetResourceVersion(),
+	}
+}
+
+// record queues an Event, or drops it if the queue is full.
+func (r *recorder) record(about corev1.ObjectReference, eventType, reason, message string) {
+	now := metav1.Now()
+	event := &corev1.Event{
+		ObjectMeta:          metav1.ObjectMeta{Name: util.GenerateEventName(about.Name, now.UnixNano()), Namespace: about.Namespace},
+		InvolvedObject:      about,
+		Reason:              reason,
+		Message:             message,
+		Source:              r.source,
+		FirstTimestamp:      now,
+		LastTimestamp:       now,
+		Count:               1,
+		Type:                eventType,
+		ReportingController: r.source.Component,
+		ReportingInstance:   r.source.Host,
+	}
+	select {
+	case r.queue <- event:
+	default:
+	}
+}
+
+// run writes Events until ctx is done, and then, briefly, what is queued.
+func (r *recorder) run(ctx context.Context) {
+	correlator := record.NewEventCorrelatorWithOptions(record.CorrelatorOptions{
+		// Many Problems must not use up what transitions may write.
+		SpamKeyFunc: func(e *corev1.Event) string {
+			return strings.Join([]string{string(e.InvolvedObject.UID), e.InvolvedObject.Namespace, e.InvolvedObject.Name, e.Reason}, "/")
+		},
+	})
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case event := <-r.queue:
+			r.write(ctx, correlator, event)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		select {
+		case event := <-r.queue:
+			r.write(ctx, correlator, event)
+		default:
+			return
+		}
+	}
+}
+
+// write writes one Event, and tries again for as long as the API server can
+// not be reached.
+func (r *recorder) write(ctx context.Context, correlator *record.EventCorrelator, event *corev1.Event) {
+	result, err := correlator.EventCorrelate(event)
+	if err != nil || result.Skip {
+		return
+	}
+	for {
+		written, err := r.send(ctx, result)
+		r.answers.heard(ctx, "write events", err)
+		if err == nil {
+			correlator.UpdateState(written)
+			return
+		}
+		if status := (*apierrors.StatusError)(nil); errors.As(err, &status) {
+			return // an answer, and the next would be the same
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(eventRetry):
+		}
+	}
+}
+
+func (r *recorder) send(ctx context.Context, result *record.EventCorrelateResult) (*corev1.Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
+	defer cancel()
+	events := r.client.CoreV1().Events(result.Event.Namespace)
+	if result.Event.Count > 1 {
+		written, err := events.Patch(ctx, result.Event.Name, types.StrategicMergePatchType, result.Patch, metav1.PatchOptions{})
+		if !apierrors.IsNotFound(err) {
+			return written, err
+		}
+	}
+	// An Event lives for an hour: the one that was counted up may be gone.
+	event := result.Event.DeepCopy()
+	event.ResourceVersion = ""
+	return events.Create(ctx, event, metav1.CreateOptions{})
+}

@@ -1,0 +1,92 @@
+package controller
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"kube-vrrp-vip/pkg/config"
+)
+
+// uninstallTimeout bounds the last look at the API server.
+const uninstallTimeout = time.Second
+
+// Uninstalled tells whether the daemon is being removed from the cluster, as
+// opposed to being restarted: its DaemonSet is gone or being deleted, or its
+// namespace is. It is meant to be asked once, on SIGTERM, may be called after
+// Run has returned, and takes at most one second.
+//
+// The API server is asked one last time. The daemon's permissions may go
+// together with the DaemonSet, and then what was seen until now counts. What
+// was never seen counts as being there.
+func (c *Controller) Uninstalled(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, uninstallTimeout)
+	defer cancel()
+
+	// The namespace may end first, and its pods before the DaemonSet.
+	var namespaceGone, daemonSetGone bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		name := c.options.PodNamespace
+		namespace, err := c.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+		cached := object[corev1.Namespace](c.namespaces, "", name)
+		namespaceGone = gone(namespace, err, cached != nil && cached.DeletionTimestamp != nil)
+	})
+	c.mu.Lock()
+	c.daemonSet.look(c.pods, c.daemonSets, c.options)
+	known := c.daemonSet
+	c.mu.Unlock()
+	if known.name != "" {
+		wg.Go(func() {
+			d, err := c.client.AppsV1().DaemonSets(c.options.PodNamespace).Get(ctx, known.name, metav1.GetOptions{})
+			daemonSetGone = gone(d, err, known.deleted)
+		})
+	}
+	wg.Wait()
+	return namespaceGone || daemonSetGone
+}
+
+// gone tells whether an object is gone or being deleted, from the result of a
+// get, or from what was known before if that failed.
+func gone(o metav1.Object, err error, known bool) bool {
+	switch {
+	case err == nil:
+		return o.GetDeletionTimestamp() != nil
+	case apierrors.IsNotFound(err):
+		return true
+	default:
+		return known
+	}
+}
+
+// daemonSet is what the watches tell of the DaemonSet that owns this pod.
+type daemonSet struct {
+	// name is empty until it was learned.
+	name string
+	// seen tells that it was there, deleted that it is gone or going.
+	seen, deleted bool
+}
+
+// look learns what the caches hold now.
+func (d *daemonSet) look(pods, daemonSets *source, o config.Options) {
+	pod := object[corev1.Pod](pods, o.PodNamespace, o.PodName)
+	if pod != nil {
+		// A pod that was orphaned has no owner any more; the name stays.
+		if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "DaemonSet" && owner.Name != d.name {
+			*d = daemonSet{name: owner.Name}
+		}
+	}
+	if d.name == "" {
+		return
+	}
+	if cached := object[appsv1.DaemonSet](daemonSets, o.PodNamespace, d.name); cached != nil {
+		d.seen, d.deleted = true, cached.DeletionTimestamp != nil
+	} else {
+		d.deleted = d.seen
+	}
+}
