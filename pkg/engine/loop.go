@@ -176,10 +176,8 @@ func (l *loop) fire(now vrrp.Time) {
 		}
 		if due, ok := in.timer(); ok && due <= now {
 			// The sockets are empty, so nothing that arrived while we stood
-			// still is unread.
-			if late := now.Sub(due); late > 2*in.config.AdvertisementInterval {
-				l.apply(in, in.router.Stalled(now, late), now)
-			}
+			// still is unread. The router knows how late is too late.
+			l.apply(in, in.router.Stalled(now, now.Sub(due)), now)
 			l.apply(in, in.router.Expire(now), now)
 		}
 		if in.announce.due(now) {

@@ -22,7 +22,8 @@ var (
 func settled(t *testing.T, seed uint64, nodes int) *world {
 	w := newWorld(t, seed, nodes)
 	w.apply(stateOf(vipA))
-	w.run(5 * time.Second)
+	// Past the last announcement that follows the takeover at 3.2 s.
+	w.run(10 * time.Second)
 	w.oneMaster("after the start")
 	return w
 }
@@ -182,14 +183,41 @@ func TestSimulatedStalledBackup(t *testing.T) {
 		if n.id == master {
 			continue
 		}
-		before := len(n.transitions)
-		n.frozen = true
-		w.run(3 * time.Second)
-		n.frozen = false
-		w.run(time.Second)
-		if got := n.transitions[before:]; len(got) != 0 {
-			w.fatalf("n%d changed its state after standing still: %+v", n.id, got)
+		for stall := 50 * time.Millisecond; stall < 3*time.Second; stall = stall * 5 / 4 {
+			before := len(n.transitions)
+			n.frozen = true
+			w.run(stall)
+			n.frozen = false
+			w.run(time.Second)
+			if got := n.transitions[before:]; len(got) != 0 {
+				w.fatalf("n%d changed its state after standing still for %s: %+v", n.id, stall, got)
+			}
 		}
+	}
+}
+
+// An advertisement that waits in the socket when Master_Down_Timer fires is
+// read first.
+func TestSimulatedWaitingAdvertisement(t *testing.T) {
+	w := settled(t, 6, 2)
+	master := w.nodes[w.oneMaster("before")]
+	backup := w.nodes[1-master.id]
+	w.cut[[2]int{master.id, backup.id}] = true
+	in := backup.loop.instances[0]
+	down := in.config.MasterDownInterval(in.config.AdvertisementInterval) + in.config.TakeoverDelay
+	fires := int64(in.router.Status().LastHeard) + int64(down)
+	w.run(time.Duration(fires - w.now - int64(time.Millisecond)))
+	waiting := master.sent[len(master.sent)-1]
+	backup.queue = append(backup.queue, flying{at: w.now, data: ipv4Packet(master.address, vrrp.GroupIPv4, waiting)})
+	w.now = fires + int64(time.Millisecond)
+	backup.turn()
+	if backup.state() != vrrp.Backup {
+		w.fatalf("took over with the Master's advertisement unread")
+	}
+	// And it would have, without it.
+	w.run(time.Second)
+	if backup.state() != vrrp.Master {
+		w.fatalf("did not take over from a silent Master")
 	}
 }
 

@@ -38,6 +38,8 @@ type world struct {
 	// announced by.
 	cache map[netip.Addr]int
 	trace []string
+	// rank is each node's rank in the order of the take-over delays.
+	rank []int
 }
 
 // flying is a frame on its way.
@@ -73,6 +75,7 @@ type simNode struct {
 
 func newWorld(t *testing.T, seed uint64, nodes int) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: int64(time.Hour), cut: map[[2]int]bool{}, cache: map[netip.Addr]int{}}
+	w.rank = w.rng.Perm(nodes)
 	for i := range nodes {
 		n := &simNode{
 			w: w, id: i, address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}),
@@ -109,7 +112,7 @@ func (n *simNode) boot(state *desired.State) {
 func (n *simNode) apply(s desired.State) {
 	s.Routers = slices.Clone(s.Routers)
 	for i := range s.Routers {
-		s.Routers[i].TakeoverDelay = time.Duration(n.id) * s.Routers[i].AdvertisementInterval / 16
+		s.Routers[i].TakeoverDelay = time.Duration(n.w.rank[n.id]) * s.Routers[i].AdvertisementInterval / 16
 	}
 	n.engine.Apply(s)
 }
