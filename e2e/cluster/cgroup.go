@@ -224,7 +224,7 @@ func (g cgroups) processes(group, container string) ([]int, error) {
 	}
 	var pids []int
 	err := filepath.WalkDir(filepath.Join(h.dir, group), func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 			return nil // a group that went away meanwhile
 		}
 		if err != nil || d.Name() != "cgroup.procs" {
