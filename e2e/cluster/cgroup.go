@@ -64,7 +64,7 @@ func parseMounts(mountinfo string) cgroups {
 		switch super[0] {
 		case "cgroup":
 			var opts []string
-			for _, o := range strings.Split(super[2], ",") {
+			for o := range strings.SplitSeq(super[2], ",") {
 				switch {
 				case o == "rw", o == "ro", o == "xattr", o == "noprefix", o == "clone_children",
 					o == "cpuset_v2_mode", strings.HasPrefix(o, "release_agent="):
@@ -139,7 +139,7 @@ func delegate(group string) error {
 	if err != nil {
 		return fmt.Errorf("delegate cgroup controllers: %w", err)
 	}
-	for _, c := range strings.Fields(string(b)) {
+	for c := range strings.FieldsSeq(string(b)) {
 		if !slices.Contains(controllers, c) {
 			continue
 		}
@@ -240,7 +240,7 @@ func (g cgroups) processes(group, container string) ([]int, error) {
 		if err != nil {
 			return err
 		}
-		for _, f := range strings.Fields(string(b)) {
+		for f := range strings.FieldsSeq(string(b)) {
 			pid, err := strconv.Atoi(f)
 			if err != nil {
 				return fmt.Errorf("%s: %w", path, err)

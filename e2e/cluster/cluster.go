@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -96,6 +98,11 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err := preflight(); err != nil {
 		return nil, err
 	}
+	unlock, err := lock(o.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	c := &Cluster{opt: o, begin: time.Now()}
 	running, err := c.running()
 	if err != nil {
@@ -192,7 +199,36 @@ func Remove(o Options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("must be root")
 	}
+	unlock, err := lock(o.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return (&Cluster{opt: o, begin: time.Now()}).Stop()
+}
+
+// lock keeps others from starting or removing a cluster of that name meanwhile: in
+// its first minutes, when programs are built, it has no processes to know it by.
+func lock(name string) (unlock func(), err error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("lock cluster: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock cluster: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("cluster %s is being started or stopped by another program", name)
+		}
+		return nil, fmt.Errorf("lock cluster: %w", err)
+	}
+	return func() { f.Close() }, nil
 }
 
 // Status writes what runs and what does not.
@@ -314,8 +350,7 @@ func poll(ctx context.Context, limit, interval time.Duration, f func(context.Con
 		if err == nil {
 			return nil
 		}
-		var final *finalError
-		if errors.As(err, &final) {
+		if final, ok := errors.AsType[*finalError](err); ok {
 			return final.err
 		}
 		select {

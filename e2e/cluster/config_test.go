@@ -77,14 +77,22 @@ func TestConfigTexts(t *testing.T) {
 		name, text string
 		want       []string
 	}{
-		{"kube-proxy", proxyConfig("n1", "iptables", "/d/kube-proxy.conf", true),
-			[]string{"mode: iptables\n", "hostnameOverride: n1\n", `clusterCIDR: "10.244.0.0/16,fd44::/16"`, `kubeconfig: "/d/kube-proxy.conf"`}},
-		{"kubelet", kubeletConfig(func(n string) string { return "/p/" + n }),
-			[]string{`clientCAFile: "/p/ca.crt"`, `tlsCertFile: "/p/server.crt"`, `memory.available: "0%"`}},
-		{"containerd", containerdConfig("/c/bin", "/c/conf", "/c/runc", "native"),
-			[]string{`bin_dir = "/c/bin"`, `conf_dir = "/c/conf"`, `BinaryName = "/c/runc"`, `snapshotter = "native"`}},
-		{"kubeconfig", kubeconfig("https://192.0.2.1:6443", "/p/ca.crt", "abc"),
-			[]string{`server: "https://192.0.2.1:6443"`, `certificate-authority: "/p/ca.crt"`, `token: "abc"`}},
+		{
+			"kube-proxy", proxyConfig("n1", "iptables", "/d/kube-proxy.conf", true),
+			[]string{"mode: iptables\n", "hostnameOverride: n1\n", `clusterCIDR: "10.244.0.0/16,fd44::/16"`, `kubeconfig: "/d/kube-proxy.conf"`},
+		},
+		{
+			"kubelet", kubeletConfig(func(n string) string { return "/p/" + n }),
+			[]string{`clientCAFile: "/p/ca.crt"`, `tlsCertFile: "/p/server.crt"`, `memory.available: "0%"`},
+		},
+		{
+			"containerd", containerdConfig("/c/bin", "/c/conf", "/c/runc", "native"),
+			[]string{`bin_dir = "/c/bin"`, `conf_dir = "/c/conf"`, `BinaryName = "/c/runc"`, `snapshotter = "native"`},
+		},
+		{
+			"kubeconfig", kubeconfig("https://192.0.2.1:6443", "/p/ca.crt", "abc"),
+			[]string{`server: "https://192.0.2.1:6443"`, `certificate-authority: "/p/ca.crt"`, `token: "abc"`},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, w := range tt.want {

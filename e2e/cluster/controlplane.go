@@ -13,7 +13,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		services += "," + serviceCIDR6
 	}
 	pki := func(name string) string { return c.path("pki", name) }
-	if err := c.startDaemon("etcd", controlHost, c.path("bin", "etcd"),
+	if err := c.startDaemon("etcd",
 		"--name=etcd",
 		"--data-dir="+c.path("etcd"),
 		"--unsafe-no-fsync", // nothing here outlives the machine
@@ -26,7 +26,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	if err := c.startDaemon("kube-apiserver", controlHost, c.path("bin", "kube-apiserver"),
+	if err := c.startDaemon("kube-apiserver",
 		"--etcd-servers=http://127.0.0.1:2379",
 		"--bind-address=0.0.0.0",
 		"--secure-port=6443",
@@ -53,7 +53,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	// Not before: kube-controller-manager exits if its first request fails.
-	if err := c.startDaemon("kube-controller-manager", controlHost, append(
+	if err := c.startDaemon("kube-controller-manager", append(
 		c.managerArgs("kube-controller-manager"),
 		"--use-service-account-credentials=true",
 		"--service-account-private-key-file="+pki("sa.key"),
@@ -64,7 +64,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	)...); err != nil {
 		return err
 	}
-	return c.startDaemon("kube-scheduler", controlHost, c.managerArgs("kube-scheduler")...)
+	return c.startDaemon("kube-scheduler", c.managerArgs("kube-scheduler")...)
 }
 
 // managerArgs are the words that begin the command line of a control plane program
@@ -72,7 +72,6 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 func (c *Cluster) managerArgs(name string) []string {
 	conf := c.path("conf", name+".conf")
 	return []string{
-		c.path("bin", name),
 		"--kubeconfig=" + conf,
 		"--authentication-kubeconfig=" + conf,
 		"--authorization-kubeconfig=" + conf,

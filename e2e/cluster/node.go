@@ -118,8 +118,10 @@ func (c *Cluster) nodeSpec(node string) (nodeSpec, error) {
 		},
 		Services: []service{
 			{"containerd", []string{filepath.Join(debs, "usr/bin/containerd"), "--config=/run/containerd/config.toml"}},
-			{"kubelet", []string{c.path("bin", "kubelet"), "--config=/run/kubelet.yaml", "--kubeconfig=" + conf("kubelet-"+node),
-				"--hostname-override=" + node, "--node-ip=" + ips, "--node-labels=type=worker"}},
+			{"kubelet", []string{
+				c.path("bin", "kubelet"), "--config=/run/kubelet.yaml", "--kubeconfig=" + conf("kubelet-"+node),
+				"--hostname-override=" + node, "--node-ip=" + ips, "--node-labels=type=worker",
+			}},
 			{"kube-proxy", []string{c.path("bin", "kube-proxy"), "--config=/run/kube-proxy.yaml"}},
 		},
 	}, nil
@@ -287,7 +289,7 @@ func (c *Cluster) KillContainer(ctx context.Context, node, namespace, pod, conta
 	killed := 0
 	// Containers that ended are listed too, until the kubelet collects them; they
 	// have no processes.
-	for _, id := range strings.Fields(out) {
+	for id := range strings.FieldsSeq(out) {
 		pids, err := g.processes(filepath.Join(c.opt.Name, node), id)
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)

@@ -147,7 +147,7 @@ func (s nodeSpec) init() error {
 			continue // an orphan
 		}
 		delete(running, pid)
-		fmt.Printf("%s %s ended (exit %d, signal %v), starting it again\n",
+		fmt.Fprintf(os.Stdout, "%s %s ended (exit %d, signal %v), starting it again\n",
 			time.Now().UTC().Format(time.RFC3339Nano), v.Name, status.ExitStatus(), status.Signal())
 		// As a service manager does, not at once: it may end at once again.
 		time.Sleep(time.Second)
@@ -238,7 +238,8 @@ func (s nodeSpec) mounts() error {
 		if err := os.WriteFile(file, []byte(value+"\n"), 0o644); err != nil {
 			return fmt.Errorf("mask sysctl: %w", err)
 		}
-		if err := unix.Mount(file, "/proc/sys/"+name, "", unix.MS_BIND, ""); err != nil {
+		err := unix.Mount(file, "/proc/sys/"+name, "", unix.MS_BIND, "")
+		if err != nil && !errors.Is(err, unix.ENOENT) { // not every kernel has all
 			return fmt.Errorf("mask sysctl %s: %w", name, err)
 		}
 	}

@@ -25,18 +25,18 @@ type process struct {
 	Start uint64 `json:"start"`
 }
 
-// startDaemon runs argv in a host's network namespace, apart from this program's
-// session, with its output in the log of that name.
-func (c *Cluster) startDaemon(name, host string, argv ...string) error {
+// startDaemon runs a program of the control plane: apart from this program's session,
+// with its output in the log of its name.
+func (c *Cluster) startDaemon(name string, args ...string) error {
 	log, err := os.OpenFile(c.path("log", name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd := exec.Command(c.path("bin", name), args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := netns.Do(c.NetNS(host), cmd.Start); err != nil {
+	if err := netns.Do(c.NetNS(controlHost), cmd.Start); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	err = recordProcess(c.opt.Dir, name, cmd.Process.Pid)

@@ -55,8 +55,10 @@ func TestProcessRecord(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
+	defer func() {
+		_ = cmd.Process.Kill() // it is dead already, if all goes well
+		_ = cmd.Wait()
+	}()
 	if err := recordProcess(c.opt.Dir, "sleeper", cmd.Process.Pid); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +100,7 @@ func TestPoll(t *testing.T) {
 		t.Errorf("limit: %v", err)
 	}
 	err = poll(t.Context(), time.Minute, time.Millisecond, func(context.Context) error { return &finalError{wrong} })
-	if err != wrong {
+	if !errors.Is(err, wrong) || strings.Contains(err.Error(), "not within") {
 		t.Errorf("final error: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -163,7 +165,7 @@ func readTar(t *testing.T, r io.Reader) map[string][]byte {
 	files := map[string][]byte{}
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return files
 		}
 		if err != nil {

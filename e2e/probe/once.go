@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"time"
 
 	"kube-vrrp-vip/e2e/netns"
 )
@@ -51,13 +50,16 @@ func UDP(ctx context.Context, path string, target netip.AddrPort, payload string
 		return "", err
 	}
 	defer conn.Close()
-	// Cancelling ends the reading.
-	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	// Closing ends the reading.
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if _, err := conn.Write([]byte(payload)); err != nil {
 		return "", err
 	}
 	buf := make([]byte, 64<<10)
 	n, err := conn.Read(buf)
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("no answer of %s: %w", target, context.Cause(ctx))
+	}
 	if err != nil {
 		return "", err
 	}

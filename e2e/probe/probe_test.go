@@ -83,7 +83,7 @@ func serve(t *testing.T, path, addr string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		srv.Serve(l) // ends by Close
+		_ = srv.Serve(l) // ends by Close
 	}()
 	t.Cleanup(func() { srv.Close(); <-done })
 }

@@ -209,7 +209,7 @@ func (r *Result) String() string {
 // Field returns the value of a name in an answer like that of the echo server,
 // "host=a node=b client=c"; empty if it is not there.
 func Field(body, name string) string {
-	for _, f := range strings.Fields(body) {
+	for f := range strings.FieldsSeq(body) {
 		if v, ok := strings.CutPrefix(f, name+"="); ok {
 			return v
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -50,21 +51,34 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, os.Args[1:])
-	var exit *exec.ExitError
+	var exit exitError
 	switch {
 	case err == nil:
+	case errors.As(err, &exit):
+		os.Exit(int(exit))
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Print(usage)
+		fmt.Fprint(os.Stdout, usage)
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(os.Stderr, "cluster: %v\n\n%s", err, usage)
 		os.Exit(2)
-	case errors.As(err, &exit) && exit.ExitCode() > 0:
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(exit.ExitCode())
 	default:
 		fmt.Fprintf(os.Stderr, "cluster: %v\n", err)
 		os.Exit(1)
 	}
+}
+
+// exitError is the status of a program run for the user, who has read what it said.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// userCommand turns the error of a program run for the user.
+func userCommand(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return exitError(exit.ExitCode())
+	}
+	return err
 }
 
 // flags returns a flag set that leaves the printing to main.
@@ -115,7 +129,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		file, err := cluster.BuildImage(ctx, args[0], args[1])
 		if err == nil {
-			fmt.Println(file)
+			fmt.Fprintln(os.Stdout, file)
 		}
 		return err
 	case "help":
@@ -150,14 +164,19 @@ func do(ctx context.Context, c *cluster.Cluster, name string, args []string) err
 		c.DumpLogs(os.Stdout)
 		return nil
 	case "kubectl":
-		return c.KubectlTo(ctx, os.Stdin, os.Stdout, os.Stderr, args...)
+		return userCommand(c.KubectlTo(ctx, os.Stdin, os.Stdout, os.Stderr, args...))
 	case "exec":
 		if len(args) < 2 {
 			return fmt.Errorf("%w: exec takes a host and a command", errUsage)
 		}
-		out, err := c.Exec(ctx, args[0], args[1:]...)
-		fmt.Print(out)
-		return err
+		if _, err := os.Stat(c.NetNS(args[0])); err != nil {
+			return fmt.Errorf("no host %q", args[0])
+		}
+		cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", filepath.Base(c.NetNS(args[0]))}, args[1:]...)...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		// Interrupted at a terminal it is told by that too, and may have a last word.
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		return userCommand(cmd.Run())
 	case "cut":
 		return c.CutLink(args[0])
 	case "restore":
@@ -180,7 +199,7 @@ func do(ctx context.Context, c *cluster.Cluster, name string, args []string) err
 func parse(fs *flag.FlagSet, args []string) error {
 	err := fs.Parse(args)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		return fmt.Errorf("%w: %v", errUsage, err)
+		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	return err
 }
