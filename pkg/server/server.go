@@ -2,7 +2,15 @@ package server
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
 	"time"
+
+	"k8s.io/klog/v2"
 
 	"kube-vrrp-vip/pkg/config"
 	"kube-vrrp-vip/pkg/desired"
@@ -17,16 +25,14 @@ type Snapshot struct {
 
 // Datapath is how the nftables tables are doing.
 type Datapath struct {
-	// LastSync is when the tables last were as they should be; zero: never.
-	LastSync time.Time `json:"lastSync"`
+	// LastSync is when the tables were last made what they should be; zero:
+	// never.
+	LastSync time.Time `json:"lastSync,omitzero"`
 	// Err is what the latest attempt failed with; empty: it succeeded.
 	Err string `json:"error,omitempty"`
 	// Errors counts the failed attempts.
 	Errors uint64 `json:"errors"`
 }
-
-// Server serves HTTP. Make one with New.
-type Server struct{}
 
 // Config is what a Server needs.
 type Config struct {
@@ -39,8 +45,152 @@ type Config struct {
 	Snapshot func() Snapshot
 }
 
-// New returns a Server.
-func New(c Config) *Server { return &Server{} }
+// Server serves HTTP. Make one with New.
+type Server struct {
+	config  Config
+	handler http.Handler
+}
 
-// Run serves until ctx is done and the last request has ended.
-func (s *Server) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+// New returns a Server.
+func New(c Config) *Server {
+	s := &Server{config: c}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.check(alive))
+	// kube-keepalived-vip's path, which old manifests probe.
+	mux.HandleFunc("GET /health", s.check(alive))
+	mux.HandleFunc("GET /readyz", s.check(ready))
+	mux.HandleFunc("GET /status", s.status)
+	mux.Handle("GET /metrics", metricsHandler(c))
+	s.handler = mux
+	return s
+}
+
+// The waits between attempts to listen.
+const (
+	minListenRetry = time.Second
+	maxListenRetry = 30 * time.Second
+)
+
+// Run serves until ctx is done and the requests that were under way then have
+// ended, or a second has passed. The VIPs do not depend on it: a port that can
+// not be listened on is tried again, for as long as it takes.
+func (s *Server) Run(ctx context.Context) error {
+	logger := klog.FromContext(ctx)
+	address := net.JoinHostPort("", strconv.Itoa(s.config.Port))
+	said := ""
+	for retry := minListenRetry; ; retry = min(2*retry, maxListenRetry) {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err == nil {
+			logger.Info("Listening", "address", l.Addr())
+			said, retry = "", minListenRetry
+			err = s.serve(ctx, l)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err.Error() != said {
+			said = err.Error()
+			logger.Error(err, "HTTP was not served, trying again")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retry):
+		}
+	}
+}
+
+// serve answers on l until ctx is done.
+func (s *Server) serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-ctx.Done()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close()
+		}
+	}()
+	err := server.Serve(l)
+	cancel()
+	<-ended
+	return err
+}
+
+// check answers 200, or 503 and what is wrong.
+func (s *Server) check(f func(Snapshot, time.Time) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if err := f(s.config.Snapshot(), time.Now()); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, err)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	}
+}
+
+// maxBeatAge is how old the loop's last beat may be. The loop beats far more
+// often: only one that hangs is older.
+const maxBeatAge = 10 * time.Second
+
+// alive tells whether the loop goes round. A daemon without VIPs is alive.
+func alive(s Snapshot, now time.Time) error {
+	if s.Engine.Beat == 0 {
+		return errors.New("the VRRP loop has not started")
+	}
+	if age := now.Sub(time.Unix(0, s.Engine.Beat)); age > maxBeatAge {
+		return fmt.Errorf("the VRRP loop has not gone round for %s", age.Round(time.Second))
+	}
+	return nil
+}
+
+// ready tells whether the daemon does what it was asked to.
+func ready(s Snapshot, now time.Time) error {
+	if err := alive(s, now); err != nil {
+		return err
+	}
+	if !s.Engine.Applied {
+		return errors.New("the configuration has not been read yet")
+	}
+	if s.Datapath.LastSync.IsZero() {
+		if s.Datapath.Err != "" {
+			return fmt.Errorf("the nftables tables could not be written: %s", s.Datapath.Err)
+		}
+		return errors.New("the nftables tables have not been written yet")
+	}
+	return nil
+}
+
+// status shows the Snapshot as JSON.
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	body := struct {
+		Node    string `json:"node"`
+		Version string `json:"version"`
+		Snapshot
+	}{s.config.Node, s.config.Version, s.config.Snapshot()}
+	// A list that is empty is shown as one.
+	if body.Problems == nil {
+		body.Problems = []config.Problem{}
+	}
+	text, err := json.MarshalIndent(body, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	// A client that went away is no concern of ours.
+	_, _ = w.Write(append(text, '\n'))
+}

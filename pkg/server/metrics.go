@@ -1,0 +1,215 @@
+package server
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+const namespace = "kube_vrrp_vip_"
+
+// routerLabels identify a virtual router in all its metrics.
+var routerLabels = []string{"interface", "family", "vrid"}
+
+// metric is one metric of something of type T.
+type metric[T any] struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(T) float64
+}
+
+// reasonMetric is a counter for each reason that T counts something for.
+type reasonMetric[T any] struct {
+	desc   *prometheus.Desc
+	values func(T) map[string]uint64
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(namespace+name, help, labels, nil)
+}
+
+func routerGauge(name, help string, value func(desired.RouterStatus) float64) metric[desired.RouterStatus] {
+	return metric[desired.RouterStatus]{describe(name, help, routerLabels...), prometheus.GaugeValue, value}
+}
+
+func routerCounter(name, help string, value func(vrrp.Counters) uint64) metric[desired.RouterStatus] {
+	return metric[desired.RouterStatus]{
+		describe(name, help, routerLabels...), prometheus.CounterValue,
+		func(r desired.RouterStatus) float64 { return float64(value(r.Counters)) },
+	}
+}
+
+func gauge(name, help string, value func(Snapshot) float64) metric[Snapshot] {
+	return metric[Snapshot]{describe(name, help), prometheus.GaugeValue, value}
+}
+
+var routerMetrics = []metric[desired.RouterStatus]{
+	routerGauge("router_state", "State of the virtual router: 0 Initialize, 1 Backup, 2 Master.",
+		func(r desired.RouterStatus) float64 { return float64(r.State) }),
+	routerGauge("router_state_since_timestamp_seconds", "When the virtual router entered its state.",
+		func(r desired.RouterStatus) float64 { return timestamp(r.Since) }),
+	routerGauge("router_priority", "Priority of this node in the virtual router.",
+		func(r desired.RouterStatus) float64 { return float64(r.Priority) }),
+	routerGauge("router_advertisement_interval_seconds", "Time between advertisements of the virtual router.",
+		func(r desired.RouterStatus) float64 { return r.Interval.Seconds() }),
+	routerGauge("router_vips", "Virtual addresses of the virtual router.",
+		func(r desired.RouterStatus) float64 { return float64(len(r.VIPs)) }),
+	routerGauge("router_vips_bound", "Virtual addresses of the virtual router that are on the interface of this node.",
+		func(r desired.RouterStatus) float64 {
+			n := 0
+			for _, v := range r.VIPs {
+				if v.Bound {
+					n++
+				}
+			}
+			return float64(n)
+		}),
+	routerCounter("router_master_transitions_total", "Times the virtual router became Master.",
+		func(c vrrp.Counters) uint64 { return c.MasterTransitions }),
+	routerCounter("router_advertisements_sent_total", "VRRP advertisements sent.",
+		func(c vrrp.Counters) uint64 { return c.AdvertisementsSent }),
+	routerCounter("router_advertisements_received_total", "Valid VRRP advertisements received.",
+		func(c vrrp.Counters) uint64 { return c.AdvertisementsReceived }),
+	routerCounter("router_priority_zero_sent_total", "VRRP advertisements sent with priority 0: this node resigned.",
+		func(c vrrp.Counters) uint64 { return c.PriorityZeroSent }),
+	routerCounter("router_priority_zero_received_total", "VRRP advertisements received with priority 0: the Master resigned.",
+		func(c vrrp.Counters) uint64 { return c.PriorityZeroReceived }),
+}
+
+var routerReasonMetrics = []reasonMetric[desired.RouterStatus]{
+	{
+		describe("router_advertisements_discarded_total", "VRRP advertisements of the virtual router that were not used.", append(routerLabels, "reason")...),
+		func(r desired.RouterStatus) map[string]uint64 { return r.Counters.Discarded },
+	},
+	{
+		describe("router_advertisement_warnings_total", "VRRP advertisements of the virtual router that were used but differ from its configuration.", append(routerLabels, "reason")...),
+		func(r desired.RouterStatus) map[string]uint64 { return r.Counters.Warnings },
+	},
+}
+
+var snapshotMetrics = []metric[Snapshot]{
+	gauge("unplaced_vips", "Virtual addresses that no interface of this node can take.",
+		func(s Snapshot) float64 { return float64(len(s.Engine.Unplaced)) }),
+	gauge("config_problems", "Entries of the configuration that are not served as written.",
+		func(s Snapshot) float64 {
+			n := 0
+			for _, p := range s.Problems {
+				if !p.Notice {
+					n++
+				}
+			}
+			return float64(n)
+		}),
+	gauge("config_applied", "Whether the configuration was read since the start.",
+		func(s Snapshot) float64 { return boolean(s.Engine.Applied) }),
+	gauge("loop_beat_timestamp_seconds", "When the VRRP loop last went round.",
+		func(s Snapshot) float64 { return timestamp(time.Unix(0, s.Engine.Beat)) }),
+	gauge("loop_lateness_seconds", "Worst lateness of the VRRP loop in the last minute.",
+		func(s Snapshot) float64 { return s.Engine.Lateness.Seconds() }),
+	gauge("datapath_up", "Whether the latest attempt to write the nftables tables succeeded.",
+		func(s Snapshot) float64 { return boolean(s.Datapath.Err == "" && !s.Datapath.LastSync.IsZero()) }),
+	gauge("datapath_last_sync_timestamp_seconds", "When the nftables tables were last made what they should be; 0: never.",
+		func(s Snapshot) float64 { return timestamp(s.Datapath.LastSync) }),
+	{
+		describe("datapath_sync_errors_total", "Failed attempts to write the nftables tables."), prometheus.CounterValue,
+		func(s Snapshot) float64 { return float64(s.Datapath.Errors) },
+	},
+}
+
+var unheardMetric = reasonMetric[Snapshot]{
+	describe("packets_unheard_total", "VRRP packets that belong to no virtual router of this node, or could not be parsed.", "reason"),
+	func(s Snapshot) map[string]uint64 { return s.Engine.Unheard },
+}
+
+// collector makes metrics of one Snapshot per scrape.
+type collector struct{ snapshot func() Snapshot }
+
+// Describe implements prometheus.Collector.
+func (collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range routerMetrics {
+		descs <- m.desc
+	}
+	for _, m := range routerReasonMetrics {
+		descs <- m.desc
+	}
+	for _, m := range snapshotMetrics {
+		descs <- m.desc
+	}
+	descs <- unheardMetric.desc
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(metrics chan<- prometheus.Metric) {
+	s := c.snapshot()
+	for _, r := range s.Engine.Routers {
+		labels := []string{r.Interface, familyLabel(r.Family), strconv.Itoa(int(r.VRID))}
+		for _, m := range routerMetrics {
+			m.collect(metrics, r, labels...)
+		}
+		for _, m := range routerReasonMetrics {
+			m.collect(metrics, r, labels...)
+		}
+	}
+	for _, m := range snapshotMetrics {
+		m.collect(metrics, s)
+	}
+	unheardMetric.collect(metrics, s)
+}
+
+func (m metric[T]) collect(metrics chan<- prometheus.Metric, of T, labels ...string) {
+	metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(of), labels...)
+}
+
+func (m reasonMetric[T]) collect(metrics chan<- prometheus.Metric, of T, labels ...string) {
+	for reason, n := range m.values(of) {
+		metrics <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(n), append(labels[:len(labels):len(labels)], reason)...)
+	}
+}
+
+// metricsHandler serves the metrics of a registry of its own.
+func metricsHandler(c Config) http.Handler {
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        namespace + "build_info",
+		Help:        "Always 1; the labels say what the daemon was built from.",
+		ConstLabels: prometheus.Labels{"version": c.Version, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collector{c.Snapshot},
+		build,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+func familyLabel(f vrrp.Family) string {
+	if f == vrrp.IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// timestamp returns t as Prometheus wants it, and 0 for the zero time.
+func timestamp(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixNano()) / float64(time.Second)
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
