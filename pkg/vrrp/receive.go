@@ -55,8 +55,7 @@ func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advert
 		return Output{Send: r.answerResigned(now), Announce: true}
 	case a.Priority > r.config.Priority,
 		a.Priority == r.config.Priority && source.Compare(r.config.Source) > 0:
-		r.learn(a)
-		return r.becomeBackup(now, arrived, ReasonHigherPriority)
+		return r.yield(now, arrived, a)
 	case r.overdue(now):
 		// It took over while we stood still, as it had to.
 		r.learn(a)
@@ -65,6 +64,21 @@ func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advert
 		r.statistics.warnings[warningOtherMaster]++
 		return Output{Send: r.answerLower(now), Announce: true}
 	}
+}
+
+// yield gives way to a better Master. One that has not heard of us would not
+// know that we were Master beside it and had the hosts send to us: a last
+// advertisement makes it announce its addresses again. Who stood still for so
+// long that it had to be replaced has announced nothing since, and is silent.
+func (r *Router) yield(now, arrived Time, a *Advertisement) Output {
+	var last *Advertisement
+	if !r.overdue(now) {
+		last = r.advertise(now, r.config.Priority)
+	}
+	r.learn(a)
+	out := r.becomeBackup(now, arrived, ReasonHigherPriority)
+	out.Send = last
+	return out
 }
 
 // answerResigned tells the Backups that heard another Master resign that there

@@ -215,18 +215,19 @@ func TestRouterM4HigherPriority(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := master(t, tt.change)
-			b.do(b.hears(tt.host, tt.priority, every(200*ms)), transition(Master, Backup, ReasonHigherPriority))
+			b.do(b.hears(tt.host, tt.priority, every(200*ms)), sends(100), transition(Master, Backup, ReasonHigherPriority))
 			b.deadlineIn(721875 * time.Microsecond)
 			b.do(b.r.Expire(b.now.Add(100 * ms)))
 		})
 	}
 }
 
-// The loser yields and is quiet, and takes over as any Backup.
+// The loser says so once, so that the winner announces its addresses again;
+// then it is quiet, and takes over as any Backup.
 func TestRouterM4LoserTakesOverAgain(t *testing.T) {
 	t.Parallel()
 	b := master(t)
-	b.do(b.hears(9, 200), transition(Master, Backup, ReasonHigherPriority))
+	b.do(b.hears(9, 200), sends(100), transition(Master, Backup, ReasonHigherPriority))
 	b.pass(360937500)
 	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
 }

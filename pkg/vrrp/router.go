@@ -118,10 +118,10 @@ func (r *Router) Expire(now Time) Output {
 // Deadline is when Expire must be called next, and what to measure lateness by
 // for Stalled. It is false in Initialize, where no timer runs.
 //
-// A Backup is to be awake once per interval of its Master even if nothing
-// comes. If Master_Down_Timer alone woke it up, a host that was suspended for
-// as long as four advertisements would find itself only a little late for it,
-// and take over from a Master that never went away.
+// A Backup is to be awake after each advertisement that is due, even if none
+// came. If Master_Down_Timer alone woke it up, a host that was suspended for
+// four advertisements would find itself only a little late for it, and take
+// over from a Master that never went away.
 func (r *Router) Deadline() (Time, bool) {
 	switch r.state {
 	case Backup:
@@ -136,7 +136,8 @@ func (r *Router) Deadline() (Time, bool) {
 // Stalled says that the caller's loop stood still until late after the instant
 // it should have woken up at, and that what the sockets held has been received
 // since. Silence counts only for time in which we could listen, so it is not
-// evidence of anything. Up to two intervals of lateness are no stall.
+// evidence of anything. A stall is to wake up more than two intervals after
+// the advertisement that was to be sent or heard; less does no harm.
 //
 // A Backup starts its Master_Down_Timer anew, at most once per second and not
 // twice in a row, or else a host that stalls all the time would never take
@@ -144,7 +145,7 @@ func (r *Router) Deadline() (Time, bool) {
 // in the meantime; without Preempt_Mode it makes way for that one.
 func (r *Router) Stalled(now Time, late time.Duration) Output {
 	switch {
-	case r.state == Backup && late > 2*r.masterAdverInterval:
+	case r.state == Backup && late > 2*r.masterAdverInterval-grace(r.masterAdverInterval):
 		if now >= r.mayRearm {
 			r.armMasterDown(now, ReasonMasterDown)
 			r.mayRearm = now.Add(max(time.Second, 2*r.deadline.Sub(now)))
@@ -227,7 +228,7 @@ func (r *Router) armMasterDown(from Time, promotion Reason) {
 		wait = r.skewTime()
 	}
 	r.armed, r.deadline, r.promotion = from, from.Add(wait), promotion
-	r.awake = from.Add(r.masterAdverInterval)
+	r.awake = from.Add(r.masterAdverInterval + grace(r.masterAdverInterval))
 }
 
 // skewTime is how long to wait after a Master resigned.

@@ -21,7 +21,7 @@ func TestRouterTakeoverDelay(t *testing.T) {
 	b.deadlineIn(80937500)
 
 	b = master(t, delay)
-	b.do(b.hears(9, 200), transition(Master, Backup, ReasonHigherPriority))
+	b.do(b.hears(9, 200), sends(100), transition(Master, Backup, ReasonHigherPriority))
 	b.deadlineIn(380937500)
 }
 
@@ -50,7 +50,7 @@ func TestRouterArrivalTime(t *testing.T) {
 
 	b = master(t)
 	b.pass(80 * ms)
-	b.do(receive(b, 50*ms, &a), transition(Master, Backup, ReasonHigherPriority))
+	b.do(receive(b, 50*ms, &a), sends(100), transition(Master, Backup, ReasonHigherPriority))
 	b.deadlineIn(310937500)
 
 	// A clock that jumps neither makes the timer fire nor puts it off.
@@ -162,9 +162,9 @@ func TestRouterStalledBackup(t *testing.T) {
 	b := backup(t)
 	b.do(b.hears(9, 200))
 	b.pass(361 * ms)
-	b.do(b.r.Stalled(b.now, 200*ms)) // two intervals are no stall
+	b.do(b.r.Stalled(b.now, 175*ms))
 	b.deadlineIn(-62500)
-	b.do(b.r.Stalled(b.now, 201*ms))
+	b.do(b.r.Stalled(b.now, 175*ms+1))
 	b.deadlineIn(360937500)
 	b.do(b.r.Expire(b.now))
 	b.inState(Backup)
@@ -196,7 +196,8 @@ func TestRouterSuspendedBackup(t *testing.T) {
 	}
 }
 
-// A Backup that hears nothing is awake once per interval, and not more often.
+// A Backup that hears nothing is awake after each advertisement that is due, and
+// not more often.
 func TestRouterBackupDeadline(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
@@ -208,7 +209,7 @@ func TestRouterBackupDeadline(t *testing.T) {
 		got = append(got, b.now.Sub(start))
 		b.r.Expire(b.now)
 	}
-	want := []time.Duration{200 * ms, 400 * ms, 600 * ms, 721875 * time.Microsecond}
+	want := []time.Duration{250 * ms, 450 * ms, 650 * ms, 721875 * time.Microsecond}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
@@ -220,7 +221,7 @@ func TestRouterStalledBackupOfSlowMaster(t *testing.T) {
 	b := backup(t)
 	b.do(b.hears(9, 200, every(time.Second)))
 	b.pass(3 * time.Second)
-	b.do(b.r.Stalled(b.now, 2*time.Second))
+	b.do(b.r.Stalled(b.now, 1750*ms))
 	b.deadlineIn(609375 * time.Microsecond)
 }
 

@@ -42,6 +42,11 @@ func (c Config) learn(interval time.Duration) time.Duration {
 	return min(interval, max(10*c.AdvertisementInterval, time.Second))
 }
 
+// grace is how long after an advertisement is due a Backup looks whether it
+// came. It is more than delay and jitter, so that a Backup that hears its
+// Master does not wake up for nothing.
+func grace(masterAdverInterval time.Duration) time.Duration { return masterAdverInterval / 4 }
+
 func masterDownInterval(c Config, priority uint8, masterAdverInterval time.Duration) time.Duration {
 	adverts := c.DownAdverts
 	if adverts == 0 {
