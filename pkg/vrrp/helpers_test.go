@@ -79,6 +79,11 @@ func sends(priority uint8) want {
 	}
 }
 
+// lasting changes the interval of what is sent.
+func lasting(d time.Duration) want {
+	return func(_ *bench, out *Output) { out.Send.Interval = d }
+}
+
 func announces() want {
 	return func(_ *bench, out *Output) { out.Announce = true }
 }

@@ -56,7 +56,7 @@ func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advert
 	case a.Priority > r.config.Priority,
 		a.Priority == r.config.Priority && source.Compare(r.config.Source) > 0:
 		return r.yield(now, arrived, a)
-	case r.overdue(now):
+	case !r.config.Preempt && r.silent(now):
 		// It took over while we stood still, as it had to.
 		r.learn(a)
 		return r.becomeBackup(now, arrived, ReasonStalled)
@@ -67,13 +67,16 @@ func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advert
 }
 
 // yield gives way to a better Master. One that has not heard of us would not
-// know that we were Master beside it and had the hosts send to us: a last
-// advertisement makes it announce its addresses again. Who stood still for so
-// long that it had to be replaced has announced nothing since, and is silent.
+// know that we were Master beside it, as after a partition, and had hosts send
+// to us: a last advertisement, which RFC 9568 does not have, makes it announce
+// its addresses again. It carries the winner's interval, since other Backups
+// may go by it until they hear the winner. Who stood still for so long that it
+// had to be replaced has announced nothing since, and says nothing.
 func (r *Router) yield(now, arrived Time, a *Advertisement) Output {
 	var last *Advertisement
-	if !r.overdue(now) {
+	if !r.silent(now) {
 		last = r.advertise(now, r.config.Priority)
+		last.Interval = a.Interval
 	}
 	r.learn(a)
 	out := r.becomeBackup(now, arrived, ReasonHigherPriority)

@@ -215,7 +215,7 @@ func TestRouterM4HigherPriority(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := master(t, tt.change)
-			b.do(b.hears(tt.host, tt.priority, every(200*ms)), sends(100), transition(Master, Backup, ReasonHigherPriority))
+			b.do(b.hears(tt.host, tt.priority, every(200*ms)), sends(100), lasting(200*ms), transition(Master, Backup, ReasonHigherPriority))
 			b.deadlineIn(721875 * time.Microsecond)
 			b.do(b.r.Expire(b.now.Add(100 * ms)))
 		})

@@ -151,7 +151,7 @@ func (r *Router) Stalled(now Time, late time.Duration) Output {
 			r.mayRearm = now.Add(max(time.Second, 2*r.deadline.Sub(now)))
 		}
 	case r.state == Master && late > 2*r.config.AdvertisementInterval:
-		if r.overdue(now) {
+		if !r.config.Preempt && r.silent(now) {
 			// The Master last heard was ourselves.
 			if !r.heard || r.lastHeard < r.sent {
 				r.heard, r.lastHeard = true, r.sent
@@ -245,10 +245,10 @@ func (r *Router) outranks(p uint8) bool {
 	return r.config.Preempt && p < r.config.Priority
 }
 
-// overdue tells whether the peers have not heard us for so long that one of
-// them must be expected to be Master, and is to stay it.
-func (r *Router) overdue(now Time) bool {
-	return !r.config.Preempt && now.Sub(r.sent) > r.config.shortestMasterDownInterval()
+// silent tells whether the peers have not heard us for so long that one of
+// them must be expected to be Master.
+func (r *Router) silent(now Time) bool {
+	return now.Sub(r.sent) > r.config.shortestMasterDownInterval()
 }
 
 // advertise returns an advertisement of priority p to send now.

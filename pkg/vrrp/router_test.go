@@ -288,6 +288,16 @@ func TestRouterStalledMasterNopreempt(t *testing.T) {
 	b.do(b.r.Stalled(b.now, time.Second), sends(100), announces())
 }
 
+// A Master that was replaced while it stood still says nothing.
+func TestRouterStalledMasterYieldsSilently(t *testing.T) {
+	t.Parallel()
+	for _, preempt := range []bool{false, true} {
+		b := master(t, func(c *Config) { c.Preempt = preempt })
+		b.pass(301 * ms)
+		b.do(b.hears(9, 200), transition(Master, Backup, ReasonHigherPriority))
+	}
+}
+
 // A stalled Master that once learned another Master's interval waits for its
 // own.
 func TestRouterStalledMasterForgetsInterval(t *testing.T) {
