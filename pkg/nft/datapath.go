@@ -45,12 +45,15 @@ const (
 	// doubles from one to the other.
 	retryMin = 100 * time.Millisecond
 	retryMax = 30 * time.Second
-	// recheck is how often Run looks for changes by others.
-	recheck = 30 * time.Second
+	// recheck is how often Run looks for changes by others: until then a
+	// firewall that was loaded with "flush ruleset" leaves the VIPs without
+	// their Services. A look is one question to the kernel as long as nobody
+	// changed any table.
+	recheck = 5 * time.Second
 )
 
 // Run syncs to the newest forwards it has received until ctx is done. It tries
-// again after an error, and looks every 30 s whether the table is still what
+// again after an error, and looks every 5 s whether the table is still what
 // it wrote. After each attempt it reports the result, nil if all is well.
 func (d *Datapath) Run(ctx context.Context, forwards <-chan []desired.Forward, report func(error)) {
 	run(ctx, forwards, d.Sync, report)
