@@ -21,7 +21,7 @@ const (
 	labelSuffix = ":vip"
 	// maxLabel is IFNAMSIZ without the final zero.
 	maxLabel = unix.IFNAMSIZ - 1
-	// forever is a lifetime that never ends.
+	// forever is what the kernel takes for a lifetime that never ends.
 	forever = 0xffffffff
 )
 
@@ -93,7 +93,6 @@ func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 		return 0, Address{}, false, fmt.Errorf("read address of link %d: %w", link, err)
 	}
 	flags := uint32(b[2])
-	valid := uint32(forever)
 	var local, peer []byte
 	var mark uint8
 	a.Scope = b[3]
@@ -109,11 +108,6 @@ func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 			flags = ad.Uint32()
 		case attributeProtocol:
 			mark = ad.Uint8()
-		case unix.IFA_CACHEINFO:
-			// struct ifa_cacheinfo: preferred, valid, created, updated.
-			if info := ad.Bytes(); len(info) >= 8 {
-				valid = binary.NativeEndian.Uint32(info[4:])
-			}
 		}
 	}
 	if err := ad.Err(); err != nil {
@@ -122,16 +116,24 @@ func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 	if local == nil {
 		local = peer
 	}
-	address, valid4 := netip.AddrFromSlice(local)
-	if !valid4 || !address.Is4() || b[1] > 32 {
+	address, _ := netip.AddrFromSlice(local)
+	if !address.Is4() || b[1] > 32 {
 		return 0, Address{}, false, fmt.Errorf("read address of link %d: no IPv4 prefix", link)
 	}
 	a.Prefix = netip.PrefixFrom(address, int(b[1]))
 	a.Permanent = flags&unix.IFA_F_PERMANENT != 0
 	a.Secondary = flags&unix.IFA_F_SECONDARY != 0
-	marked := mark == protocol || mark == 0 && a.Scope == unix.RT_SCOPE_HOST && isLabel(a.Label)
-	a.Ours = marked && a.Prefix.IsSingleIP() && !a.Permanent && valid != forever
+	a.Ours = ours(a, mark)
 	return link, a, true, nil
+}
+
+// ours tells whether an address with a protocol attribute, or 0 for none, is a
+// virtual address of this daemon.
+func ours(a Address, mark uint8) bool {
+	if a.Permanent || !a.Prefix.IsSingleIP() {
+		return false
+	}
+	return mark == protocol || mark == 0 && a.Scope == unix.RT_SCOPE_HOST && isLabel(a.Label)
 }
 
 // label returns the label of a virtual address on a link. It begins with the

@@ -1,0 +1,79 @@
+package host
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestNewPlan(t *testing.T) {
+	v := func(link int, address string) VirtualAddress {
+		return VirtualAddress{Link: link, Address: netip.MustParseAddr(address)}
+	}
+	ours := func(address string) Address {
+		return Address{Prefix: netip.MustParsePrefix(address + "/32"), Ours: true, Label: "l"}
+	}
+	foreign := func(prefix string) Address { return Address{Prefix: netip.MustParsePrefix(prefix)} }
+	tests := []struct {
+		name    string
+		want    []VirtualAddress
+		present map[int][]Address
+		plan    plan
+	}{
+		{name: "nothing"},
+		{
+			name: "nothing is there",
+			want: []VirtualAddress{v(2, "10.0.0.2"), v(2, "10.0.0.1"), v(2, "10.0.0.2")},
+			plan: plan{add: []VirtualAddress{v(2, "10.0.0.2"), v(2, "10.0.0.1")}},
+		},
+		{
+			name:    "there and wanted",
+			want:    []VirtualAddress{v(2, "10.0.0.1")},
+			present: map[int][]Address{2: {foreign("10.0.0.9/24"), ours("10.0.0.1")}},
+			plan:    plan{renew: []labeled{{v(2, "10.0.0.1"), "l"}}},
+		},
+		{
+			name:    "there and not wanted",
+			present: map[int][]Address{3: {ours("10.0.0.3")}, 2: {ours("10.0.0.2"), foreign("10.0.0.9/24")}},
+			plan:    plan{remove: []labeled{{v(2, "10.0.0.2"), "l"}, {v(3, "10.0.0.3"), "l"}}},
+		},
+		{
+			name:    "on another link",
+			want:    []VirtualAddress{v(2, "10.0.0.1")},
+			present: map[int][]Address{3: {ours("10.0.0.1")}},
+			plan:    plan{add: []VirtualAddress{v(2, "10.0.0.1")}, remove: []labeled{{v(3, "10.0.0.1"), "l"}}},
+		},
+		{
+			name:    "foreign on this link",
+			want:    []VirtualAddress{v(2, "10.0.0.1")},
+			present: map[int][]Address{2: {foreign("10.0.0.1/24")}},
+			plan:    plan{foreign: []VirtualAddress{v(2, "10.0.0.1")}},
+		},
+		{
+			name:    "foreign beside ours",
+			want:    []VirtualAddress{v(2, "10.0.0.1")},
+			present: map[int][]Address{2: {ours("10.0.0.1"), foreign("10.0.0.1/24")}},
+			plan:    plan{foreign: []VirtualAddress{v(2, "10.0.0.1")}, remove: []labeled{{v(2, "10.0.0.1"), "l"}}},
+		},
+		{
+			name:    "foreign on another link",
+			want:    []VirtualAddress{v(2, "10.0.0.1")},
+			present: map[int][]Address{1: {foreign("10.0.0.1/32")}},
+			plan:    plan{add: []VirtualAddress{v(2, "10.0.0.1")}},
+		},
+		{
+			name: "not IPv4",
+			want: []VirtualAddress{{Link: 2}, v(2, "2001:db8::1")},
+			plan: plan{invalid: []VirtualAddress{{Link: 2}, v(2, "2001:db8::1")}},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := newPlan(tt.want, tt.present)
+			if d := cmp.Diff(tt.plan, got, cmp.AllowUnexported(plan{}, labeled{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+		})
+	}
+}

@@ -1,0 +1,218 @@
+package host_test
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/internal/netnstest"
+)
+
+// watcher runs host.Watch in a node's namespace until the test ends.
+type watcher struct {
+	mu    sync.Mutex
+	seen  host.Snapshot
+	calls int
+}
+
+func (n node) watch() *watcher {
+	n.t.Helper()
+	w := &watcher{}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		var err error
+		n.Do(func() {
+			err = host.Watch(ctx, func(s host.Snapshot) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.seen, w.calls = s, w.calls+1
+			})
+		})
+		done <- err
+	}()
+	n.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			n.t.Errorf("watch: %v", err)
+		}
+	})
+	eventually(n.t, "first snapshot", func() bool { return w.count() > 0 })
+	return w
+}
+
+func (w *watcher) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls
+}
+
+// link returns a link by name, and the zero Link if there is none.
+func (w *watcher) link(name string) host.Link {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.seen.Links {
+		if l.Name == name {
+			return l
+		}
+	}
+	return host.Link{}
+}
+
+func (w *watcher) prefixes(link string) []string {
+	var all []string
+	for _, a := range w.link(link).Addresses {
+		all = append(all, a.Prefix.String())
+	}
+	return all
+}
+
+func TestNetnsWatch(t *testing.T) {
+	n := newNode(t)
+	w := n.watch()
+	eth0 := w.link("eth0")
+	if eth0.Index != n.index("eth0") || len(eth0.HardwareAddr) != 6 || !eth0.Up || !eth0.Multicast || eth0.Loopback || eth0.Kind != "veth" {
+		t.Errorf("eth0 is %+v", eth0)
+	}
+	if lo := w.link("lo"); !lo.Loopback || !lo.Up || lo.Kind != "" {
+		t.Errorf("lo is %+v", lo)
+	}
+
+	steps := []struct {
+		name string
+		do   []string
+		seen func() bool
+	}{
+		{"address added", []string{"addr", "add", "192.0.2.9/24", "dev", "eth0"}, func() bool {
+			return slices.Equal(w.prefixes("eth0"), []string{"192.0.2.1/24", "192.0.2.9/24"}) && w.link("eth0").Addresses[1].Secondary
+		}},
+		{"primary address removed", []string{"addr", "del", "192.0.2.1/24", "dev", "eth0"}, func() bool { return len(w.prefixes("eth0")) == 0 }},
+		{"addresses in order", []string{"addr", "add", "198.51.100.9/24", "dev", "eth0"}, func() bool {
+			return slices.Equal(w.prefixes("eth0"), []string{"198.51.100.9/24"})
+		}},
+		{"an older number is no older address", []string{"addr", "add", "192.0.2.1/24", "dev", "eth0"}, func() bool {
+			return slices.Equal(w.prefixes("eth0"), []string{"198.51.100.9/24", "192.0.2.1/24"})
+		}},
+		{"link down", []string{"link", "set", "eth0", "down"}, func() bool { return !w.link("eth0").Up && !w.link("eth0").Running }},
+		{"link up", []string{"link", "set", "eth0", "up"}, func() bool { return w.link("eth0").Up && w.link("eth0").Running }},
+		{"link added", []string{"link", "add", "br9", "type", "bridge"}, func() bool { return w.link("br9").Kind == "bridge" }},
+		{"link renamed", []string{"link", "set", "br9", "name", "br10"}, func() bool { return w.link("br9").Index == 0 && w.link("br10").Index != 0 }},
+		{"hardware address changed", []string{"link", "set", "br10", "address", "02:00:00:00:00:07"}, func() bool {
+			return w.link("br10").HardwareAddr.String() == "02:00:00:00:00:07"
+		}},
+		{"link deleted", []string{"link", "del", "br10"}, func() bool { return w.link("br10").Index == 0 }},
+	}
+	var worst time.Duration
+	for _, s := range steps {
+		start := time.Now()
+		n.Run("ip", s.do...)
+		eventually(t, s.name, s.seen)
+		worst = max(worst, time.Since(start))
+	}
+	t.Logf("measured: link_change_seen_worst=%dms target=100ms", worst.Milliseconds())
+}
+
+func TestNetnsWatchCarrier(t *testing.T) {
+	l := netnstest.NewLAN(t, 1)
+	w := node{NS: l.Hosts[0], t: t}.watch()
+	eventually(t, "carrier", func() bool { return w.link("eth0").Running })
+	l.Cut(0)
+	eventually(t, "no carrier", func() bool { return w.link("eth0").Up && !w.link("eth0").Running })
+	l.Restore(0)
+	eventually(t, "carrier again", func() bool { return w.link("eth0").Running })
+}
+
+// The renewal of a lifetime changes nothing, so nothing is said.
+func TestNetnsWatchIsSilentAboutRenewals(t *testing.T) {
+	n := newNode(t)
+	w := n.watch()
+	a := n.addresses()
+	vips := n.vips("192.0.2.50", "192.0.2.51")
+	if err := a.Set(vips); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "virtual addresses seen", func() bool { return len(w.prefixes("eth0")) == 3 })
+	for _, a := range w.link("eth0").Addresses {
+		if want := a.Prefix.Addr() != netip.MustParseAddr("192.0.2.1"); a.Ours != want {
+			t.Errorf("%+v, want ours %t", a, want)
+		}
+	}
+	// What came before is known when the link is: from here on count.
+	n.Run("ip", "link", "add", "br9", "type", "bridge")
+	eventually(t, "link", func() bool { return w.link("br9").Index != 0 })
+	before := w.count()
+	for range 20 {
+		if err := a.Set(vips); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.Run("ip", "link", "del", "br9")
+	eventually(t, "link gone", func() bool { return w.link("br9").Index == 0 })
+	if calls := w.count() - before; calls != 1 {
+		t.Errorf("%d snapshots, want 1", calls)
+	}
+	if err := a.Set(nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "virtual addresses gone", func() bool { return len(w.prefixes("eth0")) == 1 })
+}
+
+// Events that come faster than they are read are lost, and the snapshot is
+// right all the same.
+func TestNetnsWatchSurvivesLostEvents(t *testing.T) {
+	n := newNode(t)
+	a := n.addresses()
+	index := n.index("eth0")
+	var vips []host.VirtualAddress
+	for i := range 4000 {
+		vips = append(vips, host.VirtualAddress{Link: index, Address: netip.AddrFrom4([4]byte{10, 4, byte(i >> 8), byte(i)})})
+	}
+	block := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	seen := make(chan int, 1)
+	go func() {
+		var err error
+		n.Do(func() {
+			blocked := false
+			err = host.Watch(ctx, func(s host.Snapshot) {
+				select {
+				case <-seen:
+				default:
+				}
+				seen <- len(s.Links[len(s.Links)-1].Addresses)
+				if !blocked {
+					blocked = true
+					<-block
+				}
+			})
+		})
+		done <- err
+	}()
+	<-seen
+	for range 2 {
+		if err := a.Set(vips); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := a.Set(vips[:7]); err != nil {
+		t.Error(err)
+	}
+	close(block)
+	eventually(t, "snapshot with what is left", func() bool {
+		select {
+		case got := <-seen:
+			return got == 8
+		default:
+			return false
+		}
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("watch: %v", err)
+	}
+}

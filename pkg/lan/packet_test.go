@@ -1,0 +1,78 @@
+package lan
+
+import (
+	"encoding/hex"
+	"math"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func unhex(t *testing.T, text string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.Join(strings.Fields(text), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestAppendPacket(t *testing.T) {
+	t.Parallel()
+	message := unhex(t, "31359602000a115a c0000235 c0000299")
+	want := unhex(t, "45c00024 00000000 ff700000 c0000201 e0000012 31359602000a115a c0000235 c0000299")
+	got := appendPacket(nil, netip.MustParseAddr("192.0.2.1"), message)
+	if d := cmp.Diff(hex.Dump(want), hex.Dump(got)); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+func TestArrival(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name            string
+		now, age, empty int64
+		want            int64
+	}{
+		{"at once", 1000, 0, 500, 1000},
+		{"waited", 1000, 300, 500, 700},
+		{"as long as possible", 1000, 500, 500, 500},
+		{"the wall clock was set forward", 1000, math.MaxInt64, 500, 500},
+		{"the wall clock was set back", 1000, math.MinInt64, 500, 1000},
+	}
+	for _, tt := range tests {
+		if got := arrival(tt.now, tt.age, tt.empty); got != tt.want {
+			t.Errorf("%s: arrival(%d, %d, %d) = %d, want %d", tt.name, tt.now, tt.age, tt.empty, got, tt.want)
+		}
+	}
+}
+
+func TestAppendGratuitousARP(t *testing.T) {
+	t.Parallel()
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	vip := netip.MustParseAddr("192.0.2.53")
+	tests := []struct {
+		name string
+		op   uint16
+		want string
+	}{
+		{
+			// As keepalived sends it.
+			"request", ARPRequest,
+			"ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 c0000235 ffffffffffff c0000235",
+		},
+		{
+			"reply", ARPReply,
+			"ffffffffffff 020000000001 0806 0001 0800 06 04 0002 020000000001 c0000235 020000000001 c0000235",
+		},
+	}
+	for _, tt := range tests {
+		got := AppendGratuitousARP([]byte("before"), mac, vip, tt.op)
+		if d := cmp.Diff(hex.Dump(append([]byte("before"), unhex(t, tt.want)...)), hex.Dump(got)); d != "" {
+			t.Errorf("%s: -want +got\n%s", tt.name, d)
+		}
+	}
+}
