@@ -1,0 +1,287 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"kube-vrrp-vip/pkg/internal/netnstest"
+)
+
+// patience is what a test waits for; it is five times the longest thing that can
+// take that long, the listening at the start.
+const patience = 20 * time.Second
+
+// segment is a LAN whose last host is a client.
+type segment struct {
+	*netnstest.LAN
+	t *testing.T
+}
+
+func newSegment(t *testing.T, nodes int) segment {
+	netnstest.Require(t)
+	return segment{netnstest.NewLAN(t, nodes+1), t}
+}
+
+func (s segment) client() *netnstest.NS { return s.Hosts[len(s.Hosts)-1] }
+
+// node starts an engine on a host.
+func (s segment) node(i int, priority uint8, vips ...netip.Addr) *netnstest.Process {
+	s.t.Helper()
+	if len(vips) == 0 {
+		vips = []netip.Addr{vipA}
+	}
+	return s.Hosts[i].Start(os.Args[0], "-engine.node="+nodeState(priority, vips...))
+}
+
+// pair starts engines on hosts 0 and 1, of which the first is Master and the
+// second Backup.
+func (s segment) pair() (master, backup *netnstest.Process) {
+	s.t.Helper()
+	master = s.node(0, 200)
+	s.held(vipA, 0, "alone")
+	backup = s.node(1, 100)
+	s.backup(backup, 1)
+	return master, backup
+}
+
+// backup waits until a process has become Backup for the nth time.
+func (s segment) backup(p *netnstest.Process, nth int) {
+	s.t.Helper()
+	s.eventually(func() bool { return strings.Count(p.Output(), "Initialize -> Backup") >= nth }, "the router did not become Backup")
+}
+
+// keepalived starts keepalived 2.2.7 in the same virtual router.
+func (s segment) keepalived(i, priority int) *netnstest.Process {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	conf := filepath.Join(dir, "keepalived.conf")
+	text := fmt.Sprintf(`global_defs {
+    router_id k
+}
+vrrp_instance vips {
+    state BACKUP
+    interface eth0
+    virtual_router_id 50
+    priority %d
+    nopreempt
+    advert_int 0.1
+    version 3
+    virtual_ipaddress {
+        %s/32 dev eth0
+    }
+}
+`, priority, vipA)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return s.Hosts[i].Start("keepalived", "-n", "-l", "-D", "-P", "-f", conf, "-p", filepath.Join(dir, "pid"), "-r", filepath.Join(dir, "vrrp.pid"))
+}
+
+// holders are the hosts whose kernel has the address.
+func (s segment) holders(vip netip.Addr) []int {
+	var ids []int
+	for i, h := range s.Hosts[:len(s.Hosts)-1] {
+		if strings.Contains(h.Run("ip", "-4", "-o", "addr", "show", "dev", "eth0"), vip.String()+"/") {
+			ids = append(ids, i)
+		}
+	}
+	return ids
+}
+
+// held waits until host i, and no other, holds the address and the client
+// reaches it there.
+func (s segment) held(vip netip.Addr, i int, why string) time.Duration {
+	s.t.Helper()
+	begin := time.Now()
+	mac, want := s.mac(i), fmt.Sprint([]int{i})
+	s.eventually(func() bool {
+		if fmt.Sprint(s.holders(vip)) != want {
+			return false
+		}
+		s.send(vip)
+		return strings.Contains(s.client().Run("ip", "neigh", "show", vip.String()), mac)
+	}, "%s: %s is not held by host %d alone", why, vip, i)
+	return time.Since(begin)
+}
+
+// send makes the client's kernel ask who has an address, unless it knows.
+func (s segment) send(vip netip.Addr) {
+	s.t.Helper()
+	c, err := s.client().DialContext(s.t.Context(), "udp", netip.AddrPortFrom(vip, 9).String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	// Refused is as good an answer as any.
+	_, _ = c.Write([]byte("?"))
+}
+
+func (s segment) mac(i int) string {
+	fields := strings.Fields(s.Hosts[i].Run("ip", "-o", "link", "show", "dev", "eth0"))
+	for j, f := range fields {
+		if f == "link/ether" {
+			return fields[j+1]
+		}
+	}
+	s.t.Fatalf("host %d: no MAC in %v", i, fields)
+	return ""
+}
+
+func (s segment) eventually(f func() bool, format string, args ...any) {
+	s.t.Helper()
+	deadline := time.Now().Add(patience)
+	for !f() {
+		if time.Now().After(deadline) {
+			s.t.Fatalf(format, args...)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func terminate(t *testing.T, p *netnstest.Process) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(); err != nil {
+		t.Fatalf("ended with %v\n%s", err, p.Output())
+	}
+}
+
+// Our daemon and keepalived in one virtual router hand the address over both
+// ways, by priority 0 and by silence.
+func TestNetnsKeepalivedHandsOverBothWays(t *testing.T) {
+	s := newSegment(t, 2)
+	keepalived := s.keepalived(0, 150)
+	s.held(vipA, 0, "keepalived alone")
+	ours := s.node(1, 200)
+	s.backup(ours, 1)
+	s.held(vipA, 0, "we do not preempt keepalived")
+
+	begin := time.Now()
+	terminateKeepalived(t, keepalived)
+	s.held(vipA, 1, "keepalived was stopped")
+	// keepalived itself takes a second to exit after its release.
+	t.Logf("measured: keepalived_stopped_to_ours=%v target=1.2s", time.Since(begin))
+
+	keepalived = s.keepalived(0, 250)
+	s.eventually(func() bool { return strings.Contains(keepalived.Output(), "Entering BACKUP STATE") }, "keepalived did not start")
+	s.held(vipA, 1, "keepalived does not preempt us")
+	begin = time.Now()
+	terminate(t, ours)
+	s.held(vipA, 0, "our daemon was stopped")
+	t.Logf("measured: ours_stopped_to_keepalived=%v target=150ms", time.Since(begin))
+
+	ours = s.node(1, 100)
+	s.backup(ours, 1)
+	s.held(vipA, 0, "we do not preempt keepalived")
+	// Its cable is pulled: keepalived goes to FAULT and says nothing.
+	s.Cut(0)
+	s.eventually(func() bool { return strings.Contains(ours.Output(), "Backup -> Master (masterDown)") }, "our router did not take over from a silent keepalived")
+	for _, complaint := range []string{"Invalid VRRPv3 checksum", "unexpected ip number", "not present in MASTER advert", "invalid TTL", "bogus"} {
+		if strings.Contains(keepalived.Output(), complaint) {
+			t.Errorf("keepalived complains of our advertisements: %s", complaint)
+		}
+	}
+}
+
+// terminateKeepalived stops keepalived; it exits with 0 or by its signal.
+func terminateKeepalived(t *testing.T, p *netnstest.Process) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Wait()
+}
+
+// A rule like firewalld's, which drops what it does not know in the input
+// hook, keeps no advertisement from us.
+func TestNetnsFirewallDropsProtocol112(t *testing.T) {
+	s := newSegment(t, 2)
+	for _, h := range s.Hosts[:2] {
+		h.RunInput(`table inet firewalld {
+	chain filter_INPUT {
+		type filter hook input priority 10; policy accept;
+		ct state established,related accept
+		ip protocol 112 counter drop
+	}
+}`, "nft", "-f", "-")
+	}
+	a, b := s.pair()
+	terminate(t, a)
+	s.held(vipA, 1, "the first was stopped")
+	if n := strings.Count(b.Output(), "-> Master"); n != 1 {
+		t.Errorf("the second router became Master %d times, want once:\n%s", n, b.Output())
+	}
+}
+
+// A process that is killed, or stopped, loses its address without anybody's
+// help, and another serves it long before.
+func TestNetnsLease(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		signal syscall.Signal
+	}{{"killed", syscall.SIGKILL}, {"stopped", syscall.SIGSTOP}} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSegment(t, 2)
+			a, b := s.pair()
+			begin := time.Now()
+			if err := a.Signal(tt.signal); err != nil {
+				t.Fatal(err)
+			}
+			s.eventually(func() bool { return strings.Contains(b.Output(), "-> Master (masterDown)") }, "nobody took over")
+			t.Logf("measured: takeover_after_%s=%v target=450ms", tt.name, time.Since(begin))
+			s.held(vipA, 1, "the lease ended")
+			gone := time.Since(begin)
+			t.Logf("measured: stale_holder_after_%s=%v target=3s", tt.name, gone)
+			if gone > 5*time.Second {
+				t.Errorf("a %s daemon held its address for %v, want at most 5 s", tt.name, gone)
+			}
+			if tt.signal == syscall.SIGSTOP {
+				if err := a.Signal(syscall.SIGCONT); err != nil {
+					t.Fatal(err)
+				}
+				s.eventually(func() bool { return strings.Contains(a.Output(), "Master -> Backup") }, "the daemon that came back did not yield")
+				s.held(vipA, 1, "the daemon that came back yields")
+			}
+		})
+	}
+}
+
+// An address that an administrator or a network manager removes comes back.
+func TestNetnsAddressRemovedByOthers(t *testing.T) {
+	s := newSegment(t, 1)
+	s.node(0, 100)
+	s.held(vipA, 0, "alone")
+	s.Hosts[0].Run("ip", "addr", "del", vipA.String()+"/32", "dev", "eth0")
+	begin := time.Now()
+	s.eventually(func() bool { return len(s.holders(vipA)) == 1 }, "the address did not come back")
+	t.Logf("measured: address_restored=%v target=100ms", time.Since(begin))
+}
+
+// What an earlier run has left is removed before a packet is sent.
+func TestNetnsLeftovers(t *testing.T) {
+	s := newSegment(t, 2)
+	a, _ := s.pair()
+	a.Kill()
+	s.node(0, 200, vipB)
+	s.held(vipA, 1, "the new process was not asked for the address")
+}
+
+// A pulled cable is a Fault of this node; the other serves, and the first one
+// stays Backup when it is back.
+func TestNetnsCableOut(t *testing.T) {
+	s := newSegment(t, 2)
+	a, _ := s.pair()
+	s.Cut(0)
+	t.Logf("measured: takeover_after_cable_out=%v target=450ms", s.held(vipA, 1, "the cable is out"))
+	s.Restore(0)
+	s.backup(a, 2)
+	s.held(vipA, 1, "the cable is back")
+}
