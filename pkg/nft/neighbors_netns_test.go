@@ -1,0 +1,97 @@
+package nft_test
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/nft"
+)
+
+// TestNetnsNeighbors has a node with an interface in each of two LANs.
+func TestNetnsNeighbors(t *testing.T) {
+	lan, other := netnstest.NewLAN(t, 2), netnstest.NewLAN(t, 1)
+	client, node, otherClient := lan.Hosts[0], lan.Hosts[1], other.Hosts[0]
+	other.Connect(node, "eth1", "node")
+	node.Run("ip", "addr", "add", "198.51.100.2/24", "dev", "eth1")
+	otherClient.Run("ip", "addr", "add", "198.51.100.1/24", "dev", "eth0")
+	for _, a := range []string{vip, plainVIP} {
+		node.Run("ip", "addr", "add", a+"/32", "dev", "eth0", "scope", "link")
+	}
+	for _, ns := range []*netnstest.NS{client, otherClient} {
+		ns.Sysctl("net.ipv4.neigh.eth0.retrans_time_ms", "50")
+	}
+	n := nft.NewNeighbors()
+	set := func(bindings map[netip.Addr]string) {
+		t.Helper()
+		node.Do(func() {
+			if err := n.Set(bindings); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	check := func(ns *netnstest.NS, address string, want bool) {
+		t.Helper()
+		if got := resolves(t, ns, address); got != want {
+			t.Errorf("%s answered for: %t, want %t", address, got, want)
+		}
+	}
+
+	// Linux' own behaviour is what the table is for.
+	check(client, vip, true)
+	check(otherClient, vip, true)
+
+	set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0", netip.MustParseAddr("2001:db8::1"): "eth0"})
+	check(client, vip, true)
+	check(otherClient, vip, false)
+	check(otherClient, plainVIP, true)
+	check(otherClient, "198.51.100.2", true)
+
+	set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth1"})
+	check(client, vip, false)
+	check(otherClient, vip, true)
+
+	// The answer to the node's own question, asked with a VIP as its source.
+	set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0"})
+	serve(otherClient, "198.51.100.1:7")
+	otherClient.Run("ip", "route", "add", vip, "via", "198.51.100.2")
+	node.Run("ip", "neigh", "flush", "all")
+	node.Do(func() {
+		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(vip + ":0")), Timeout: patience}
+		conn, err := d.Dial("tcp", "198.51.100.1:7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+	})
+}
+
+// resolves tells that somebody answers ARP for the address.
+func resolves(t *testing.T, ns *netnstest.NS, address string) bool {
+	t.Helper()
+	ns.Run("ip", "route", "replace", address, "dev", "eth0", "scope", "link")
+	defer ns.Run("ip", "route", "del", address)
+	ns.Run("ip", "neigh", "flush", "all")
+	c, err := dial(ns, "udp", 0, address+":9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		state := ns.Run("ip", "neigh", "show", address)
+		if strings.Contains(state, "lladdr") {
+			return true
+		}
+		if strings.Contains(state, "FAILED") {
+			return false
+		}
+	}
+	t.Fatalf("no end of the ARP for %s", address)
+	return false
+}
