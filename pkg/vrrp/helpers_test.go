@@ -42,7 +42,7 @@ func newBench(t *testing.T, changes ...func(c *Config)) *bench {
 	for _, change := range changes {
 		change(&c)
 	}
-	return &bench{t: t, r: NewRouter(c), c: c, now: 1e12}
+	return &bench{t: t, r: NewRouter(c), c: c, now: -1e12}
 }
 
 // backup returns a bench whose Router is Backup since now.

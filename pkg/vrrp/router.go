@@ -189,7 +189,7 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 		}
 		r.deadline = max(r.deadline, floor)
 	case r.state == Master && !sameOnWire(old, c):
-		r.deadline = now.Add(c.AdvertisementInterval)
+		r.deadline, r.mayAnswer = now.Add(c.AdvertisementInterval), now
 		return Output{Send: r.advertise(now, c.Priority)}
 	}
 	return Output{}

@@ -125,6 +125,19 @@ func TestRouterMasterUnderPriorityZeroFlood(t *testing.T) {
 	b.inState(Master)
 }
 
+// A resignation just after our own advertisement is answered too, if a little
+// later: some Backup's Skew_Time runs since.
+func TestRouterAnswersResignationAfterAdvertisement(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	b.pass(100 * time.Microsecond)
+	b.do(b.hears(9, 0), announces())
+	b.deadlineIn(290625) // half of the Skew_Time of priority 254 after the last
+	b.pass(290625)
+	b.do(b.r.Expire(b.now), sends(100))
+	b.deadlineIn(100 * ms)
+}
+
 // A Master that cannot hear us is answered once per interval and no more, but
 // announced over each time.
 func TestRouterAnswersDeafMasterOncePerInterval(t *testing.T) {
@@ -404,6 +417,16 @@ func TestRouterSetConfigManyTimes(t *testing.T) {
 		b.pass(ms)
 		b.r.Expire(b.now)
 	}
+}
+
+// A shorter interval counts at once, also for answers.
+func TestRouterSetConfigMasterAnswers(t *testing.T) {
+	t.Parallel()
+	b := master(t, interval(40*time.Second))
+	b.do(b.hears(9, 99), sends(100), announces())
+	b.pass(ms)
+	b.do(b.set(interval(10*ms)), sends(100))
+	b.do(b.hears(9, 99), sends(100), announces())
 }
 
 func TestRouterSetConfigMaster(t *testing.T) {
