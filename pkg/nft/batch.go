@@ -89,16 +89,18 @@ func (b *batch) static(have *view) {
 // value that changes is both: the kernel has no other way.
 func (b *batch) elements(s set, have, want map[string]string) {
 	var add, del []string
-	for _, key := range slices.Sorted(maps.Keys(have)) {
-		if value, ok := want[key]; !ok || value != have[key] {
+	for key, old := range have {
+		if value, ok := want[key]; !ok || value != old {
 			del = append(del, key)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(want)) {
-		if value, ok := have[key]; !ok || value != want[key] {
+	for key, value := range want {
+		if old, ok := have[key]; !ok || value != old {
 			add = append(add, key)
 		}
 	}
+	slices.Sort(del)
+	slices.Sort(add)
 	for keys := range slices.Chunk(del, elementsPerMessage) {
 		b.element("delete elements of "+s.name, unix.NFT_MSG_DELSETELEM, 0, s, keys, have)
 	}

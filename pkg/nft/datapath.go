@@ -69,8 +69,15 @@ func run(ctx context.Context, forwards <-chan []desired.Forward, sync func([]des
 		select {
 		case <-ctx.Done():
 			return
-		case wanted = <-forwards:
-			received = true
+		case f, ok := <-forwards:
+			if !ok {
+				forwards = nil // What was last wanted stays.
+				continue
+			}
+			wanted, received = f, true
+			for len(forwards) > 0 {
+				wanted = <-forwards
+			}
 		case <-timer.C:
 		}
 		next := recheck

@@ -1,0 +1,74 @@
+package nft
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// attributes shows encoded attributes as TYPE=HEX, and nested ones as
+// TYPE{...}.
+func attributes(b []byte) string {
+	var all []string
+	attrs, err := netlink.UnmarshalAttributes(b)
+	if err != nil {
+		return err.Error()
+	}
+	for _, a := range attrs {
+		if a.Type&netlink.Nested != 0 {
+			all = append(all, fmt.Sprintf("%d{%s}", a.Type&^netlink.Nested, attributes(a.Data)))
+		} else {
+			all = append(all, fmt.Sprintf("%d=%s", a.Type, hex.EncodeToString(a.Data)))
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// host is a number as the host stores it, in hex.
+func host(v uint32) string { return hex.EncodeToString(binary.NativeEndian.AppendUint32(nil, v)) }
+
+// TestExpr compares with the attributes of linux/netfilter/nf_tables.h.
+func TestExpr(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		expr expr
+		kind string
+		want string
+	}{
+		{"load", load(daddr, reg0), "payload", "1=00000008 2=00000001 3=00000010 4=00000004"},
+		{"load after the network header", load(quotedSport, reg2), "payload", "1=0000000a 2=00000002 3=0000001c 4=00000002"},
+		{"write into TCP's pseudo-header", write(saddr, reg4, packetSum), "payload", "5=0000000c 2=00000001 3=0000000c 4=00000004 6=00000001 7=0000000a 8=00000001"},
+		{"write into a quoted header", write(quotedDaddr, reg0, quotedSum), "payload", "5=00000008 2=00000002 3=00000018 4=00000004 6=00000001 7=00000012"},
+		{"meta", meta(unix.NFT_META_L4PROTO, reg1), "meta", "2=00000010 1=00000009"},
+		{"ct", ct(unix.NFT_CT_STATE, reg0), "ct", "2=00000000 1=00000008"},
+		{"ct original zone", originalZone(reg0), "ct", "2=00000011 3=00 1=00000008"},
+		{"ct original zone set", setOriginalZone(reg4), "ct", "2=00000011 3=00 4=0000000c"},
+		{"equal", equal(reg0, 6), "cmp", "1=00000008 2=00000000 3{1=06}"},
+		{"bitwise", anyOf(reg0, 0x49)[0], "bitwise", "1=00000008 2=00000008 3=00000004 4{1=" + host(0x49) + "} 5{1=00000000}"},
+		{"not equal", anyOf(reg0, 0x49)[1], "cmp", "1=00000008 2=00000001 3{1=00000000}"},
+		{"in a set", in("vip4", reg0), "lookup", "1=7669703400 2=00000008"},
+		{"not in a set", notIn("vip4", reg0), "lookup", "1=7669703400 2=00000008 5=00000001"},
+		{"map", mapped("svc4", reg0, reg4), "lookup", "1=7376633400 2=00000008 3=0000000c"},
+		{"counter", counter(), "counter", ""},
+		{"reset", reject(unix.NFT_REJECT_TCP_RST, 0), "reject", "1=00000001"},
+		{"ICMP error", reject(unix.NFT_REJECT_ICMP_UNREACH, 3), "reject", "1=00000000 2=03"},
+		{"drop", drop(), "immediate", "1=00000000 2{2{1=00000000}}"},
+		{"return", ret(), "immediate", "1=00000000 2{2{1=fffffffb}}"},
+		{"jump", jump("rw"), "immediate", "1=00000000 2{2{1=fffffffd 2=727700}}"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			want := fmt.Sprintf("1=%s00 2{%s}", hex.EncodeToString([]byte(test.kind)), test.want)
+			if diff := cmp.Diff(want, attributes(encode(test.expr.encode))); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
