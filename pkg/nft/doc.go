@@ -23,6 +23,23 @@
 // errors quote a packet of the connection, so in them two addresses are
 // written: the outer one and the quoted one.
 //
+// What is sent to any other TCP or UDP port of such a VIP is refused at once, so
+// that nothing that listens on all addresses of the node answers there.
+//
+// # Limits
+//
+// The rewrite looks at a packet alone. A connection that the node itself opens
+// from a VIP, with a source port that the VIP forwards, gets no answers.
+//
+// An ICMP error that quotes a header with IP options is not translated on its
+// way to the pod.
+//
+// A process of the node reaches a VIP only if the node has a route for the
+// ClusterIP, as it has for any ClusterIP by its default route.
+//
+// Conntrack zones from 20000 to 29999 must be nobody else's, and packets of the
+// VIPs must not be exempt from conntrack.
+//
 // # The tables in the kernel
 //
 // A table is never deleted and made anew: that, or another zone for a VIP that
@@ -43,14 +60,13 @@
 //
 // # Why an encoder of our own
 //
-// The rules need two things that github.com/google/nftables cannot say: the
-// direction of a conntrack zone, and the checksum attributes of a payload
-// write together with a pseudo-header. It also has no way to put foreign
-// messages into its transactions, and a table whose rules arrive one
-// transaction after its elements is what this package exists to avoid. What is
-// left of it to use would be the encoding of five messages, so all of them are
-// encoded here, over github.com/mdlayher/netlink.
+// github.com/google/nftables cannot say the direction of a conntrack zone, and
+// forgets the pseudo-header of a write that no header checksum covers, as in
+// IPv6. It also takes no foreign messages into its transactions, and a table
+// whose rules arrive one transaction after its elements is what this package
+// exists to avoid. What would be left of it is the encoding of five messages,
+// so all of them are encoded here, over github.com/mdlayher/netlink.
 //
-// nft cannot say those checksum attributes either: the table must not be
-// restored from an nft listing.
+// nft itself cannot say that a write into a quoted header mends a checksum: the
+// table must not be restored from an nft listing.
 package nft

@@ -7,10 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The sets of the table arp kube_vrrp_vip.
-const (
-	setBound = "bound4" // VIP, interface.
-)
+// setBound holds pairs of VIP and interface; setVIP is in this table too.
+const setBound = "bound4"
 
 var neighborsSpec = &spec{
 	family: unix.NFPROTO_ARP,
@@ -35,10 +33,12 @@ var (
 	arpTarget    = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 4}
 )
 
-// arp operation request arp daddr ip @vip4
-// arp daddr ip . iifname != @bound4 counter drop
+// ignoreRequest is
 //
-// Requests only: the answer to a question of the node's own may name a VIP as
+//	arp operation request arp daddr ip @vip4
+//	arp daddr ip . iifname != @bound4 counter drop
+//
+// Only requests are meant: the answer to a question of the node's own may name a VIP as
 // its target on any interface.
 var ignoreRequest = rule{
 	comment: "a VIP answers on its own interface only",

@@ -21,8 +21,8 @@ const (
 	chainRestore = "restore"
 )
 
-// priorityRewrite is after defragmentation (-400) and before conntrack (-200)
-// and raw (-300), which tests may use to keep packets from conntrack.
+// priorityRewrite is after defragmentation (-400), and before raw (-300), where
+// some sites exempt packets from conntrack, and conntrack (-200) itself.
 const priorityRewrite = -301
 
 // priorityRestore is after conntrack's NAT (100) has put the ClusterIP back.
@@ -154,16 +154,20 @@ var icmpError = slices.Concat(ipv4, []expr{
 	load(icmpType, reg0), in(setErrors, reg0),
 })
 
-// ip daddr @vip4 jump rewrite
+// toVIP is
+//
+//	ip daddr @vip4 jump rewrite
 var toVIP = rule{
 	comment: "to a VIP",
 	exprs:   slices.Concat(ipv4, []expr{load(daddr, reg0), in(setVIP, reg0), jump(chainRewrite)}),
 }
 
-// ct original zone set ip daddr map @zone4
-// ip daddr set ip daddr . meta l4proto . th dport map @svc4 counter return
+// rewritePacket is
 //
-// Both look-ups come first, so that a packet to another port keeps the
+//	ct original zone set ip daddr map @zone4
+//	ip daddr set ip daddr . meta l4proto . th dport map @svc4 counter return
+//
+// but does both look-ups first, so that a packet to another port keeps the
 // default zone.
 var rewritePacket = rule{
 	comment: "VIP:port to the ClusterIP",
@@ -177,9 +181,12 @@ var rewritePacket = rule{
 	}),
 }
 
-// icmp type @icmp_error4, then the same with the quoted packet, which is a
-// reply that was sent from VIP:port. This is how path MTU discovery reaches
-// the pod.
+// rewriteError begins with
+//
+//	icmp type @icmp_error4
+//
+// and goes on as rewritePacket, but with the quoted packet, which is a reply
+// that was sent from VIP:port. This is how path MTU discovery reaches the pod.
 var rewriteError = rule{
 	comment: "ICMP error about a reply of VIP:port",
 	exprs: slices.Concat(icmpError, []expr{
@@ -193,13 +200,17 @@ var rewriteError = rule{
 	}),
 }
 
-// ct direction reply jump restore
+// reply is
+//
+//	ct direction reply jump restore
 var reply = rule{
 	comment: "a reply, maybe of a VIP",
 	exprs:   []expr{ct(unix.NFT_CT_DIRECTION, reg0), equal(reg0, directionReply), jump(chainRestore)},
 }
 
-// ip saddr set ct original zone map @back4 counter
+// restorePacket is
+//
+//	ip saddr set ct original zone map @back4 counter
 var restorePacket = rule{
 	comment: "the ClusterIP back to the VIP",
 	exprs: slices.Concat(ipv4, []expr{
@@ -209,7 +220,11 @@ var restorePacket = rule{
 	}),
 }
 
-// icmp type @icmp_error4, then the same with the quoted packet, which is one
+// restoreError begins with
+//
+//	icmp type @icmp_error4
+//
+// and goes on as restorePacket, but also with the quoted packet, which is one
 // that the client sent to the VIP. This is how a client learns of a Service
 // without endpoints or a closed port.
 var restoreError = rule{
@@ -223,9 +238,11 @@ var restoreError = rule{
 	}),
 }
 
-// ip daddr @vip4 ct state invalid,new,untracked meta l4proto ... counter reject
+// refuse returns
 //
-// A packet that was rewritten is not for the VIP any more. What still is, and
+//	ip daddr @vip4 ct state invalid,new,untracked meta l4proto tcp counter reject
+//
+// for a protocol. A packet that was rewritten is not for the VIP any more. What still is, and
 // opens or belongs to no connection that conntrack knows, would reach whatever
 // listens on all addresses of the node.
 func refuse(comment string, protocol byte, how expr) rule {
