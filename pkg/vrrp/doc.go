@@ -27,7 +27,7 @@
 //		do(r, r.Receive(now, arrived, h.Source, &a))
 //	}
 //	for each router r {                     // only then the timers
-//		do(r, r.Stalled(now, late))
+//		do(r, r.Stalled(now, late))     // since r.Deadline()
 //		do(r, r.Expire(now))
 //	}
 //	sleep until the earliest r.Deadline()
@@ -48,6 +48,22 @@
 //   - A packet that is strange but unmistakable is used and counted, for two
 //     Masters are worse than a mismatch. The exceptions are those that RFC 3768
 //     demands for version 2.
+//
+// # Beyond the RFC
+//
+// All of it is compatible on the wire:
+//
+//   - Config.TakeoverDelay keeps Backups of the same priority apart, and
+//     Config.DownAdverts is how many losses in a row a takeover needs.
+//   - An interval is learned only up to ten times our own, or 1 s, and a
+//     resignation only ever shortens Master_Down_Timer: neither can be used to
+//     keep the addresses down.
+//   - A Master answers one of lower priority at most once per interval, and a
+//     resignation at most twice per shortest Skew_Time.
+//   - A Master that yields sends one last advertisement, so that the winner
+//     knows to announce its addresses again.
+//   - A Router whose loop stood still does not trust its timers: see
+//     Router.Stalled.
 //
 // # Terminology
 //

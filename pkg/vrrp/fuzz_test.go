@@ -110,7 +110,10 @@ func FuzzRouter(f *testing.F) {
 			case 1:
 				out = r.Shutdown(now)
 			case 2, 3:
-				a := Advertisement{c.Version, c.VRID, y, c.AdvertisementInterval * time.Duration(1+x%2*y), c.Addresses}
+				a := Advertisement{c.Version, c.VRID, y, centisecond * time.Duration(1+int(x)*int(y)%4095), c.Addresses}
+				if v2 {
+					a.Interval = time.Second * time.Duration(1+y%2)
+				}
 				out = r.Receive(now, now.Add(c.AdvertisementInterval*time.Duration(int(y)-200)/8), netip.AddrFrom4([4]byte{192, 0, 2, x}), &a)
 			case 4:
 				out = r.Stalled(now, c.AdvertisementInterval*time.Duration(y)/32)
