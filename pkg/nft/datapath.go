@@ -41,10 +41,9 @@ func (d *Datapath) Sync(forwards []desired.Forward) error {
 }
 
 const (
-	// retryMin and retryMax bound the wait after a Sync that failed; it
-	// doubles from one to the other.
+	// retryMin is the wait after the first Sync that failed. It doubles with
+	// each further one, up to recheck.
 	retryMin = 100 * time.Millisecond
-	retryMax = 30 * time.Second
 	// recheck is how often Run looks for changes by others: until then a
 	// firewall that was loaded with "flush ruleset" leaves the VIPs without
 	// their Services. A look is one question to the kernel as long as nobody
@@ -88,7 +87,7 @@ func run(ctx context.Context, forwards <-chan []desired.Forward, sync func([]des
 				retry = retryMin
 			} else {
 				next = retry
-				retry = min(2*retry, retryMax)
+				retry = min(2*retry, recheck)
 			}
 		}
 		timer.Reset(next)
