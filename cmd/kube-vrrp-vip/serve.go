@@ -54,14 +54,11 @@ func serve(ctx context.Context, o config.Options) (err error) {
 	var kube *controller.Controller
 	datapath := newDatapath(nft.NewDatapath())
 	eng := engine.New(engine.Config{
-		Network:   network,
-		Addresses: addresses,
-		Announcer: announcer,
-		Neighbors: nft.NewNeighbors(),
-		Elevate: func() (string, error) {
-			reached, err := lan.Elevate()
-			return string(reached), err
-		},
+		Network:      network,
+		Addresses:    addresses,
+		Announcer:    announcer,
+		Neighbors:    nft.NewNeighbors(),
+		Elevate:      lan.Elevate,
 		OnTransition: func(t desired.Transition) { kube.Transition(t) },
 		Release:      o.ReleaseVIPs,
 	})

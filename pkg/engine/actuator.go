@@ -138,8 +138,7 @@ func (a *actuator) carryOut(o order) report {
 func addressErrors(err error, others []error) (map[host.VirtualAddress]error, []error) {
 	failed := map[host.VirtualAddress]error{}
 	for _, e := range leaves(err) {
-		var ae *host.AddressError
-		if errors.As(e, &ae) {
+		if ae, ok := errors.AsType[*host.AddressError](e); ok {
 			failed[ae.VirtualAddress] = e
 		} else {
 			others = append(others, e)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -198,15 +199,11 @@ func (l *loop) stop(now vrrp.Time) {
 // reported takes note of what became of an order.
 func (l *loop) reported(r report, now vrrp.Time) {
 	l.acked = r.seq
-	said := ""
-	for _, err := range r.errs {
-		said += err.Error() + "\n"
+	if err := errors.Join(r.errs...); err != nil {
+		l.logOnce("actuator", err.Error(), func() { l.logger.Error(err, "Address or announcement failed") })
+	} else {
+		delete(l.logged, "actuator")
 	}
-	l.logOnce("actuator", said, func() {
-		for _, err := range r.errs {
-			l.logger.Error(err, "Address or announcement failed")
-		}
-	})
 	for _, in := range l.instances {
 		if in.state() != vrrp.Master {
 			continue

@@ -312,9 +312,7 @@ func (l *loop) logOnce(topic, said string, log func()) {
 	if l.logged[topic] == said {
 		return
 	}
-	if l.logged[topic] = said; said == "" {
-		delete(l.logged, topic)
-	}
+	l.logged[topic] = said
 	l.notifier.tell(log)
 }
 
@@ -362,15 +360,14 @@ func (l *loop) listen(now vrrp.Time) {
 	clear(l.deaf)
 	if err := l.network.Listen(interfaces); err != nil {
 		for _, e := range leaves(err) {
-			var ie *lan.InterfaceError
-			if errors.As(e, &ie) {
+			if ie, ok := errors.AsType[*lan.InterfaceError](e); ok {
 				l.deaf[ie.Index] = e
 				delete(since, ie.Index)
 			}
 		}
 		l.logOnce("listen", err.Error(), func() { l.logger.Error(err, "Listening for VRRP is incomplete") })
 	} else {
-		l.logged["listen"] = ""
+		delete(l.logged, "listen")
 	}
 	l.listening = since
 }
