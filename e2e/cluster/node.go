@@ -272,41 +272,63 @@ func (c *Cluster) LoadImage(ctx context.Context, tarPath string, nodes ...string
 // KillContainer sends a signal to the first process of each running instance of a
 // pod's container, without the kubelet being asked: to it, the container just ends.
 func (c *Cluster) KillContainer(ctx context.Context, node, namespace, pod, container string, sig syscall.Signal) error {
-	if err := checkNode(node); err != nil {
-		return err
-	}
 	what := fmt.Sprintf("signal container %s of %s/%s on %s", container, namespace, pod, node)
+	pids, err := c.containerProcesses(ctx, node, namespace, pod, container)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	return nil
+}
+
+// PodNetNS returns the path of a pod's network namespace; container is one of it
+// that runs. The path is good for as long as that container runs.
+func (c *Cluster) PodNetNS(ctx context.Context, node, namespace, pod, container string) (string, error) {
+	pids, err := c.containerProcesses(ctx, node, namespace, pod, container)
+	if err != nil {
+		return "", fmt.Errorf("find network namespace of %s/%s on %s: %w", namespace, pod, node, err)
+	}
+	return fmt.Sprintf("/proc/%d/ns/net", pids[0]), nil
+}
+
+// containerProcesses returns the first process of each running instance of a pod's
+// container; there is at least one.
+func (c *Cluster) containerProcesses(ctx context.Context, node, namespace, pod, container string) ([]int, error) {
+	if err := checkNode(node); err != nil {
+		return nil, err
+	}
 	out, err := c.ctr(ctx, node, "containers", "list", "--quiet", fmt.Sprintf(
 		`labels."io.kubernetes.pod.namespace"==%q,labels."io.kubernetes.pod.name"==%q,labels."io.kubernetes.container.name"==%q`,
 		namespace, pod, container))
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return nil, err
 	}
 	g, err := detectCgroups()
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return nil, err
 	}
-	killed := 0
+	var first []int
 	// Containers that ended are listed too, until the kubelet collects them; they
 	// have no processes.
 	for id := range strings.FieldsSeq(out) {
 		pids, err := g.processes(filepath.Join(c.opt.Name, node), id)
 		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return nil, err
 		}
 		for _, pid := range pids {
 			st, err := processStat(pid)
 			if err != nil || slices.Contains(pids, st.parent) {
 				continue // gone, or not the first
 			}
-			if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-				return fmt.Errorf("%s: %w", what, err)
-			}
-			killed++
+			first = append(first, pid)
 		}
 	}
-	if killed == 0 {
-		return fmt.Errorf("%s: it does not run", what)
+	if len(first) == 0 {
+		return nil, errors.New("it does not run")
 	}
-	return nil
+	return first, nil
 }
