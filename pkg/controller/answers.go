@@ -33,7 +33,7 @@ func (a *answers) heard(ctx context.Context, request string, err error) {
 	switch {
 	case err == nil:
 		now = answerOK
-	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+	case isDenied(err):
 		now = answerDenied
 	case ctx.Err() != nil, apierrors.IsResourceExpired(err), apierrors.IsGone(err):
 		// Our own doing, and a watch that has to begin anew.
@@ -55,3 +55,6 @@ func (a *answers) heard(ctx context.Context, request string, err error) {
 		logger.Info("Kubernetes API request failed, went on with what is known", "reason", request, "err", err)
 	}
 }
+
+// isDenied tells that the API server does not permit what it was asked.
+func isDenied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }

@@ -354,8 +354,12 @@ func TestControllerWithoutAPI(t *testing.T) {
 		mu.Unlock()
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if n := len(r.applied()); n != 1 {
-			t.Errorf("%d states, want 1", n)
+		states := r.applied()
+		if len(states) == 0 {
+			t.Fatal("no state")
+		}
+		if last := states[len(states)-1]; len(last.Forwards) != 1 || len(last.Peers) != 1 {
+			t.Errorf("state: %+v", last)
 		}
 		if n := r.logged(`succeeded again reason="list services"`); n != 1 {
 			t.Errorf("said %d times:\n%s", n, r.log)

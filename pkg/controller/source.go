@@ -16,7 +16,8 @@ import (
 // source is the cache of one kind of object, and the watch that fills it.
 type source struct {
 	cache.SharedIndexInformer
-	failed atomic.Bool
+	// denied tells that the latest request was not permitted.
+	denied atomic.Bool
 }
 
 // typedClient is the part of a typed client that a source needs.
@@ -34,7 +35,7 @@ func newSource[L runtime.Object](client typedClient[L], object runtime.Object, r
 		selector = fields.OneTermEqualSelector(metav1.ObjectNameField, name)
 	}
 	heard := func(ctx context.Context, verb string, err error) {
-		s.failed.Store(err != nil)
+		s.denied.Store(isDenied(err))
 		answers.heard(ctx, verb+" "+resource, err)
 	}
 	lw := &cache.ListWatch{
@@ -64,7 +65,7 @@ func newSource[L runtime.Object](client typedClient[L], object runtime.Object, r
 }
 
 // settled tells that waiting longer for s is of no use for now.
-func (s *source) settled() bool { return s.HasSynced() || s.failed.Load() }
+func (s *source) settled() bool { return s.HasSynced() || s.denied.Load() }
 
 // listThenWatch keeps client-go from streaming the initial list through a
 // watch: while the API server can not be reached, that waits for as long as
