@@ -20,18 +20,19 @@ const (
 	checksumForms // how many there are
 )
 
-// String returns the form's word, for metrics and logs.
+var checksumFormNames = [checksumForms]string{
+	ChecksumNone:         "none",
+	ChecksumMessage:      "message",
+	ChecksumPseudoHeader: "pseudoHeader",
+}
+
+// String returns the form's word, which metrics and logs show and which never
+// changes.
 func (f ChecksumForm) String() string {
-	switch f {
-	case ChecksumNone:
-		return "none"
-	case ChecksumMessage:
-		return "message"
-	case ChecksumPseudoHeader:
-		return "pseudoHeader"
-	default:
-		return "unknown"
+	if f < checksumForms {
+		return checksumFormNames[f]
 	}
+	return "unknown"
 }
 
 // checksumForm returns the form in which the message's checksum is right,

@@ -131,7 +131,9 @@ func FuzzRouter(f *testing.F) {
 					t.Fatalf("Deadline %v ago after Expire", now.Sub(deadline))
 				}
 			}
-			checkOutput(t, r, c, before, now, out)
+			if err := checkOutput(r, c, before, now, out); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

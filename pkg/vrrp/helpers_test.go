@@ -1,6 +1,8 @@
 package vrrp
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -139,37 +141,38 @@ func (b *bench) inState(want State) {
 
 // checkOutput checks what holds after any call whatever came before. It runs
 // millions of times.
-func checkOutput(t *testing.T, r *Router, c Config, before State, now Time, out Output) {
+func checkOutput(r *Router, c Config, before State, now Time, out Output) error {
 	after := r.State()
 	deadline, running := r.Deadline()
 	if running != (after != Initialize) {
-		t.Fatalf("timer runs %v in %v", running, after)
+		return fmt.Errorf("timer runs %v in %v", running, after)
 	}
 	if after == Master && deadline > now.Add(c.AdvertisementInterval) {
-		t.Fatalf("Adver_Timer fires in %v", deadline.Sub(now))
+		return fmt.Errorf("the timer of a Master fires in %v", deadline.Sub(now))
 	}
 	if (out.Transition == nil) != (before == after) {
-		t.Fatalf("from %v to %v with transition %v", before, after, out.Transition)
+		return fmt.Errorf("from %v to %v with transition %v", before, after, out.Transition)
 	}
 	if tr := out.Transition; tr != nil && (tr.From != before || tr.To != after || tr.Reason == "") {
-		t.Fatalf("from %v to %v with transition %+v", before, after, *tr)
+		return fmt.Errorf("from %v to %v with transition %+v", before, after, *tr)
 	}
 	if before != Master && after == Master && out.Send == nil {
-		t.Fatal("became Master without an advertisement")
+		return errors.New("became Master without an advertisement")
 	}
 	if (before == Master && after == Initialize) != (out.Send != nil && out.Send.Priority == PriorityResign) {
-		t.Fatalf("from %v to %v, sent %+v", before, after, out.Send)
+		return fmt.Errorf("from %v to %v, sent %+v", before, after, out.Send)
 	}
 	if out.Send != nil {
 		var again Advertisement
 		b := out.Send.Append(nil, c.Source, GroupIPv4)
 		if _, d := Parse(Header{c.Source, GroupIPv4, TTL}, b, &again); d != DiscardNone {
-			t.Fatalf("sent %+v, to be discarded %v", *out.Send, d)
+			return fmt.Errorf("sent %+v, to be discarded %v", *out.Send, d)
 		}
 		if sent := *out.Send; !sameAdvertisement(sent, again) {
-			t.Fatalf("sent %+v, to be read as %+v", sent, again)
+			return fmt.Errorf("sent %+v, to be read as %+v", sent, again)
 		}
 	}
+	return nil
 }
 
 func hostAddr(host byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, host}) }

@@ -128,16 +128,17 @@ func (r *Router) Deadline() (Time, bool) {
 		return min(r.deadline, r.awake), true
 	case Master:
 		return r.deadline, true
-	default:
-		return 0, false
+	case Initialize:
 	}
+	return 0, false
 }
 
 // Stalled says that the caller's loop stood still until late after the instant
 // it should have woken up at, and that what the sockets held has been received
 // since. Silence counts only for time in which we could listen, so it is not
-// evidence of anything. A stall is to wake up more than two intervals after
-// the advertisement that was to be sent or heard; less does no harm.
+// evidence of anything. A stall is to wake up about two intervals after the
+// advertisement that was to be sent or heard, too late for three in a row; less
+// does no harm.
 //
 // A Backup starts its Master_Down_Timer anew, at most once per second and not
 // twice in a row, or else a host that stalls all the time would never take
@@ -145,7 +146,7 @@ func (r *Router) Deadline() (Time, bool) {
 // in the meantime; without Preempt_Mode it makes way for that one.
 func (r *Router) Stalled(now Time, late time.Duration) Output {
 	switch {
-	case r.state == Backup && late > 2*r.masterAdverInterval-grace(r.masterAdverInterval):
+	case r.state == Backup && late > 2*(r.masterAdverInterval-grace(r.masterAdverInterval)):
 		if now >= r.mayRearm {
 			r.armMasterDown(now, ReasonMasterDown)
 			r.mayRearm = now.Add(max(time.Second, 2*r.deadline.Sub(now)))

@@ -175,9 +175,9 @@ func TestRouterStalledBackup(t *testing.T) {
 	b := backup(t)
 	b.do(b.hears(9, 200))
 	b.pass(361 * ms)
-	b.do(b.r.Stalled(b.now, 175*ms))
+	b.do(b.r.Stalled(b.now, 150*ms))
 	b.deadlineIn(-62500)
-	b.do(b.r.Stalled(b.now, 175*ms+1))
+	b.do(b.r.Stalled(b.now, 150*ms+1))
 	b.deadlineIn(360937500)
 	b.do(b.r.Expire(b.now))
 	b.inState(Backup)
@@ -194,7 +194,8 @@ func TestRouterStalledBackup(t *testing.T) {
 func TestRouterSuspendedBackup(t *testing.T) {
 	t.Parallel()
 	for _, missed := range []int{3, 4, 5, 50} {
-		for offset := ms; offset < 100*ms; offset += 3 * ms {
+		// Up to 20 ms of jitter between the first and the last.
+		for offset := -20 * ms; offset < 80*ms; offset += 3 * ms {
 			b := backup(t)
 			b.do(b.hears(9, 200))
 			due, _ := b.r.Deadline()
@@ -234,7 +235,7 @@ func TestRouterStalledBackupOfSlowMaster(t *testing.T) {
 	b := backup(t)
 	b.do(b.hears(9, 200, every(time.Second)))
 	b.pass(3 * time.Second)
-	b.do(b.r.Stalled(b.now, 1750*ms))
+	b.do(b.r.Stalled(b.now, 1500*ms))
 	b.deadlineIn(609375 * time.Microsecond)
 }
 

@@ -305,9 +305,8 @@ func (h *host) note(arrived Time) {
 func (h *host) call(what string, call func() Output) {
 	before := h.router.State()
 	out := call()
-	checkOutput(h.s.t, h.router, h.config, before, h.s.now, out)
-	if h.s.t.Failed() {
-		h.s.failf("%d: after %s", h.index, what)
+	if err := checkOutput(h.router, h.config, before, h.s.now, out); err != nil {
+		h.s.failf("%d: %s: %v", h.index, what, err)
 	}
 	if out.Announce || h.router.State() == Master && out.Transition != nil {
 		h.s.announcer = h
@@ -349,13 +348,13 @@ func (h *host) judge(why Reason) {
 	interval := min(w.interval, h.config.learn(w.interval))
 	silence := h.s.now.Sub(w.master)
 	needed := h.config.MasterDownInterval(interval) + h.config.TakeoverDelay
-	switch why {
-	case ReasonMasterDown:
-	case ReasonPreempted:
+	switch {
+	case why == ReasonMasterDown:
+	case why == ReasonPreempted:
 		if w.lower < 0 || w.lower < w.master {
 			h.s.failf("%d preempted nobody", h.index)
 		}
-	case ReasonMasterResigned:
+	case why == ReasonMasterResigned:
 		if w.resigned < 0 {
 			h.s.failf("%d took over, and nobody resigned", h.index)
 		}

@@ -42,9 +42,11 @@ func (c Config) learn(interval time.Duration) time.Duration {
 	return min(interval, max(10*c.AdvertisementInterval, time.Second))
 }
 
-// grace is how long after an advertisement is due a Backup looks whether it
-// came. It is more than delay and jitter, so that a Backup that hears its
-// Master does not wake up for nothing.
+// grace is what a Backup allows for delay and jitter. So long after an
+// advertisement is due it looks whether it came; sooner, it would wake up for
+// nothing. And it counts as having stood still if it is late for that by two
+// intervals less twice as much; any later, it could have missed three
+// advertisements of which the third came early.
 func grace(masterAdverInterval time.Duration) time.Duration { return masterAdverInterval / 4 }
 
 func masterDownInterval(c Config, priority uint8, masterAdverInterval time.Duration) time.Duration {
