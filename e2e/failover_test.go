@@ -1,0 +1,112 @@
+package e2e_test
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"kube-vrrp-vip/e2e/scenario"
+)
+
+// The targets, at the default interval of 100 ms. leaseTarget is what the kernel may
+// take to remove an address whose two seconds have ended, which it looks for once a
+// second.
+const (
+	crashTarget    = 450 * time.Millisecond
+	gracefulTarget = 50 * time.Millisecond
+	leaseTarget    = 3 * time.Second
+)
+
+// TestClusterCrash cuts the power of the Master, ten times.
+func TestClusterCrash(t *testing.T) {
+	s, master := install(t, &nftables)
+	const runs = 10
+	var outages, returns []time.Duration
+	for i := range runs {
+		f, err := s.CrashMasterAndPowerOn(t.Context(), notOn[master], master, baseVIPs())
+		if err != nil {
+			t.Fatal(err)
+		}
+		report(t, "crash", i, runs, f)
+		outages, returns = append(outages, f.Outage), append(returns, f.Return)
+		// The node that came back holds nothing any more.
+		checkHolder(t, s, f.To)
+		if master = settle(t, s); master != f.To {
+			t.Fatalf("Master went from %s on to %s", f.To, master)
+		}
+	}
+	measuredAll(t, "crash_failover_ms", outages, crashTarget)
+	measuredAll(t, "crash_return_ms", returns, gracefulTarget)
+}
+
+// TestClusterPodDeleted deletes the pod of the daemon that is Master.
+func TestClusterPodDeleted(t *testing.T) {
+	s, master := install(t, &nftables)
+	const runs = 5
+	var outages, returns []time.Duration
+	for i := range runs {
+		f, err := s.DeleteMasterPodAndReturn(t.Context(), vipAll, master, baseVIPs())
+		if err != nil {
+			t.Fatal(err)
+		}
+		report(t, "graceful", i, runs, f)
+		outages, returns = append(outages, f.Outage), append(returns, f.Return)
+		checkHolder(t, s, f.To)
+		master = f.To
+	}
+	measuredAll(t, "graceful_failover_ms", outages, gracefulTarget)
+	measuredAll(t, "graceful_return_ms", returns, gracefulTarget)
+}
+
+// TestClusterDaemonKilled kills the daemon that is Master and leaves its node alone,
+// with the VIPs bound.
+func TestClusterDaemonKilled(t *testing.T) {
+	testSignal(t, syscall.SIGKILL, "daemon_killed")
+}
+
+// TestClusterDaemonHangs stops the daemon that is Master, and lets it go on when others
+// have taken over.
+func TestClusterDaemonHangs(t *testing.T) {
+	testSignal(t, syscall.SIGSTOP, "daemon_hangs")
+}
+
+func testSignal(t *testing.T, sig syscall.Signal, name string) {
+	t.Helper()
+	s, master := install(t, &nftables)
+	const runs = 3
+	var outages, returns, stale []time.Duration
+	for i := range runs {
+		f, err := s.SignalMaster(t.Context(), vipAll, master, baseVIPs(), sig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report(t, name, i, runs, f)
+		outages, returns, stale = append(outages, f.Outage), append(returns, f.Return), append(stale, f.Stale)
+		checkHolder(t, s, f.To)
+		master = f.To
+	}
+	measuredAll(t, name+"_failover_ms", outages, crashTarget)
+	measuredAll(t, name+"_return_ms", returns, gracefulTarget)
+	// Five times the target would be no bound: it is the kernel that keeps it.
+	stales := scenario.Summarize(stale)
+	t.Logf("measured: %s_stale_holder_ms=%s target=%d", name, stales, leaseTarget.Milliseconds())
+	if stales.Max > 5*time.Second {
+		t.Errorf("a node without its daemon answered for the VIP for %s", stales.Max)
+	}
+}
+
+func report(t *testing.T, what string, run, runs int, f scenario.Failover) {
+	t.Helper()
+	progress(t, "%s %d of %d, %s to %s: outage %d ms, %d ms at its return, stale for %d ms", what, run+1, runs,
+		f.From, f.To, f.Outage.Milliseconds(), f.Return.Milliseconds(), f.Stale.Milliseconds())
+	t.Log(f.Probe)
+}
+
+// checkHolder requires that nobody but a node answers for a VIP.
+func checkHolder(t *testing.T, s *scenario.Site, node string) {
+	t.Helper()
+	holders, err := s.Holders(t.Context(), vipAll)
+	if err != nil || len(holders) != 1 || holders[0] != s.MAC(node).String() {
+		t.Errorf("holders %v, %v; want that of %s", holders, err, node)
+	}
+}
