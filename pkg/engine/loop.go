@@ -348,11 +348,10 @@ func (l *loop) listen(now vrrp.Time) {
 		if link.Loopback || !link.Multicast || !link.Up {
 			continue
 		}
-		source, ok := sourceAddress(link, netip.Addr{})
-		if !ok {
+		if _, ok := sourceAddress(link, netip.Addr{}); !ok {
 			continue
 		}
-		interfaces = append(interfaces, lan.Interface{Index: link.Index, Name: link.Name, Source: source})
+		interfaces = append(interfaces, lan.Interface{Index: link.Index, Name: link.Name})
 		if since[link.Index] = now; l.listening[link.Index] != 0 {
 			since[link.Index] = l.listening[link.Index]
 		}

@@ -16,8 +16,6 @@ type Interface struct {
 	Index int
 	// Name is for errors.
 	Name string
-	// Source is the address that what we send comes from.
-	Source netip.Addr
 }
 
 // Network is the VRRP side of the LANs this node is on. It is used by one

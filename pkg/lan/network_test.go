@@ -207,6 +207,29 @@ func TestNetnsSendBlockedByAFirewall(t *testing.T) {
 	t.Logf("the error reads: %v", err)
 }
 
+// What is sent is not heard by other programs on the same node.
+func TestNetnsSendIsNotLoopedBack(t *testing.T) {
+	_, hosts := newLAN(t, 2)
+	from, to := hosts[0], hosts[1]
+	program := from.ListenPacket("ip4:112", "0.0.0.0")
+	from.send("eth0", message)
+	to.expect(message)
+	if err := program.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1500)
+	if n, _, err := program.ReadFrom(b); err == nil {
+		t.Errorf("another program received %x", b[:n])
+	}
+	to.send("eth0", message)
+	if err := program.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := program.ReadFrom(b); err != nil {
+		t.Errorf("another program does not receive at all: %v", err)
+	}
+}
+
 func TestNetnsSendErrors(t *testing.T) {
 	_, hosts := newLAN(t, 1)
 	h := hosts[0]

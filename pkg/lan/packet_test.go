@@ -50,6 +50,23 @@ func TestArrival(t *testing.T) {
 	}
 }
 
+// Receive that finds nothing tells how old a packet that comes later can be.
+func TestReceiveNothing(t *testing.T) {
+	t.Parallel()
+	n, err := NewNetwork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	before := n.Now()
+	if n.Receive(&Packet{}) {
+		t.Error("received something without an interface")
+	}
+	if n.empty < before || n.empty > n.Now() {
+		t.Errorf("empty at %d, want %d to %d", n.empty, before, n.Now())
+	}
+}
+
 func TestAppendGratuitousARP(t *testing.T) {
 	t.Parallel()
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
