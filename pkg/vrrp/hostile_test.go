@@ -132,8 +132,8 @@ func TestHostilePackets(t *testing.T) {
 	}
 }
 
-// Version 2 discards what the password of another is in, and every interval
-// but its own; and does not take over the less for it.
+// Version 2 without authentication discards passwords, and every interval but
+// its own.
 func TestHostileVersion2(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -144,7 +144,7 @@ func TestHostileVersion2(t *testing.T) {
 		{"good", "2133c80100015496 c0000233 0000000000000000", DiscardNone},
 		{"interval 2", "2133c80100025495 c0000233 0000000000000000", DiscardAdvertisementInterval},
 		{"v3", "3133c801000aa1fb c0000233", DiscardVersion},
-		{"PASS", "2133c8010101 74e9 c0000233 7365637265743132", DiscardChecksum},
+		{"PASS", "2133c8010101e617 c0000233 7365637265743132", DiscardAuthentication},
 		{"no authentication data", "2133c80100015496 c0000233", DiscardPacketLength},
 	}
 	for _, tt := range tests {
