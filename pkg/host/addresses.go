@@ -76,7 +76,7 @@ func (a *Addresses) Set(want []VirtualAddress) error {
 	}
 	present, err := a.list(slices.Sorted(maps.Keys(links))...)
 	if err != nil {
-		return errors.Join(a.failures(adding, want, err)...)
+		return errors.Join(append(a.failures(adding, want, err), err)...)
 	}
 	p := newPlan(want, present)
 	errs := a.remove(p.remove)

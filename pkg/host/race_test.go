@@ -50,3 +50,37 @@ func TestNetnsAddressesRaces(t *testing.T) {
 		}
 	})
 }
+
+// A socket that has failed is reported, also if nothing is wanted, and opened
+// again.
+func TestNetnsAddressesSocketFails(t *testing.T) {
+	ns := netnstest.New(t, "node")
+	ns.Do(func() {
+		a, err := NewAddresses(2 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		vip := VirtualAddress{Link: 1, Address: netip.MustParseAddr("192.0.2.50")}
+		for _, want := range [][]VirtualAddress{{vip}, nil} {
+			if err := a.Set([]VirtualAddress{vip}); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.conn.Close(); err != nil {
+				t.Fatal(err)
+			}
+			err := a.Set(want)
+			var ae *AddressError
+			if err == nil || errors.As(err, &ae) != (len(want) > 0) {
+				t.Errorf("error is %v for %v", err, want)
+			}
+		}
+		if err := a.Set(nil); err != nil {
+			t.Error(err)
+		}
+		present, err := a.list(1)
+		if err != nil || len(present[1]) != 1 {
+			t.Errorf("lo has %+v, error %v, want one address", present[1], err)
+		}
+	})
+}
