@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -53,9 +52,13 @@ func TestClusterConfigMap(t *testing.T) {
 		if _, err := s.Settled(t.Context(), baseVIPs()); err != nil {
 			t.Fatal(err)
 		}
-		if holders, err := s.Holders(t.Context(), vipOther); err != nil || len(holders) > 0 {
-			t.Errorf("holders of a removed VIP: %v, %v", holders, err)
-		}
+		eventually(t, "removed VIP has no holder", func(ctx context.Context) error {
+			holders, err := s.Holders(ctx, vipOther)
+			if err == nil && len(holders) > 0 {
+				err = fmt.Errorf("holders %v", holders)
+			}
+			return err
+		})
 	}
 	measuredAll(t, "config_edit_to_answer_ms", added, time.Second)
 
@@ -68,9 +71,7 @@ func TestClusterConfigMap(t *testing.T) {
 	if _, err := c.Ask(probe.Timeout); err != nil {
 		t.Errorf("open connection to another VIP: %v", err)
 	}
-	if now := settle(t, s); now != master {
-		t.Errorf("Master went from %s to %s", master, now)
-	}
+	checkSameMaster(t, s, master)
 }
 
 // TestClusterBadEntries has entries that can not be served beside good ones.
@@ -186,9 +187,8 @@ func TestClusterMissingService(t *testing.T) {
 		if _, err := s.Settled(t.Context(), append(baseVIPs(), vipOther)); err != nil {
 			t.Fatal(err)
 		}
-		holders, err := s.Holders(t.Context(), vipOther)
-		if err != nil || len(holders) != 1 || holders[0] != s.MAC(master).String() {
-			t.Errorf("holders %v, %v; want that of %s", holders, err, master)
+		if holders, err := s.Holders(t.Context(), vipOther); err != nil || len(holders) != 1 {
+			t.Errorf("holders %v, %v; want one", holders, err)
 		}
 	}
 	kept()
@@ -219,7 +219,5 @@ spec:
 	if err := scenario.Answered(t.Context(), s.NetNS("client"), netip.AddrPortFrom(vipAll, 80), s.Nodes()); err != nil {
 		t.Errorf("another VIP: %v", err)
 	}
-	if now, err := s.Master(t.Context()); err != nil || now != master {
-		t.Error(errors.Join(err, fmt.Errorf("Master went from %s to %s", master, now)))
-	}
+	checkSameMaster(t, s, master)
 }

@@ -213,6 +213,25 @@ func settle(t *testing.T, s *scenario.Site) (master string) {
 	return master
 }
 
+// checkSameMaster requires that nothing has moved the VIPs away from a node, but for
+// a machine that was too busy to run its daemon.
+func checkSameMaster(t *testing.T, s *scenario.Site, master string) {
+	t.Helper()
+	now := settle(t, s)
+	if now == master {
+		return
+	}
+	st, err := s.Status(t.Context(), master)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reason := st.Engine.Routers[0].Reason; reason != "stalled" {
+		t.Errorf("Master went from %s to %s: %s", master, now, reason)
+		return
+	}
+	t.Logf("Master went from %s to %s: the machine is too busy", master, now)
+}
+
 // progress says what takes long. hack/test shows these lines as they come.
 func progress(t *testing.T, format string, args ...any) {
 	t.Helper()

@@ -115,6 +115,9 @@ func (g cgroups) create(name, node string) error {
 		if err := os.MkdirAll(group, 0o755); err != nil {
 			return fmt.Errorf("make cgroup: %w", err)
 		}
+		if err := favor(filepath.Dir(group)); err != nil {
+			return err
+		}
 		if slices.Contains(strings.Split(h.option, ","), "cpuset") {
 			// A new group of this hierarchy is empty and can hold no process.
 			for _, dir := range []string{filepath.Dir(group), group} {
@@ -128,6 +131,19 @@ func (g cgroups) create(name, node string) error {
 					}
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// favor gives a cluster's group all the weight there is, where it has a weight: with
+// that of a new one, several machines would together get the processor time of one
+// busy process elsewhere, and a daemon that misses its deadlines would look broken.
+func favor(group string) error {
+	for file, most := range map[string]string{"cpu.shares": "262144", "cpu.weight": "10000"} {
+		err := os.WriteFile(filepath.Join(group, file), []byte(most), 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("set weight of cgroup: %w", err)
 		}
 	}
 	return nil

@@ -70,9 +70,12 @@ func (s *Site) LoadImage(ctx context.Context) error {
 	return s.Cluster.LoadImage(ctx, file)
 }
 
-// Install applies the manifests.
+// Install applies the manifests, and the ConfigMap as it comes with them.
 func (s *Site) Install(ctx context.Context) error {
-	_, err := s.Kubectl(ctx, "", "apply", "--kustomize", s.Manifests())
+	if _, err := s.Kubectl(ctx, "", "apply", "--kustomize", s.Manifests()); err != nil {
+		return err
+	}
+	_, err := s.Kubectl(ctx, "", "apply", "--filename", filepath.Join(s.Manifests(), ConfigMap+".yaml"))
 	return err
 }
 
@@ -173,7 +176,7 @@ func (s *Site) pod(ctx context.Context, namespace, selector, node string) (Pod, 
 // Dump writes what explains a failure: the daemons' logs and Events, and the
 // addresses and tables of the nodes.
 func (s *Site) Dump(ctx context.Context, w io.Writer) {
-	show := func(title string, out string, err error) {
+	show := func(title, out string, err error) {
 		fmt.Fprintf(w, "=== %s\n%s\n", title, strings.TrimRight(out, "\n"))
 		if err != nil {
 			fmt.Fprintln(w, err)
