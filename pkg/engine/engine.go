@@ -141,7 +141,12 @@ func (e *Engine) Run(ctx context.Context) error {
 		// The thread's priority is raised: it is not given back.
 		l := newLoop(e, logger, actuator.post)
 		reached, err := e.config.Elevate()
-		e.notifier.tell(func() { logger.Info("Loop thread scheduled", "reason", reached, "err", err) })
+		e.notifier.tell(func() {
+			if err != nil {
+				logger = logger.WithValues("err", err)
+			}
+			logger.Info("Loop thread scheduled", "reason", reached)
+		})
 		done <- l.run()
 	}()
 	return <-done

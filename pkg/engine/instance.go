@@ -243,7 +243,7 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 func (l *loop) tellFault(in *instance) {
 	key, fault := in.key, in.fault
 	l.notifier.tell(func() {
-		l.logger.Info("Virtual router cannot run", "interface", key.Interface, "vrid", key.VRID, "family", key.Family, "reason", fault)
+		l.logger.Info("Virtual router cannot run", "interface", key.Interface, "vrid", key.VRID, "reason", fault)
 	})
 }
 

@@ -222,8 +222,12 @@ func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrr
 		t.Silence = now.Sub(r.LastHeard)
 	}
 	l.notifier.tell(func() {
-		l.logger.Info("Virtual router changed state", "interface", t.Interface, "vrid", t.VRID, "family", t.Family,
-			"oldState", t.From, "state", t.To, "reason", t.Reason, "elapsed", t.Silence)
+		logger := l.logger
+		if t.Silence != 0 {
+			logger = logger.WithValues("elapsed", t.Silence)
+		}
+		logger.Info("Virtual router changed state", "interface", t.Interface, "vrid", t.VRID,
+			"oldState", t.From, "state", t.To, "reason", t.Reason, "vip", t.VIPs)
 		l.engine.config.OnTransition(t)
 	})
 }
