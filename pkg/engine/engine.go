@@ -143,7 +143,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		reached, err := e.config.Elevate()
 		e.notifier.tell(func() {
 			if err != nil {
-				logger = logger.WithValues("err", err)
+				logger.Info("Loop thread scheduled", "reason", reached, "err", err)
+				return
 			}
 			logger.Info("Loop thread scheduled", "reason", reached)
 		})
