@@ -102,20 +102,20 @@ func (a *actuator) run(ctx context.Context, reported func(report)) {
 	}
 }
 
-// carryOut does one order. Binding comes before announcing, so that a host
-// that believes the announcement is answered.
+// carryOut does one order. Addresses come first: who waits for one to be let
+// go of waits for nothing else. Announcing comes last, so that a host that
+// believes the announcement is answered.
 func (a *actuator) carryOut(o order) report {
 	r := report{seq: o.seq}
-	if !a.told || !maps.Equal(a.answering, o.answer) {
-		if err := a.neighbors.Set(o.answer); err != nil {
-			r.errs = append(r.errs, err)
-			a.told = false
-		} else {
-			a.answering, a.told = o.answer, true
-		}
-	}
 	if err := a.addresses.Set(o.want); err != nil {
 		r.failed, r.errs = addressErrors(err, r.errs)
+	}
+	if !a.told || !maps.Equal(a.answering, o.answer) {
+		err := a.neighbors.Set(o.answer)
+		if err != nil {
+			r.errs = append(r.errs, err)
+		}
+		a.answering, a.told = o.answer, err == nil
 	}
 	for _, n := range o.announce {
 		vips := slices.DeleteFunc(slices.Clone(n.vips), func(vip netip.Addr) bool {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"slices"
@@ -25,6 +26,9 @@ type instance struct {
 	placement
 	// router is nil until the placement has been without a fault once.
 	router *vrrp.Router
+	// applied is the router's configuration. While there is a fault it stays
+	// behind the placement's.
+	applied vrrp.Config
 	// startAt is when it is to be started; never if it runs or cannot.
 	startAt  vrrp.Time
 	retry    time.Duration
@@ -81,7 +85,7 @@ func (l *loop) configure(now vrrp.Time) {
 			}
 			in.announce.stop()
 			if p.fault == "" {
-				in.router = vrrp.NewRouter(p.config)
+				in.router, in.applied = vrrp.NewRouter(p.config), p.config
 				l.schedule(in, now)
 			} else {
 				l.tellFault(in)
@@ -128,15 +132,17 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 	switch {
 	case in.router == nil:
 		in.router = vrrp.NewRouter(p.config)
-	case !equalConfigs(old.config, p.config):
+	case !equalConfigs(in.applied, p.config):
 		l.apply(in, in.router.SetConfig(now, p.config), now)
 	}
+	in.applied = p.config
 	if old.fault != "" {
 		in.retry = retryMin
 		l.schedule(in, now)
 	}
 	added := slices.ContainsFunc(p.config.Addresses, func(a netip.Addr) bool { return !slices.Contains(old.config.Addresses, a) })
-	if added && in.state() == vrrp.Master {
+	moved := !bytes.Equal(old.link.HardwareAddr, p.link.HardwareAddr)
+	if (added || moved) && in.state() == vrrp.Master {
 		in.announce.start(now)
 	}
 }

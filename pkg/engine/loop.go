@@ -53,6 +53,7 @@ type loop struct {
 	acked     uint64
 	orderDue  bool
 	announce  []announcement
+	answering map[netip.Addr]string
 	nextLease vrrp.Time
 	releases  []release
 	stopping  bool
@@ -257,12 +258,9 @@ func (l *loop) placeOrder() {
 	}
 	l.orderDue = false
 	l.seq++
-	o := order{seq: l.seq, answer: map[netip.Addr]string{}, announce: l.announce}
+	o := order{seq: l.seq, answer: l.answer(), announce: l.announce}
 	l.announce = nil
 	for _, in := range l.instances {
-		for _, v := range in.vips {
-			o.answer[v.address] = in.link.Name
-		}
 		if in.state() != vrrp.Master {
 			continue
 		}
@@ -271,6 +269,21 @@ func (l *loop) placeOrder() {
 		}
 	}
 	l.post(o)
+}
+
+// answer names the interface that answers ARP for each VIP. Like the
+// forwarding rules it outlives the process.
+func (l *loop) answer() map[netip.Addr]string {
+	if l.stopping {
+		return l.answering
+	}
+	l.answering = map[netip.Addr]string{}
+	for _, in := range l.instances {
+		for _, v := range in.vips {
+			l.answering[v.address] = in.link.Name
+		}
+	}
+	return l.answering
 }
 
 // release sends the priority 0 advertisements whose addresses are gone.

@@ -52,6 +52,9 @@ func (w *world) oneHolder(when string) int {
 		w.fatalf("%s: masters %v, want one", when, masters)
 	}
 	for _, in := range w.nodes[masters[0]].loop.instances {
+		if got := w.nodes[masters[0]].advertised(); !slices.Equal(got, in.config.Addresses) {
+			w.fatalf("%s: n%d advertises %v, want %v", when, masters[0], got, in.config.Addresses)
+		}
 		for _, vip := range in.config.Addresses {
 			if got := w.holders(vip); !slices.Equal(got, masters) {
 				w.fatalf("%s: %s is held by %v, want by the Master %v", when, vip, got, masters)

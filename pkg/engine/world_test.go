@@ -169,6 +169,19 @@ func (n *simNode) kill() {
 	n.dead = true
 }
 
+// advertised returns the addresses of the last advertisement sent.
+func (n *simNode) advertised() []netip.Addr {
+	if len(n.sent) == 0 {
+		return nil
+	}
+	header := vrrp.Header{Source: n.address, Destination: vrrp.GroupIPv4, TTL: vrrp.TTL}
+	var a vrrp.Advertisement
+	if _, discard := vrrp.Parse(header, n.sent[len(n.sent)-1], &a); discard != vrrp.DiscardNone {
+		n.w.fatalf("n%d sent a packet that is discarded: %s", n.id, discard)
+	}
+	return a.Addresses
+}
+
 // held returns the addresses that the kernel of the node has, sorted.
 func (n *simNode) held() []netip.Addr {
 	var vips []netip.Addr
