@@ -153,7 +153,7 @@ func serve(ns *netnstest.NS, address string) {
 			if err != nil {
 				return
 			}
-			p.WriteTo(append([]byte("you are "+from.String()+": "), b[:n]...), from)
+			_, _ = p.WriteTo(append([]byte("you are "+from.String()+": "), b[:n]...), from)
 		}
 	}()
 }
@@ -163,7 +163,7 @@ func answer(c net.Conn) {
 	lines := bufio.NewScanner(c)
 	for lines.Scan() {
 		if n, err := strconv.Atoi(lines.Text()); err == nil {
-			c.Write(bytes.Repeat([]byte{'x'}, n))
+			_, _ = c.Write(bytes.Repeat([]byte{'x'}, n))
 			continue
 		}
 		fmt.Fprintf(c, "you are %s: %s\n", c.RemoteAddr(), lines.Text())
@@ -179,7 +179,11 @@ func dial(ns *netnstest.NS, network string, localPort int, address string) (net.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
-		return raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+		var optErr error
+		err := raw.Control(func(fd uintptr) {
+			optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		})
+		return errors.Join(err, optErr)
 	}}
 	if network == "tcp" {
 		d.LocalAddr = &net.TCPAddr{Port: localPort}

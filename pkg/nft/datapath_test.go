@@ -84,7 +84,7 @@ func TestRun(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 			for _, err := range reports {
-				if err != result {
+				if !errors.Is(err, result) {
 					t.Errorf("reported %v, want %v", err, result)
 				}
 			}

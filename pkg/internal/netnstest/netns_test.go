@@ -46,7 +46,7 @@ func TestNetnsLAN(t *testing.T) {
 			if err != nil {
 				return
 			}
-			io.WriteString(c, "hello")
+			_, _ = io.WriteString(c, "hello")
 			c.Close()
 		}
 	}()
