@@ -102,6 +102,7 @@ func TestNetnsAdoption(t *testing.T) {
 			delete element inet kube_vrrp_vip svc4 { 192.0.2.100 . tcp . 80 }
 			add element inet kube_vrrp_vip svc4 { 192.0.2.100 . tcp . 80 : 10.96.0.99 }
 		`},
+		{"element for all other keys", "add element inet kube_vrrp_vip svc4 { * : 10.96.0.99 }"},
 		{"chain and map added", `
 			add chain inet kube_vrrp_vip other { type filter hook forward priority 7; }
 			add map inet kube_vrrp_vip jumps { type mark : verdict; }

@@ -4,13 +4,10 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
-
-// elementsPerMessage keeps the list of elements, some 60 bytes each, well
-// below the 64 KiB that an attribute can hold.
-const elementsPerMessage = 500
 
 // message is one step of a transaction.
 type message struct {
@@ -18,7 +15,7 @@ type message struct {
 	what   string
 	typ    uint16 // NFT_MSG_...
 	flags  netlink.HeaderFlags
-	family uint8
+	family nftables.TableFamily
 	data   []byte
 }
 
@@ -29,37 +26,17 @@ type batch struct {
 	setID    uint32
 }
 
-// changes returns the transaction that turns what the kernel has into the
-// table that is specified, with the wanted elements; none if it is that
-// already.
-func (s *spec) changes(have *view, want contents) []message {
+// static returns the transaction that sets up chains, sets and rules. All
+// rules are written anew, and what the specification does not know goes; sets
+// that are as specified stay, with their elements.
+func (s *spec) static(have *view) []message {
 	b := &batch{spec: s}
-	elements := maps.Clone(have.elements)
-	if !have.matches(s) {
-		b.static(have)
-		for name, description := range have.sets {
-			if !s.hasSet(name, description) {
-				delete(elements, name)
-			}
-		}
-	}
-	for _, set := range s.sets {
-		b.elements(set, elements[set.name], want[set.name])
-	}
-	return b.messages
-}
-
-// static sets up chains, sets and rules. All rules are written anew, and what
-// the specification does not know goes; sets that are as specified stay, with
-// their elements.
-func (b *batch) static(have *view) {
-	s := b.spec
 	b.newTable()
 	if have.exists {
 		b.flushRules()
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.sets)) {
-		if !s.hasSet(name, have.sets[name]) {
+		if !s.hasSet(have.sets[name]) {
 			b.deleteSet(name)
 		}
 	}
@@ -69,7 +46,7 @@ func (b *batch) static(have *view) {
 		}
 	}
 	for _, set := range s.sets {
-		if have.sets[set.name] != set.describe() {
+		if have.sets[set.name] != set.definition() {
 			b.newSet(set)
 		}
 	}
@@ -83,42 +60,13 @@ func (b *batch) static(have *view) {
 			b.newRule(chain.name, rule)
 		}
 	}
-}
-
-// elements adds what is wanted and missing and deletes what is not wanted. A
-// value that changes is both: the kernel has no other way.
-func (b *batch) elements(s set, have, want map[string]string) {
-	var add, del []string
-	for key, old := range have {
-		if value, ok := want[key]; !ok || value != old {
-			del = append(del, key)
-		}
-	}
-	for key, value := range want {
-		if old, ok := have[key]; !ok || value != old {
-			add = append(add, key)
-		}
-	}
-	slices.Sort(del)
-	slices.Sort(add)
-	for keys := range slices.Chunk(del, elementsPerMessage) {
-		b.element("delete elements of "+s.name, unix.NFT_MSG_DELSETELEM, 0, s, keys, have)
-	}
-	for keys := range slices.Chunk(add, elementsPerMessage) {
-		b.element("add elements to "+s.name, unix.NFT_MSG_NEWSETELEM, netlink.Create, s, keys, want)
-	}
+	return b.messages
 }
 
 func (b *batch) newTable() {
 	b.add("add table", unix.NFT_MSG_NEWTABLE, netlink.Create, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_TABLE_NAME, b.spec.name)
 		ae.Uint32(unix.NFTA_TABLE_FLAGS, 0)
-	})
-}
-
-func (b *batch) deleteTable() {
-	b.add("delete table", unix.NFT_MSG_DELTABLE, 0, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_TABLE_NAME, b.spec.name)
 	})
 }
 
@@ -155,13 +103,15 @@ func (b *batch) newSet(s set) {
 	b.add("add set "+s.name, unix.NFT_MSG_NEWSET, netlink.Create, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_TABLE, b.spec.name)
 		ae.String(unix.NFTA_SET_NAME, s.name)
-		ae.Uint32(unix.NFTA_SET_FLAGS, s.flags())
-		ae.Uint32(unix.NFTA_SET_KEY_TYPE, s.key.id)
-		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.key.length)
+		var flags uint32
 		if s.isMap() {
-			ae.Uint32(unix.NFTA_SET_DATA_TYPE, s.value.id)
-			ae.Uint32(unix.NFTA_SET_DATA_LEN, s.value.length)
+			flags = unix.NFT_SET_MAP
+			ae.Uint32(unix.NFTA_SET_DATA_TYPE, s.value.GetNFTMagic())
+			ae.Uint32(unix.NFTA_SET_DATA_LEN, s.value.Bytes)
 		}
+		ae.Uint32(unix.NFTA_SET_FLAGS, flags)
+		ae.Uint32(unix.NFTA_SET_KEY_TYPE, s.key.GetNFTMagic())
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.key.Bytes)
 		ae.Uint32(unix.NFTA_SET_ID, b.setID)
 		ae.Bytes(unix.NFTA_SET_USERDATA, s.userdata())
 	})
@@ -183,29 +133,12 @@ func (b *batch) newRule(chain string, r rule) {
 	})
 }
 
-func (b *batch) element(what string, typ uint16, flags netlink.HeaderFlags, s set, keys []string, values map[string]string) {
-	b.add(what, typ, flags, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, b.spec.name)
-		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.name)
-		nest(ae, unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(ae *netlink.AttributeEncoder) {
-			for _, key := range keys {
-				nest(ae, unix.NFTA_LIST_ELEM, func(ae *netlink.AttributeEncoder) {
-					data(ae, unix.NFTA_SET_ELEM_KEY, []byte(key))
-					if s.isMap() {
-						data(ae, unix.NFTA_SET_ELEM_DATA, []byte(values[key]))
-					}
-				})
-			}
-		})
-	})
-}
-
 func (b *batch) add(what string, typ uint16, flags netlink.HeaderFlags, attrs func(*netlink.AttributeEncoder)) {
 	b.messages = append(b.messages, message{what: what, typ: typ, flags: flags, family: b.spec.family, data: encode(attrs)})
 }
 
-func (s *spec) hasSet(name, description string) bool {
-	return slices.ContainsFunc(s.sets, func(set set) bool { return set.name == name && set.describe() == description })
+func (s *spec) hasSet(definition nftables.Set) bool {
+	return slices.ContainsFunc(s.sets, func(set set) bool { return set.definition() == definition })
 }
 
 func (s *spec) hasChain(name, description string) bool {

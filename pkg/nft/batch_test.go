@@ -1,18 +1,17 @@
 package nft
 
 import (
-	"fmt"
-	"maps"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
 // small is a table with one of everything.
 var small = &spec{
-	family: unix.NFPROTO_INET,
+	family: nftables.TableFamilyINet,
 	name:   "small",
 	sets:   []set{{name: "a", key: ipv4Address}, {name: "m", key: ipv4Address, value: ipv4Address}},
 	chains: []chain{
@@ -26,35 +25,50 @@ func smallContents() contents {
 	return contents{"a": {"\x01\x01\x01\x01": ""}, "m": {"\x01\x01\x01\x01": "\x02\x02\x02\x02"}}
 }
 
-func TestChanges(t *testing.T) {
+// smallView is small in the kernel, with smallContents.
+func smallView() *view {
+	v := &view{
+		generation: 7,
+		elements:   smallContents(),
+		exists:     true,
+		chains:     make(map[string]string),
+		sets:       make(map[string]nftables.Set),
+		rules:      make(map[string][]string),
+	}
+	for _, set := range small.sets {
+		v.sets[set.name] = set.definition()
+	}
+	for _, chain := range small.chains {
+		v.chains[chain.name] = chain.describe()
+		v.rules[chain.name] = userdata(chain.rules)
+	}
+	return v
+}
+
+func TestStatic(t *testing.T) {
 	t.Parallel()
 	rules := []string{"add rule to sub", "add rule to base"}
 	for _, test := range []struct {
 		name string
-		// change alters what the kernel has, from small with smallContents.
+		// change alters what the kernel has, from smallView.
 		change func(have *view)
 		want   []string
 	}{
 		{"nothing", func(*view) {}, nil},
-		{"no table", func(have *view) { *have = view{} }, []string{
-			"add table", "add set a", "add set m", "add chain sub", "add chain base", "add rule to sub", "add rule to base",
-			"add elements to a", "add elements to m",
-		}},
-		{"element missing", func(have *view) { delete(have.elements["a"], "\x01\x01\x01\x01") }, []string{"add elements to a"}},
-		{"element too many", func(have *view) { have.elements["a"]["\x09\x09\x09\x09"] = "" }, []string{"delete elements of a"}},
-		{"another value", func(have *view) { have.elements["m"]["\x01\x01\x01\x01"] = "\x09\x09\x09\x09" }, []string{
-			"delete elements of m", "add elements to m",
-		}},
+		{"elements", func(have *view) { have.elements = contents{"a": {"\x09\x09\x09\x09": ""}} }, nil},
+		{"no table", func(have *view) { *have = view{} }, append([]string{
+			"add table", "add set a", "add set m", "add chain sub", "add chain base",
+		}, rules...)},
 		{"rule missing", func(have *view) { have.rules["sub"] = nil }, append([]string{"add table", "delete all rules"}, rules...)},
 		{"rule too many", func(have *view) { have.rules["sub"] = append(have.rules["sub"], "") }, append([]string{"add table", "delete all rules"}, rules...)},
 		{"rule of another version", func(have *view) {
 			other := rule{"count", []expr{counter(), counter()}}
 			have.rules["sub"] = []string{string(other.userdata())}
 		}, append([]string{"add table", "delete all rules"}, rules...)},
-		{"set of another version", func(have *view) { have.sets["m"] = "another" }, append([]string{
-			"add table", "delete all rules", "delete set m", "add set m",
-		}, append(rules, "add elements to m")...)},
-		{"set too many", func(have *view) { have.sets["z"] = set{name: "z", key: ipv4Address}.describe() }, append([]string{
+		{"set of another version", func(have *view) {
+			have.sets["m"] = nftables.Set{Name: "m", KeyType: nftables.TypeIPAddr, DataType: nftables.TypeMark}
+		}, append([]string{"add table", "delete all rules", "delete set m", "add set m"}, rules...)},
+		{"set too many", func(have *view) { have.sets["z"] = set{name: "z", key: ipv4Address}.definition() }, append([]string{
 			"add table", "delete all rules", "delete set z",
 		}, rules...)},
 		{"chain of another version", func(have *view) { have.chains["base"] = "another" }, append([]string{
@@ -67,10 +81,16 @@ func TestChanges(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			have := (&view{}).written(small, smallContents())
+			have := smallView()
 			test.change(have)
+			if got, want := have.matches(small), test.want == nil; got != want {
+				t.Errorf("matches: %t, want %t", got, want)
+			}
+			if test.want == nil {
+				return
+			}
 			var got []string
-			for _, m := range small.changes(have, smallContents()) {
+			for _, m := range small.static(have) {
 				got = append(got, m.what)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -80,34 +100,24 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// TestChangesKeepViews lets nobody's knowledge of the kernel be altered by
-// planning a transaction, which may fail.
-func TestChangesKeepViews(t *testing.T) {
+// TestAfterStatic knows that a set which stays keeps its elements.
+func TestAfterStatic(t *testing.T) {
 	t.Parallel()
-	have := (&view{}).written(small, smallContents())
-	have.sets["m"] = "another"
-	before := maps.Clone(have.elements)
-	small.changes(have, smallContents())
-	if diff := cmp.Diff(before, have.elements); diff != "" {
-		t.Errorf("-before +after:\n%s", diff)
+	have := smallView()
+	have.sets["m"] = nftables.Set{Name: "m"}
+	have.elements["z"] = map[string]string{"": ""}
+	got := have.afterStatic(small)
+	want := &view{generation: 8, specified: true, elements: contents{"a": smallContents()["a"]}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(view{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
-// TestChangesChunks keeps a list of elements below what an attribute holds.
-func TestChangesChunks(t *testing.T) {
+func TestGenerationLeavesZeroOut(t *testing.T) {
 	t.Parallel()
-	want := contents{"a": {}, "m": {}}
-	for i := range 10_000 {
-		want["m"][fmt.Sprintf("%04d", i)] = "\x01\x01\x01\x01"
-	}
-	messages := small.changes((&view{}).written(small, nil), want)
-	if len(messages) != 20 {
-		t.Errorf("%d messages, want 20", len(messages))
-	}
-	for _, m := range messages {
-		if len(m.data) > 60_000 {
-			t.Errorf("%s: %d bytes", m.what, len(m.data))
-		}
+	v := &view{generation: 1<<32 - 1}
+	if got := v.afterElements(nil).generation; got != 1 {
+		t.Errorf("generation %d, want 1", got)
 	}
 }
 

@@ -1,9 +1,6 @@
 package nft
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // Cleanup removes both tables. That they are absent is success.
 func Cleanup() error {
@@ -11,24 +8,11 @@ func Cleanup() error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	var messages []message
+	defer c.close()
 	for _, s := range []*spec{datapathSpec, neighborsSpec} {
-		b := &batch{spec: s}
-		b.newTable() // Deleting a table that is absent is an error.
-		b.deleteTable()
-		messages = append(messages, b.messages...)
+		c.DelTable(c.AddTable(s.table())) // Deleting a table that is absent is an error.
 	}
-	for range attempts {
-		var generation uint32
-		if generation, err = c.generation(); err != nil {
-			break
-		}
-		if err = c.commit(generation, messages); !errors.Is(err, errGeneration) {
-			break
-		}
-	}
-	if err != nil {
+	if err := c.flush(); err != nil {
 		return fmt.Errorf("remove tables %s: %w", tableName, err)
 	}
 	return nil

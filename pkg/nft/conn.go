@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -18,34 +19,53 @@ const (
 	answerTimeout = 30 * time.Second
 )
 
-// errGeneration is the kernel's refusal of a transaction that was made for
-// another generation of the ruleset: somebody else was faster.
+// errGeneration says that somebody else has changed the ruleset meanwhile. It
+// is what the kernel answers to a transaction for another generation.
 var errGeneration = fmt.Errorf("the ruleset has changed: %w", unix.ERESTART)
 
-// conn is a netlink socket to netfilter. One is opened for each piece of work,
-// so that no late answer is ever taken for that of another request.
+// conn is a connection to nf_tables: google/nftables, and its socket for what
+// the library does not say. One is opened for each piece of work, so that no
+// late answer is ever taken for that of another request.
 type conn struct {
-	*netlink.Conn
+	*nftables.Conn
+	socket *netlink.Conn
 }
 
 func dial() (*conn, error) {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	c := &conn{}
+	var err error
+	c.Conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(c.prepare))
 	if err != nil {
+		if c.socket != nil {
+			c.close()
+		}
 		return nil, fmt.Errorf("open netfilter socket: %w", err)
 	}
+	return c, nil
+}
+
+// prepare gets the socket from the library before it is used.
+func (c *conn) prepare(socket *netlink.Conn) error {
+	c.socket = socket
 	// So the kernel says what was wrong, where it can.
-	_ = c.SetOption(netlink.ExtendedAcknowledge, true)
-	for _, set := range []func(int) error{c.SetWriteBuffer, c.SetReadBuffer} {
-		if err := set(socketBuffer); err != nil {
-			c.Close()
-			return nil, fmt.Errorf("enlarge netfilter socket: %w", err)
-		}
+	_ = socket.SetOption(netlink.ExtendedAcknowledge, true)
+	return errors.Join(
+		socket.SetWriteBuffer(socketBuffer),
+		socket.SetReadBuffer(socketBuffer),
+		socket.SetDeadline(time.Now().Add(answerTimeout)),
+	)
+}
+
+func (c *conn) close() { _ = c.socket.Close() }
+
+// flush runs the transaction that the library has collected. The library has
+// an error for each message; the first of them says it.
+func (c *conn) flush() error {
+	err := c.Flush()
+	if first, ok := errors.AsType[*netlink.OpError](err); ok {
+		return first
 	}
-	if err := c.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
-		c.Close()
-		return nil, fmt.Errorf("limit netfilter socket: %w", err)
-	}
-	return &conn{c}, nil
+	return err
 }
 
 // commit runs a transaction on a generation of the ruleset: all of it or, with
@@ -70,18 +90,18 @@ func (c *conn) send(begin netlink.Message, messages []message, end ...netlink.Me
 	for _, m := range messages {
 		all = append(all, netlink.Message{
 			Header: netlink.Header{
-				Type:  nftables(m.typ),
+				Type:  messageType(m.typ),
 				Flags: netlink.Request | netlink.Acknowledge | m.flags,
 			},
-			Data: append(nfgenmsg(m.family, 0), m.data...),
+			Data: append(nfgenmsg(uint8(m.family), 0), m.data...),
 		})
 	}
-	if _, err := c.SendMessages(append(all, end...)); err != nil {
+	if _, err := c.socket.SendMessages(append(all, end...)); err != nil {
 		return fmt.Errorf("send transaction of %d messages: %w", len(messages), err)
 	}
 	// The kernel answers in the order of the messages, each with a datagram.
 	for _, m := range messages {
-		if _, err := c.Receive(); errors.Is(err, unix.ERESTART) {
+		if _, err := c.socket.Receive(); errors.Is(err, unix.ERESTART) {
 			return errGeneration
 		} else if err != nil {
 			return fmt.Errorf("%s: %w", m.what, err)
@@ -93,7 +113,7 @@ func (c *conn) send(begin netlink.Message, messages []message, end ...netlink.Me
 // generation returns the number of the ruleset that is in force. Every
 // transaction of any program that changes something adds one.
 func (c *conn) generation() (uint32, error) {
-	replies, err := c.get(unix.NFT_MSG_GETGEN, 0, unix.AF_UNSPEC, nil)
+	replies, err := c.get(unix.NFT_MSG_GETGEN, 0, nftables.TableFamilyUnspecified, nil)
 	if err != nil {
 		return 0, fmt.Errorf("get ruleset generation: %w", err)
 	}
@@ -112,15 +132,15 @@ func (c *conn) generation() (uint32, error) {
 
 // get sends a request and returns the answer; with flag netlink.Dump it is a
 // list.
-func (c *conn) get(typ uint16, flag netlink.HeaderFlags, family uint8, attrs func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
+func (c *conn) get(typ uint16, flag netlink.HeaderFlags, family nftables.TableFamily, attrs func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
 	m := netlink.Message{
-		Header: netlink.Header{Type: nftables(typ), Flags: netlink.Request | flag},
-		Data:   nfgenmsg(family, 0),
+		Header: netlink.Header{Type: messageType(typ), Flags: netlink.Request | flag},
+		Data:   nfgenmsg(uint8(family), 0),
 	}
 	if attrs != nil {
 		m.Data = append(m.Data, encode(attrs)...)
 	}
-	return c.Execute(m)
+	return c.socket.Execute(m)
 }
 
 // nfgenmsgLen is the length of struct nfgenmsg, before the attributes.
@@ -132,7 +152,7 @@ func nfgenmsg(family uint8, resource uint16) []byte {
 	return binary.BigEndian.AppendUint16([]byte{family, unix.NFNETLINK_V0}, resource)
 }
 
-func nftables(typ uint16) netlink.HeaderType {
+func messageType(typ uint16) netlink.HeaderType {
 	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | typ)
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/internal/netnstest"
@@ -19,7 +21,7 @@ func inNamespace(t *testing.T, f func(ns *netnstest.NS, c *conn)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		defer c.close()
 		f(ns, c)
 	})
 }
@@ -33,8 +35,7 @@ func TestNetnsStaleTransaction(t *testing.T) {
 			t.Fatal(err)
 		}
 		ns.Run("nft", "add", "table", "ip", "foreign")
-		messages := small.changes(&view{}, smallContents())
-		if err := c.commit(generation, messages); !errors.Is(err, errGeneration) {
+		if err := c.commit(generation, small.static(&view{})); !errors.Is(err, errGeneration) {
 			t.Errorf("commit returned %v, want %v", err, errGeneration)
 		}
 		if _, err := c.read(small, generation); !errors.Is(err, errGeneration) {
@@ -50,19 +51,120 @@ func TestNetnsStaleTransaction(t *testing.T) {
 // depends whether a view is known after a transaction without another look.
 func TestNetnsGeneration(t *testing.T) {
 	inNamespace(t, func(_ *netnstest.NS, c *conn) {
-		before, err := c.generation()
+		known := &view{}
+		expect := func() {
+			t.Helper()
+			now, err := c.generation()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if known.generation != 0 && now != known.generation {
+				t.Errorf("generation %d, want %d", now, known.generation)
+			}
+			known.generation = now
+		}
+		expect()
+		if err := c.commit(known.generation, small.static(known)); err != nil {
+			t.Fatal(err)
+		}
+		known = known.afterStatic(small)
+		expect()
+		if changed, err := c.change(small, known.elements, smallContents()); !changed || err != nil {
+			t.Fatalf("change returned %t, %v", changed, err)
+		}
+		known = known.afterElements(smallContents())
+		expect()
+		got, err := c.read(small, known.generation)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.commit(before, small.changes(&view{}, smallContents())); err != nil {
-			t.Fatal(err)
+		if diff := cmp.Diff(known.elements, got.elements); diff != "" || !got.specified {
+			t.Errorf("specified %t, -known +read:\n%s", got.specified, diff)
 		}
-		after, err := c.generation()
-		if err != nil {
-			t.Fatal(err)
+	})
+}
+
+// TestNetnsOvertaken has somebody change the elements between our look at them
+// and our transaction, for which the library asks no generation.
+func TestNetnsOvertaken(t *testing.T) {
+	for _, test := range []struct{ name, nft string }{
+		{"deleted what is to be deleted", "delete element inet small a { 9.9.9.9 }"},
+		{"deleted what is to stay", "delete element inet small a { 1.1.1.1 }"},
+		{"added what is to be added", "add element inet small m { 1.1.1.1 : 3.3.3.3 }"},
+		{"added another", "add element inet small m { 3.3.3.3 : 3.3.3.3 }"},
+		{"removed the table", "delete table inet small"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inNamespace(t, func(ns *netnstest.NS, c *conn) {
+				small := table{spec: small}
+				if err := small.update(func(contents) contents {
+					return contents{"a": {"\x01\x01\x01\x01": "", "\x09\x09\x09\x09": ""}}
+				}); err != nil {
+					t.Fatal(err)
+				}
+				calls := 0
+				if err := small.update(func(contents) contents {
+					if calls++; calls == 1 {
+						ns.RunInput(test.nft, "nft", "-f", "-")
+					}
+					return smallContents()
+				}); err != nil {
+					t.Fatal(err)
+				}
+				got, err := c.read(small.spec, small.known.generation)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(smallContents(), got.elements); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
+				}
+				if calls != 2 {
+					t.Errorf("planned %d times, want 2", calls)
+				}
+			})
+		})
+	}
+}
+
+// TestNetnsUnreadableSet lives with a set that the library cannot read.
+func TestNetnsUnreadableSet(t *testing.T) {
+	inNamespace(t, func(ns *netnstest.NS, _ *conn) {
+		small := table{spec: small}
+		update := func() {
+			t.Helper()
+			if err := small.update(func(contents) contents { return smallContents() }); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if want := (&view{generation: before}).written(small, nil).generation; after != want {
-			t.Errorf("generation %d was followed by %d, want %d", before, after, want)
+		update()
+		want := ns.Run("nft", "list", "set", "inet", "small", "a") + ns.Run("nft", "list", "map", "inet", "small", "m")
+		ns.RunInput(`
+			add set inet small six { type ipv4_addr . ipv4_addr . inet_service . inet_service . mark . ifname; }
+			delete element inet small a { 1.1.1.1 }
+			delete map inet small m
+		`, "nft", "-f", "-")
+		update()
+		got := ns.Run("nft", "list", "set", "inet", "small", "a") + ns.Run("nft", "list", "map", "inet", "small", "m")
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+}
+
+// TestNetnsRefusedElements tries only once what the kernel refuses for another
+// reason, and says why in one line.
+func TestNetnsRefusedElements(t *testing.T) {
+	inNamespace(t, func(*netnstest.NS, *conn) {
+		calls := 0
+		err := (&table{spec: small}).update(func(contents) contents {
+			calls++
+			return contents{"a": {"short": ""}, "m": {"short": "long"}}
+		})
+		if !errors.Is(err, unix.EINVAL) || !strings.HasPrefix(err.Error(), "update table small: change elements: ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("update returned %v", err)
+		}
+		if calls != 1 {
+			t.Errorf("planned %d times, want 1", calls)
 		}
 	})
 }
@@ -71,11 +173,11 @@ func TestNetnsGeneration(t *testing.T) {
 // nothing of the others.
 func TestNetnsRefusedTransaction(t *testing.T) {
 	broken := spec{
-		family: unix.NFPROTO_INET,
+		family: nftables.TableFamilyINet,
 		name:   "broken",
 		chains: []chain{
 			{name: "good", rules: []rule{{"count", []expr{counter()}}}},
-			{name: "bad", rules: []rule{{"nowhere", []expr{in("missing", reg0)}}}},
+			{name: "bad", rules: []rule{{"nowhere", []expr{in("missing")}}}},
 		},
 	}
 	inNamespace(t, func(ns *netnstest.NS, c *conn) {
@@ -83,7 +185,7 @@ func TestNetnsRefusedTransaction(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = c.commit(generation, broken.changes(&view{}, nil))
+		err = c.commit(generation, broken.static(&view{}))
 		if !errors.Is(err, unix.ENOENT) || !strings.HasPrefix(err.Error(), "add rule to bad: ") {
 			t.Errorf("commit returned %v", err)
 		}

@@ -97,7 +97,10 @@ func run(ctx context.Context, forwards <-chan []desired.Forward, sync func([]des
 // contents returns the elements for the forwards, given those that are there,
 // and an error for each forward that cannot be done.
 func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents, []error) {
-	want := contents{setVIP: {}, mapTarget: {}, mapZone: {}, mapBack: {}, setErrors: {}}
+	want := contents{setErrors: {}}
+	for _, name := range []string{setVIP, mapTarget, mapZone, mapBack} {
+		want[name] = make(map[string]string, len(forwards))
+	}
 	for _, typ := range icmpErrors {
 		want[setErrors][string(typ)] = ""
 	}
@@ -127,8 +130,9 @@ func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents
 	}
 	for vip, zone := range zones {
 		id := string(binary.NativeEndian.AppendUint16(nil, zone))
-		want[mapZone][string(vip.AsSlice())] = id
-		want[mapBack][id] = string(vip.AsSlice())
+		key := string(vip.AsSlice())
+		want[mapZone][key] = id
+		want[mapBack][id] = key
 	}
 	return want, problems
 }

@@ -43,29 +43,41 @@
 // # The tables in the kernel
 //
 // A table is never deleted and made anew: that, or another zone for a VIP that
-// stays, resets its open connections. It outlives the process. Every update
-// is one netlink transaction with the difference between what the kernel has
-// and what is wanted, so a VIP that did not change is not touched, and no
-// packet ever meets half an update.
+// stays, resets its open connections. It outlives the process. Chains, rules
+// and the definitions of sets are static; all that depends on the configuration
+// is elements of the sets and maps. Every update of those is one netlink
+// transaction with the difference between what the kernel has and what is
+// wanted, so a VIP that did not change is not touched, and no packet ever meets
+// half an update.
+//
+// The static part is a transaction of its own, which goes first, and only if
+// what is there is not what is specified: at the first start, after an update
+// of the program, or when somebody else changed it. Between the two, rules
+// whose sets are empty do nothing, as if there were no table yet, and rules
+// whose sets were there go on with their elements. Only a set that has to be
+// defined anew is empty for that moment, in which packets to VIPs can be
+// refused: a later version does well to leave the definitions as they are.
 //
 // What the kernel has is known from its generation counter: as long as it
 // stands where our last transaction left it, nobody changed any table, and
-// otherwise ours is read again. A transaction is made for one generation, and
-// the kernel refuses it if another program came first. Adoption after a
+// otherwise ours is read again. The static transaction is made for one
+// generation, and the kernel refuses it if another program came first. A change
+// of elements is not, so the counter is looked at afterwards: if another program
+// came between, the table is read and put right again. Adoption after a
 // restart, an ordinary update and the repair of what somebody else changed
 // are thereby the same code.
 //
-// Chains and rules are static. All that depends on the configuration is in
-// sets and maps.
-//
 // # Why an encoder of our own
 //
-// github.com/google/nftables cannot say the direction of a conntrack zone, and
-// forgets the pseudo-header of a write that no header checksum covers, as in
-// IPv6. It also takes no foreign messages into its transactions, and a table
-// whose rules arrive one transaction after its elements is what this package
-// exists to avoid. What would be left of it is the encoding of five messages,
-// so all of them are encoded here, over github.com/mdlayher/netlink.
+// github.com/google/nftables reads the table, its chains, sets and elements,
+// writes all elements, and removes the tables. It cannot express the static
+// part: it knows no direction of a conntrack zone, forgets the pseudo-header of
+// a write that no header checksum covers, as in IPv6, and stores no expression
+// with a set, without which nft lists zones with their bytes swapped. As it
+// takes no foreign messages into its transactions, the table, the chains and the
+// sets are encoded together with the rules: they must change at once, and
+// Supported lets the kernel check all of it and forget it, which the library
+// cannot ask for. The encoder uses the library's socket.
 //
 // nft itself cannot say that a write into a quoted header mends a checksum: the
 // table must not be restored from an nft listing.

@@ -97,13 +97,13 @@ const (
 	directionReply    = 1
 )
 
-// originalZone loads the zone, two bytes in the host's order, in which the
-// original direction of the packet's connection is looked up.
-func originalZone(to reg) expr {
+// originalZone loads into reg0 the zone, two bytes in the host's order, in which
+// the original direction of the packet's connection is looked up.
+func originalZone() expr {
 	return expr{"ct", func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE)
 		ae.Uint8(unix.NFTA_CT_DIRECTION, directionOriginal)
-		ae.Uint32(unix.NFTA_CT_DREG, uint32(to))
+		ae.Uint32(unix.NFTA_CT_DREG, uint32(reg0))
 	}}
 }
 
@@ -118,38 +118,37 @@ func setOriginalZone(from reg) expr {
 	}}
 }
 
-// equal goes on if the register begins with the bytes.
-func equal(r reg, value ...byte) expr { return compare(r, unix.NFT_CMP_EQ, value) }
+// equal goes on if reg0 begins with the bytes.
+func equal(value ...byte) expr { return compare(unix.NFT_CMP_EQ, value) }
 
-// compare goes on if the comparison NFT_CMP_... holds.
-func compare(r reg, op uint32, value []byte) expr {
+// compare goes on if the comparison NFT_CMP_... holds for reg0.
+func compare(op uint32, value []byte) expr {
 	return expr{"cmp", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_CMP_SREG, uint32(r))
+		ae.Uint32(unix.NFTA_CMP_SREG, uint32(reg0))
 		ae.Uint32(unix.NFTA_CMP_OP, op)
 		data(ae, unix.NFTA_CMP_DATA, value)
 	}}
 }
 
-// anyOf goes on if the register, four bytes in the host's order, has one of
-// the bits.
-func anyOf(r reg, bits uint32) []expr {
+// anyOf goes on if reg0, four bytes in the host's order, has one of the bits.
+func anyOf(bits uint32) []expr {
 	zero := make([]byte, 4)
 	mask := expr{"bitwise", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_BITWISE_SREG, uint32(r))
-		ae.Uint32(unix.NFTA_BITWISE_DREG, uint32(r))
+		ae.Uint32(unix.NFTA_BITWISE_SREG, uint32(reg0))
+		ae.Uint32(unix.NFTA_BITWISE_DREG, uint32(reg0))
 		ae.Uint32(unix.NFTA_BITWISE_LEN, 4)
 		data(ae, unix.NFTA_BITWISE_MASK, binary.NativeEndian.AppendUint32(nil, bits))
 		data(ae, unix.NFTA_BITWISE_XOR, zero)
 	}}
-	return []expr{mask, compare(r, unix.NFT_CMP_NEQ, zero)}
+	return []expr{mask, compare(unix.NFT_CMP_NEQ, zero)}
 }
 
-// in goes on if the set has the key in the register.
-func in(set string, key reg) expr { return lookup(set, key, nil) }
+// in goes on if the set has the key in reg0.
+func in(set string) expr { return lookup(set, reg0, nil) }
 
-// notIn goes on if the set does not have the key in the register.
-func notIn(set string, key reg) expr {
-	return lookup(set, key, func(ae *netlink.AttributeEncoder) {
+// notIn goes on if the set does not have the key in reg0.
+func notIn(set string) expr {
+	return lookup(set, reg0, func(ae *netlink.AttributeEncoder) {
 		const invert = 1 // NFT_LOOKUP_F_INV
 		ae.Uint32(unix.NFTA_LOOKUP_FLAGS, invert)
 	})

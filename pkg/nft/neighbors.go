@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -11,11 +12,11 @@ import (
 const setBound = "bound4"
 
 var neighborsSpec = &spec{
-	family: unix.NFPROTO_ARP,
+	family: nftables.TableFamilyARP,
 	name:   tableName,
 	sets: []set{
 		{name: setVIP, key: ipv4Address},
-		{name: setBound, key: datatype{id: typeIPv4<<6 | typeIfname, length: 4 + unix.IFNAMSIZ}},
+		{name: setBound, key: joined(nftables.TypeIPAddr, nftables.TypeIFName)},
 	},
 	chains: []chain{{
 		name:  "input",
@@ -43,9 +44,9 @@ var (
 var ignoreRequest = rule{
 	comment: "a VIP answers on its own interface only",
 	exprs: []expr{
-		load(arpOperation, reg0), equal(reg0, binary.BigEndian.AppendUint16(nil, arpRequest)...),
-		load(arpTarget, reg0), in(setVIP, reg0),
-		load(arpTarget, reg0), meta(unix.NFT_META_IIFNAME, reg1), notIn(setBound, reg0),
+		load(arpOperation, reg0), equal(binary.BigEndian.AppendUint16(nil, arpRequest)...),
+		load(arpTarget, reg0), in(setVIP),
+		load(arpTarget, reg0), meta(unix.NFT_META_IIFNAME, reg1), notIn(setBound),
 		counter(),
 		drop(),
 	},

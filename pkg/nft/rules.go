@@ -3,6 +3,7 @@ package nft
 import (
 	"slices"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,20 +34,23 @@ const priorityRestore = 200
 const priorityGuard = -10
 
 var (
-	ipv4Address = datatype{id: typeIPv4, length: 4}
-	zoneID      = datatype{id: typeInteger, length: 2, host: true, typeof: typeof(typeofCT, unix.NFT_CT_ZONE, directionOriginal)}
+	ipv4Address = datatype{SetDatatype: nftables.TypeIPAddr}
+	zoneID      = datatype{SetDatatype: uint16Type(), host: true, typeof: typeof(typeofCT, unix.NFT_CT_ZONE, directionOriginal)}
 )
 
-// nft's numbers for types (enum datatypes) and expressions (enum expr_types),
-// which it stores with a set.
-const (
-	typeInteger  = 4
-	typeIPv4     = 7
-	typeProtocol = 12
-	typeService  = 13
-	typeICMP     = 14
-	typeIfname   = 41
+func uint16Type() nftables.SetDatatype {
+	t := nftables.TypeInteger
+	t.Bytes = 2
+	return t
+}
 
+// joined is a type of several fields.
+func joined(types ...nftables.SetDatatype) datatype {
+	return datatype{SetDatatype: nftables.MustConcatSetType(types...)}
+}
+
+// nft's numbers for expressions (enum expr_types), which it stores with a set.
+const (
 	typeofPayload = 7
 	typeofCT      = 12
 
@@ -56,26 +60,26 @@ const (
 )
 
 var datapathSpec = &spec{
-	family: unix.NFPROTO_INET,
+	family: nftables.TableFamilyINet,
 	name:   tableName,
 	sets: []set{
 		{name: setVIP, key: ipv4Address},
 		{
 			name:  mapTarget,
-			key:   datatype{id: typeIPv4<<12 | typeProtocol<<6 | typeService, length: 12},
+			key:   joined(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService),
 			value: ipv4Address,
 		},
 		{
 			name:  mapZone,
-			key:   datatype{id: typeIPv4, length: 4, typeof: typeof(typeofPayload, typeofIP, typeofIPDaddr)},
+			key:   datatype{SetDatatype: nftables.TypeIPAddr, typeof: typeof(typeofPayload, typeofIP, typeofIPDaddr)},
 			value: zoneID,
 		},
 		{
 			name:  mapBack,
 			key:   zoneID,
-			value: datatype{id: typeIPv4, length: 4, typeof: typeof(typeofPayload, typeofIP, typeofIPSaddr)},
+			value: datatype{SetDatatype: nftables.TypeIPAddr, typeof: typeof(typeofPayload, typeofIP, typeofIPSaddr)},
 		},
-		{name: setErrors, key: datatype{id: typeICMP, length: 1}},
+		{name: setErrors, key: datatype{SetDatatype: nftables.TypeICMPType}},
 	},
 	chains: []chain{
 		{name: chainRewrite, rules: []rule{rewritePacket, rewriteError}},
@@ -146,12 +150,12 @@ var (
 )
 
 // ipv4 begins each rule that reads IPv4 fields; nft needs it to name them.
-var ipv4 = []expr{meta(unix.NFT_META_NFPROTO, reg0), equal(reg0, unix.NFPROTO_IPV4)}
+var ipv4 = []expr{meta(unix.NFT_META_NFPROTO, reg0), equal(unix.NFPROTO_IPV4)}
 
 // icmpError goes on if the packet is an ICMP error.
 var icmpError = slices.Concat(ipv4, []expr{
-	meta(unix.NFT_META_L4PROTO, reg0), equal(reg0, unix.IPPROTO_ICMP),
-	load(icmpType, reg0), in(setErrors, reg0),
+	meta(unix.NFT_META_L4PROTO, reg0), equal(unix.IPPROTO_ICMP),
+	load(icmpType, reg0), in(setErrors),
 })
 
 // toVIP is
@@ -159,7 +163,7 @@ var icmpError = slices.Concat(ipv4, []expr{
 //	ip daddr @vip4 jump rewrite
 var toVIP = rule{
 	comment: "to a VIP",
-	exprs:   slices.Concat(ipv4, []expr{load(daddr, reg0), in(setVIP, reg0), jump(chainRewrite)}),
+	exprs:   slices.Concat(ipv4, []expr{load(daddr, reg0), in(setVIP), jump(chainRewrite)}),
 }
 
 // rewritePacket is
@@ -190,7 +194,7 @@ var rewritePacket = rule{
 var rewriteError = rule{
 	comment: "ICMP error about a reply of VIP:port",
 	exprs: slices.Concat(icmpError, []expr{
-		load(quotedVersion, reg0), equal(reg0, versionAndLength),
+		load(quotedVersion, reg0), equal(versionAndLength),
 		load(quotedSaddr, reg0), load(quotedProtocol, reg1), load(quotedSport, reg2), mapped(mapTarget, reg0, reg0),
 		load(quotedSaddr, reg4), mapped(mapZone, reg4, reg4),
 		setOriginalZone(reg4),
@@ -205,7 +209,7 @@ var rewriteError = rule{
 //	ct direction reply jump restore
 var reply = rule{
 	comment: "a reply, maybe of a VIP",
-	exprs:   []expr{ct(unix.NFT_CT_DIRECTION, reg0), equal(reg0, directionReply), jump(chainRestore)},
+	exprs:   []expr{ct(unix.NFT_CT_DIRECTION, reg0), equal(directionReply), jump(chainRestore)},
 }
 
 // restorePacket is
@@ -214,7 +218,7 @@ var reply = rule{
 var restorePacket = rule{
 	comment: "the ClusterIP back to the VIP",
 	exprs: slices.Concat(ipv4, []expr{
-		originalZone(reg0), mapped(mapBack, reg0, reg0),
+		originalZone(), mapped(mapBack, reg0, reg0),
 		write(saddr, reg0, packetSum),
 		counter(),
 	}),
@@ -230,7 +234,7 @@ var restorePacket = rule{
 var restoreError = rule{
 	comment: "ICMP error about a packet to the VIP",
 	exprs: slices.Concat(icmpError, []expr{
-		originalZone(reg0), mapped(mapBack, reg0, reg0),
+		originalZone(), mapped(mapBack, reg0, reg0),
 		write(quotedDaddr, reg0, quotedSum),
 		write(saddr, reg0, ipSum),
 		counter(),
@@ -251,9 +255,9 @@ func refuse(comment string, protocol byte, how expr) rule {
 	return rule{
 		comment: comment,
 		exprs: slices.Concat(
-			ipv4, []expr{load(daddr, reg0), in(setVIP, reg0)},
-			[]expr{ct(unix.NFT_CT_STATE, reg0)}, anyOf(reg0, invalid|fresh|untracked),
-			[]expr{meta(unix.NFT_META_L4PROTO, reg0), equal(reg0, protocol)},
+			ipv4, []expr{load(daddr, reg0), in(setVIP)},
+			[]expr{ct(unix.NFT_CT_STATE, reg0)}, anyOf(invalid|fresh|untracked),
+			[]expr{meta(unix.NFT_META_L4PROTO, reg0), equal(protocol)},
 			[]expr{counter(), how},
 		),
 	}

@@ -3,10 +3,10 @@ package nft
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"slices"
 
+	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -17,10 +17,15 @@ const tableName = "kube_vrrp_vip"
 // spec is the static part of a table. It describes all of it: another set,
 // chain or rule that is found in the table is removed.
 type spec struct {
-	family uint8 // NFPROTO_...
+	family nftables.TableFamily
 	name   string
 	sets   []set
 	chains []chain
+}
+
+// table is the table as google/nftables wants it named.
+func (s *spec) table() *nftables.Table {
+	return &nftables.Table{Name: s.name, Family: s.family}
 }
 
 // set is a set, or a map if there is a value that its keys lead to.
@@ -29,13 +34,10 @@ type set struct {
 	key, value datatype
 }
 
-// datatype is what the kernel needs to hold a value and nft to show it. In a
+// datatype is what the kernel needs to hold a value, and nft to show it. In a
 // value of several fields each is padded to four bytes.
 type datatype struct {
-	// id is nft's number for the type. Those of several fields are joined,
-	// six bits each.
-	id     uint32
-	length uint32
+	nftables.SetDatatype
 	// host tells that the value is in the host's byte order.
 	host bool
 	// typeof names, for a type that has no name, an nft expression of it.
@@ -88,8 +90,7 @@ func (r rule) userdata() []byte {
 	return slices.Concat(tlv(comment, append([]byte(r.comment), 0)), tlv(digest, h[:8]))
 }
 
-// describe says what the kernel must hold; so do describeChain and describeSet
-// of what it does hold.
+// describe says what the kernel must hold, and describeChain what it does hold.
 func (c chain) describe() string {
 	const accept = 1 // NF_ACCEPT
 	return describeChain(c.hook, accept)
@@ -102,22 +103,13 @@ func describeChain(h *hook, policy uint32) string {
 	return fmt.Sprintf("type %s hook %d priority %d policy %d", h.kind, h.number, h.priority, policy)
 }
 
-func (s set) describe() string {
-	return describeSet(s.flags(), s.key.id, s.key.length, s.value.id, s.value.length, s.userdata())
+// definition is the set as google/nftables reads it from the kernel: without
+// the user data. A set is therefore never made anew for its display alone.
+func (s set) definition() nftables.Set {
+	return nftables.Set{Name: s.name, IsMap: s.isMap(), KeyType: s.key.SetDatatype, DataType: s.value.SetDatatype}
 }
 
-func describeSet(flags, keyType, keyLen, valueType, valueLen uint32, userdata []byte) string {
-	return fmt.Sprintf("flags %d key %d/%d value %d/%d %s", flags, keyType, keyLen, valueType, valueLen, hex.EncodeToString(userdata))
-}
-
-func (s set) isMap() bool { return s.value.length > 0 }
-
-func (s set) flags() uint32 {
-	if s.isMap() {
-		return unix.NFT_SET_MAP
-	}
-	return 0
-}
+func (s set) isMap() bool { return s.value.Bytes > 0 }
 
 // userdata is stored with the set and tells nft how to show its elements.
 func (s set) userdata() []byte {

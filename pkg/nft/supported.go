@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,18 +17,18 @@ var features = []struct {
 	name string
 	spec spec
 }{
-	{"tables of family inet (NF_TABLES_INET, Linux 3.14)", spec{family: unix.NFPROTO_INET}},
-	{"tables of family arp (NF_TABLES_ARP)", spec{family: unix.NFPROTO_ARP}},
+	{"tables of family inet (NF_TABLES_INET, Linux 3.14)", spec{family: nftables.TableFamilyINet}},
+	{"tables of family arp (NF_TABLES_ARP)", spec{family: nftables.TableFamilyARP}},
 	{"maps with joined keys (NF_TABLES, Linux 4.1)", spec{
-		family: unix.NFPROTO_INET,
+		family: nftables.TableFamilyINet,
 		sets:   datapathSpec.sets,
 	}},
 	{"chains of type route in family inet (Linux 5.2)", spec{
-		family: unix.NFPROTO_INET,
+		family: nftables.TableFamilyINet,
 		chains: []chain{{name: "output", hook: &hook{"route", unix.NF_INET_LOCAL_OUT, priorityRewrite}}},
 	}},
 	{"conntrack zones of one direction (NFT_CT, NF_CONNTRACK_ZONES, Linux 4.11)", probeRule(
-		originalZone(reg0), setOriginalZone(reg0),
+		originalZone(), setOriginalZone(reg0),
 	)},
 	{"writing to packets with checksums (Linux 4.10)", probeRule(
 		load(saddr, reg0), write(saddr, reg0, packetSum),
@@ -39,7 +40,7 @@ var features = []struct {
 
 func probeRule(exprs ...expr) spec {
 	return spec{
-		family: unix.NFPROTO_INET,
+		family: nftables.TableFamilyINet,
 		chains: []chain{{
 			name:  "input",
 			hook:  &hook{"filter", unix.NF_INET_LOCAL_IN, priorityRestore},
@@ -69,9 +70,7 @@ func supported(s spec) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.close()
 	s.name = probeName
-	b := &batch{spec: &s}
-	b.static(&view{})
-	return c.check(b.messages)
+	return c.check(s.static(&view{}))
 }

@@ -20,14 +20,9 @@ type table struct {
 // update brings the table to the elements that want returns. want is given
 // the present elements and is called again when they have changed meanwhile.
 func (t *table) update(want func(have contents) contents) error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+	var err error
 	for range attempts {
-		err = t.try(c, want)
-		if !errors.Is(err, errGeneration) {
+		if err = t.try(want); !errors.Is(err, errGeneration) {
 			break
 		}
 	}
@@ -38,7 +33,12 @@ func (t *table) update(want func(have contents) contents) error {
 	return nil
 }
 
-func (t *table) try(c *conn, want func(contents) contents) error {
+func (t *table) try(want func(contents) contents) error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
 	generation, err := c.generation()
 	if err != nil {
 		return err
@@ -49,13 +49,25 @@ func (t *table) try(c *conn, want func(contents) contents) error {
 		}
 	}
 	elements := want(t.known.elements)
-	messages := t.spec.changes(t.known, elements)
-	if len(messages) == 0 {
+	if !t.known.specified {
+		if err := c.commit(generation, t.spec.static(t.known)); err != nil {
+			return err
+		}
+		t.known = t.known.afterStatic(t.spec)
+	}
+	changed, err := c.change(t.spec, t.known.elements, elements)
+	if !changed && err == nil {
 		return nil
 	}
-	if err := c.commit(generation, messages); err != nil {
-		return err
+	if err == nil {
+		t.known = t.known.afterElements(elements)
 	}
-	t.known = t.known.written(t.spec, elements)
-	return nil
+	// The library's transactions are for no certain generation. If somebody
+	// else came between, that is why this one failed, or it may have been made
+	// for elements that were not there any more.
+	now, genErr := c.generation()
+	if genErr == nil && now != t.known.generation {
+		return errGeneration
+	}
+	return errors.Join(err, genErr)
 }

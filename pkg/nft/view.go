@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -12,12 +13,15 @@ import (
 // view is what the kernel holds of a table in one generation of the ruleset.
 type view struct {
 	generation uint32
-	exists     bool
-	flags      uint32
-	chains     map[string]string   // Descriptions, by name.
-	sets       map[string]string   // Descriptions, by name.
-	rules      map[string][]string // User data in order, by chain.
 	elements   contents
+	// specified tells that the static part is as specified. Otherwise what
+	// follows is what there is.
+	specified bool
+	exists    bool
+	flags     uint32
+	chains    map[string]string       // Descriptions, by name.
+	sets      map[string]nftables.Set // Definitions, by name.
+	rules     map[string][]string     // User data in order, by chain.
 }
 
 // matches tells that the static part is the specified one.
@@ -26,7 +30,7 @@ func (v *view) matches(s *spec) bool {
 		return false
 	}
 	for _, set := range s.sets {
-		if v.sets[set.name] != set.describe() {
+		if v.sets[set.name] != set.definition() {
 			return false
 		}
 	}
@@ -46,28 +50,33 @@ func userdata(rules []rule) []string {
 	return all
 }
 
-// written is the view after a transaction made for this one: the table is as
-// specified and has the wanted elements.
-func (v *view) written(s *spec, want contents) *view {
-	w := &view{
-		generation: v.generation + 1,
-		exists:     true,
-		chains:     make(map[string]string),
-		sets:       make(map[string]string),
-		rules:      make(map[string][]string),
-		elements:   want,
-	}
-	if w.generation == 0 { // The kernel leaves zero out.
-		w.generation++
-	}
+// afterStatic is the view after the static transaction that was made for this
+// one.
+func (v *view) afterStatic(s *spec) *view {
+	after := &view{generation: v.generation, specified: true, elements: make(contents)}
 	for _, set := range s.sets {
-		w.sets[set.name] = set.describe()
+		if v.sets[set.name] == set.definition() {
+			after.elements[set.name] = v.elements[set.name]
+		}
 	}
-	for _, chain := range s.chains {
-		w.chains[chain.name] = chain.describe()
-		w.rules[chain.name] = userdata(chain.rules)
+	after.count()
+	return after
+}
+
+// afterElements is the view after a transaction that left these elements.
+func (v *view) afterElements(elements contents) *view {
+	after := *v
+	after.elements = elements
+	after.count()
+	return &after
+}
+
+// count adds a transaction to the generation. The kernel leaves zero out.
+func (v *view) count() {
+	v.generation++
+	if v.generation == 0 {
+		v.generation++
 	}
-	return w
 }
 
 // read returns what the kernel holds of the table, all of it of the given
@@ -75,10 +84,10 @@ func (v *view) written(s *spec, want contents) *view {
 func (c *conn) read(s *spec, generation uint32) (*view, error) {
 	v := &view{
 		generation: generation,
-		chains:     make(map[string]string),
-		sets:       make(map[string]string),
-		rules:      make(map[string][]string),
 		elements:   make(contents),
+		chains:     make(map[string]string),
+		sets:       make(map[string]nftables.Set),
+		rules:      make(map[string][]string),
 	}
 	err := c.readTable(s, v)
 	if err == nil && v.exists {
@@ -95,78 +104,45 @@ func (c *conn) read(s *spec, generation uint32) (*view, error) {
 	case err != nil:
 		return nil, err
 	}
+	v.specified = v.matches(s)
 	return v, nil
 }
 
 func (c *conn) readTable(s *spec, v *view) error {
-	replies, err := c.get(unix.NFT_MSG_GETTABLE, 0, s.family, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_TABLE_NAME, s.name)
-	})
+	table, err := c.ListTableOfFamily(s.name, s.family)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("get table: %w", err)
 	}
-	for _, r := range replies {
-		v.exists = true
-		if err := decode(r, func(ad *netlink.AttributeDecoder) {
-			if ad.Type() == unix.NFTA_TABLE_FLAGS {
-				v.flags = ad.Uint32()
-			}
-		}); err != nil {
-			return fmt.Errorf("parse table: %w", err)
-		}
-	}
+	v.exists, v.flags = true, table.Flags
 	return nil
 }
 
 func (c *conn) readChains(s *spec, v *view) error {
 	// The kernel lists the chains of all tables of the family.
-	replies, err := c.get(unix.NFT_MSG_GETCHAIN, netlink.Dump, s.family, nil)
+	chains, err := c.ListChainsOfTableFamily(s.family)
 	if err != nil {
 		return fmt.Errorf("list chains: %w", err)
 	}
-	for _, r := range replies {
-		var table, name string
-		var h *hook
-		var kind string
-		var policy uint32
-		if err := decode(r, func(ad *netlink.AttributeDecoder) {
-			switch ad.Type() {
-			case unix.NFTA_CHAIN_TABLE:
-				table = ad.String()
-			case unix.NFTA_CHAIN_NAME:
-				name = ad.String()
-			case unix.NFTA_CHAIN_TYPE:
-				kind = ad.String()
-			case unix.NFTA_CHAIN_POLICY:
-				policy = ad.Uint32()
-			case unix.NFTA_CHAIN_HOOK:
-				h = &hook{}
-				each(ad, func(ad *netlink.AttributeDecoder) {
-					switch ad.Type() {
-					case unix.NFTA_HOOK_HOOKNUM:
-						h.number = ad.Uint32()
-					case unix.NFTA_HOOK_PRIORITY:
-						h.priority = ad.Int32()
-					}
-				})
-			}
-		}); err != nil {
-			return fmt.Errorf("parse chain: %w", err)
-		}
-		if table != s.name {
+	for _, chain := range chains {
+		if chain.Table.Name != s.name {
 			continue
 		}
-		if h != nil {
-			h.kind = kind
+		var h *hook
+		var policy nftables.ChainPolicy
+		if chain.Hooknum != nil && chain.Priority != nil && chain.Policy != nil {
+			h = &hook{string(chain.Type), uint32(*chain.Hooknum), int32(*chain.Priority)}
+			policy = *chain.Policy
 		}
-		v.chains[name] = describeChain(h, policy)
+		v.chains[chain.Name] = describeChain(h, uint32(policy))
 	}
 	return nil
 }
 
+// readRules does not use the library, which would parse the expressions too,
+// and knows only some of those that others might add.
 func (c *conn) readRules(s *spec, v *view) error {
 	replies, err := c.get(unix.NFT_MSG_GETRULE, netlink.Dump, s.family, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_RULE_TABLE, s.name)
@@ -192,87 +168,46 @@ func (c *conn) readRules(s *spec, v *view) error {
 }
 
 func (c *conn) readSets(s *spec, v *view) error {
-	replies, err := c.get(unix.NFT_MSG_GETSET, netlink.Dump, s.family, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_SET_TABLE, s.name)
-	})
+	sets, err := c.GetSets(s.table())
 	if err != nil {
-		return fmt.Errorf("list sets: %w", err)
-	}
-	for _, r := range replies {
-		var name string
-		var flags, keyType, keyLen, valueType, valueLen uint32
-		var userdata []byte
-		if err := decode(r, func(ad *netlink.AttributeDecoder) {
-			switch ad.Type() {
-			case unix.NFTA_SET_NAME:
-				name = ad.String()
-			case unix.NFTA_SET_FLAGS:
-				flags = ad.Uint32()
-			case unix.NFTA_SET_KEY_TYPE:
-				keyType = ad.Uint32()
-			case unix.NFTA_SET_KEY_LEN:
-				keyLen = ad.Uint32()
-			case unix.NFTA_SET_DATA_TYPE:
-				valueType = ad.Uint32()
-			case unix.NFTA_SET_DATA_LEN:
-				valueLen = ad.Uint32()
-			case unix.NFTA_SET_USERDATA:
-				userdata = ad.Bytes()
-			}
-		}); err != nil {
-			return fmt.Errorf("parse set: %w", err)
-		}
-		if flags&unix.NFT_SET_ANONYMOUS != 0 {
-			continue // It belongs to a rule that somebody added, and goes with it.
-		}
-		v.sets[name] = describeSet(flags, keyType, keyLen, valueType, valueLen, userdata)
-		if err := c.readElements(s, name, v); err != nil {
+		// The library fails for all sets if it does not know the type of one
+		// that others added, such as one of six fields.
+		if sets, err = c.ownSets(s); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func (c *conn) readElements(s *spec, set string, v *view) error {
-	replies, err := c.get(unix.NFT_MSG_GETSETELEM, netlink.Dump, s.family, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, s.name)
-		ae.String(unix.NFTA_SET_ELEM_LIST_SET, set)
-	})
-	if err != nil {
-		return fmt.Errorf("list elements of %s: %w", set, err)
-	}
-	elements := make(map[string]string)
-	v.elements[set] = elements
-	for _, r := range replies {
-		if err := decode(r, func(ad *netlink.AttributeDecoder) {
-			if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-				return
-			}
-			each(ad, func(ad *netlink.AttributeDecoder) {
-				var key, value string
-				each(ad, func(ad *netlink.AttributeDecoder) {
-					switch ad.Type() {
-					case unix.NFTA_SET_ELEM_KEY:
-						key = dataValue(ad)
-					case unix.NFTA_SET_ELEM_DATA:
-						value = dataValue(ad)
-					}
-				})
-				elements[key] = value
-			})
-		}); err != nil {
-			return fmt.Errorf("parse elements of %s: %w", set, err)
+	for _, set := range sets {
+		if set.Anonymous {
+			continue // It belongs to a rule that somebody added, and goes with it.
 		}
+		elements, err := c.GetSetElements(set)
+		if err != nil {
+			return fmt.Errorf("list elements of %s: %w", set.Name, err)
+		}
+		values := make(map[string]string, len(elements))
+		for _, e := range elements {
+			values[string(e.Key)] = string(e.Val)
+		}
+		v.elements[set.Name] = values
+		definition := *set
+		definition.Table = nil
+		v.sets[set.Name] = definition
 	}
 	return nil
 }
 
-// dataValue returns the value of an attribute made by data.
-func dataValue(ad *netlink.AttributeDecoder) (value string) {
-	each(ad, func(ad *netlink.AttributeDecoder) {
-		if ad.Type() == unix.NFTA_DATA_VALUE {
-			value = string(ad.Bytes())
+// ownSets returns the specified sets that there are.
+func (c *conn) ownSets(s *spec) ([]*nftables.Set, error) {
+	var sets []*nftables.Set
+	for _, set := range s.sets {
+		found, err := c.GetSetByName(s.table(), set.name)
+		if errors.Is(err, unix.ENOENT) {
+			continue
 		}
-	})
-	return value
+		if err != nil {
+			return nil, fmt.Errorf("get set %s: %w", set.name, err)
+		}
+		sets = append(sets, found)
+	}
+	return sets, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 
 	"github.com/mdlayher/netlink"
@@ -35,7 +36,7 @@ func (z *zones) assign(vips []netip.Addr, kernel map[string]string) (map[netip.A
 	result := make(map[netip.Addr]uint16, len(vips))
 	// taken are the zones that nobody new may have: besides those in use, the
 	// ones that become free just now.
-	taken := make(map[uint16]bool)
+	taken := make([]bool, math.MaxUint16+1)
 	for _, vip := range vips {
 		if id, ok := z.assigned[vip]; ok {
 			result[vip] = id
@@ -43,8 +44,10 @@ func (z *zones) assign(vips []netip.Addr, kernel map[string]string) (map[netip.A
 		}
 	}
 	for _, vip := range vips {
-		id := parseZone(kernel[string(vip.AsSlice())])
-		if _, ok := result[vip]; !ok && id != 0 && !taken[id] {
+		if _, ok := result[vip]; ok {
+			continue
+		}
+		if id := parseZone(kernel[string(vip.AsSlice())]); id != 0 && !taken[id] {
 			result[vip] = id
 			taken[id] = true
 		}
@@ -61,7 +64,7 @@ func (z *zones) assign(vips []netip.Addr, kernel map[string]string) (map[netip.A
 }
 
 // allocate adds a zone for each VIP that has none.
-func (z *zones) allocate(vips []netip.Addr, result map[netip.Addr]uint16, taken map[uint16]bool) error {
+func (z *zones) allocate(vips []netip.Addr, result map[netip.Addr]uint16, taken []bool) error {
 	if len(result) == len(vips) {
 		return nil
 	}
@@ -72,8 +75,10 @@ func (z *zones) allocate(vips []netip.Addr, result map[netip.Addr]uint16, taken 
 	}
 	if z.next == 0 {
 		z.next = zoneMin
-		for id := range taken {
-			z.next = max(z.next, id+1)
+		for id := uint16(zoneMin); id <= zoneMax; id++ {
+			if taken[id] {
+				z.next = id + 1
+			}
 		}
 	}
 	left := zoneMax - zoneMin + 1
@@ -127,8 +132,8 @@ func busyZones() (map[uint16]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
-	_, err = c.Send(netlink.Message{
+	defer c.close()
+	_, err = c.socket.Send(netlink.Message{
 		Header: netlink.Header{
 			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | ctGet),
 			Flags: netlink.Request | netlink.Dump,
@@ -139,7 +144,7 @@ func busyZones() (map[uint16]bool, error) {
 		return nil, err
 	}
 	busy := make(map[uint16]bool)
-	for m, err := range c.ReceiveIter() {
+	for m, err := range c.socket.ReceiveIter() {
 		if err != nil {
 			return nil, err
 		}
