@@ -149,12 +149,12 @@ func (c *Controller) sync(ctx context.Context) {
 	c.problems, c.serviceOf = b.problems, b.serviceOf
 	c.daemonSet.look(c.pods, c.daemonSets, c.options)
 	c.mu.Unlock()
-	c.reportProblems(logger, configMap, before, b.problems)
 
 	if configMap != nil && (c.accepted == nil || !maps.Equal(c.accepted.Data, configMap.Data)) {
 		logger.Info("Accepted the configuration", "count", countVIPs(b.state))
 	}
 	c.accepted = configMap
+	c.reportProblems(logger, configMap, before, b.problems)
 	if c.applied == nil || !reflect.DeepEqual(*c.applied, b.state) {
 		c.apply(b.state)
 		c.applied = &b.state

@@ -123,7 +123,7 @@ func (r *recorder) write(ctx context.Context, correlator *record.EventCorrelator
 			correlator.UpdateState(written)
 			return
 		}
-		if status := (*apierrors.StatusError)(nil); errors.As(err, &status) {
+		if _, ok := errors.AsType[*apierrors.StatusError](err); ok {
 			return // an answer, and the next would be the same
 		}
 		select {

@@ -117,5 +117,5 @@ func object[T any](s *source, namespace, name string) *T {
 	if err != nil || !ok {
 		return nil
 	}
-	return any(o).(*T)
+	return o.(*T)
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -170,7 +171,7 @@ func (m metric[T]) collect(metrics chan<- prometheus.Metric, of T, labels ...str
 
 func (m reasonMetric[T]) collect(metrics chan<- prometheus.Metric, of T, labels ...string) {
 	for reason, n := range m.values(of) {
-		metrics <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(n), append(labels[:len(labels):len(labels)], reason)...)
+		metrics <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(n), append(slices.Clip(labels), reason)...)
 	}
 }
 

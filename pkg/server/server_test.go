@@ -262,10 +262,11 @@ func TestRunPortInUse(t *testing.T) {
 			return err
 		}
 		defer response.Body.Close()
-		if body, err := io.ReadAll(response.Body); string(body) != "ok\n" {
-			return fmt.Errorf("%q, %v", body, err)
+		body, err := io.ReadAll(response.Body)
+		if err == nil && string(body) != "ok\n" {
+			err = fmt.Errorf("answered %q", body)
 		}
-		return nil
+		return err
 	})
 	if n := strings.Count(log.String(), "address already in use"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, log)
