@@ -16,7 +16,7 @@ import (
 // TestClusterConfigMap adds a VIP and removes it again, while another is in use.
 func TestClusterConfigMap(t *testing.T) {
 	s, master := install(t, &nftables)
-	c, err := s.Connect(t.Context(), vipAll)
+	c, err := scenario.Connect(t.Context(), s.NetNS("client"), vipAll)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -217,7 +217,11 @@ func settle(t *testing.T, s *scenario.Site) (master string) {
 // a machine that was too busy to run its daemon.
 func checkSameMaster(t *testing.T, s *scenario.Site, master string) {
 	t.Helper()
-	now := settle(t, s)
+	var now string
+	eventually(t, "one Master", func(ctx context.Context) (err error) {
+		now, err = s.Master(ctx)
+		return err
+	})
 	if now == master {
 		return
 	}

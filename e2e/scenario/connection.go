@@ -15,18 +15,18 @@ import (
 	"kube-vrrp-vip/e2e/probe"
 )
 
-// Connection is one TCP connection to a VIP from the client that stays open.
+// Connection is one TCP connection to a VIP that stays open.
 type Connection struct {
 	conn   net.Conn
 	reader *bufio.Reader
 	node   string
 }
 
-// Connect opens one and makes a first request on it.
-func (s *Site) Connect(ctx context.Context, vip netip.Addr) (*Connection, error) {
+// Connect opens one from the network namespace at path and makes a first request on it.
+func Connect(ctx context.Context, path string, vip netip.Addr) (*Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, probe.Timeout)
 	defer cancel()
-	conn, err := netns.Dial(ctx, s.NetNS("client"), "tcp", httpPort(vip).String())
+	conn, err := netns.Dial(ctx, path, "tcp", httpPort(vip).String())
 	if err != nil {
 		return nil, err
 	}

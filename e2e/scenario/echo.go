@@ -79,7 +79,7 @@ spec:
 
 // EchoPodNetNS returns the path of the network namespace of Echo's pod on a node.
 func (s *Site) EchoPodNetNS(ctx context.Context, node string) (string, error) {
-	pod, err := s.pod(ctx, EchoNamespace, "app=echo", node)
+	pod, err := s.podOn(ctx, EchoNamespace, "app=echo", node)
 	if err != nil {
 		return "", err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,7 +118,7 @@ func (s *Site) patchEntry(ctx context.Context, key string, value any) error {
 	return err
 }
 
-// Pod is a pod of the daemon.
+// Pod is a pod that is not ending.
 type Pod struct {
 	Name      string
 	Container string
@@ -127,18 +128,28 @@ type Pod struct {
 	Ready     bool
 }
 
-// Pod returns the daemon's pod on a node. Of two, one of which is ending, it is the
-// other.
+// Pod returns the daemon's pod on a node.
 func (s *Site) Pod(ctx context.Context, node string) (Pod, error) {
-	return s.pod(ctx, Namespace, "", node)
+	return s.podOn(ctx, Namespace, "app.kubernetes.io/name=kube-vrrp-vip", node)
 }
 
-// pod returns the pod on a node that has a label, and is not ending.
-func (s *Site) pod(ctx context.Context, namespace, selector, node string) (Pod, error) {
-	out, err := s.Kubectl(ctx, "", "--namespace="+namespace, "get", "pods", "--output=json",
-		"--selector="+selector, "--field-selector=spec.nodeName="+node)
+func (s *Site) podOn(ctx context.Context, namespace, selector, node string) (Pod, error) {
+	pods, err := s.Pods(ctx, namespace, selector)
 	if err != nil {
 		return Pod{}, err
+	}
+	i := slices.IndexFunc(pods, func(p Pod) bool { return p.Node == node })
+	if i < 0 {
+		return Pod{}, fmt.Errorf("no pod %s in namespace %s on %s", selector, namespace, node)
+	}
+	return pods[i], nil
+}
+
+// Pods returns the pods that a selector finds.
+func (s *Site) Pods(ctx context.Context, namespace, selector string) ([]Pod, error) {
+	out, err := s.Kubectl(ctx, "", "--namespace="+namespace, "get", "pods", "--output=json", "--selector="+selector)
+	if err != nil {
+		return nil, err
 	}
 	var list struct {
 		Items []struct {
@@ -147,6 +158,7 @@ func (s *Site) pod(ctx context.Context, namespace, selector, node string) (Pod, 
 				DeletionTimestamp *string
 			}
 			Spec struct {
+				NodeName   string
 				Containers []struct{ Name string }
 			}
 			Status struct {
@@ -158,19 +170,20 @@ func (s *Site) pod(ctx context.Context, namespace, selector, node string) (Pod, 
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &list); err != nil {
-		return Pod{}, fmt.Errorf("read list of pods: %w", err)
+		return nil, fmt.Errorf("read list of pods: %w", err)
 	}
+	var pods []Pod
 	for _, p := range list.Items {
 		if p.Metadata.DeletionTimestamp != nil {
 			continue
 		}
-		pod := Pod{Name: p.Metadata.Name, UID: p.Metadata.UID, Node: node, Container: p.Spec.Containers[0].Name}
+		pod := Pod{Name: p.Metadata.Name, UID: p.Metadata.UID, Node: p.Spec.NodeName, Container: p.Spec.Containers[0].Name}
 		if st := p.Status.ContainerStatuses; len(st) > 0 {
 			pod.Restarts, pod.Ready = st[0].RestartCount, st[0].Ready
 		}
-		return pod, nil
+		pods = append(pods, pod)
 	}
-	return Pod{}, fmt.Errorf("no pod %s in namespace %s on %s", selector, namespace, node)
+	return pods, nil
 }
 
 // Dump writes what explains a failure: the daemons' logs and Events, and the
