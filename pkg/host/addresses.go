@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,7 +59,7 @@ func NewAddresses(lifetime time.Duration) (*Addresses, error) {
 		links:    make(map[int]bool),
 		names:    make(map[int]string),
 	}
-	if err := a.use(func(conn) error { return nil }); err != nil {
+	if err := a.use(func(*conn) error { return nil }); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -124,7 +124,7 @@ func (a *Addresses) Close() error {
 // list returns the addresses of links; link 0 stands for every one.
 func (a *Addresses) list(links ...int) (map[int][]Address, error) {
 	present := make(map[int][]Address)
-	err := a.use(func(c conn) error {
+	err := a.use(func(c *conn) error {
 		for _, link := range links {
 			addresses, err := c.addresses(link)
 			if err != nil {
@@ -140,7 +140,7 @@ func (a *Addresses) list(links ...int) (map[int][]Address, error) {
 // remove removes virtual addresses.
 func (a *Addresses) remove(addresses []labeled) []error {
 	var batch []VirtualAddress
-	var requests []netlink.Message
+	var requests []*nl.NetlinkRequest
 	for _, l := range addresses {
 		batch = append(batch, l.VirtualAddress)
 		requests = append(requests, deleteAddress(l))
@@ -151,7 +151,7 @@ func (a *Addresses) remove(addresses []labeled) []error {
 // add binds virtual addresses, and renews those that are there.
 func (a *Addresses) add(addresses []VirtualAddress, there []labeled) []error {
 	var batch []VirtualAddress
-	var requests []netlink.Message
+	var requests []*nl.NetlinkRequest
 	looked := make(map[int]bool)
 	for _, v := range addresses {
 		if !looked[v.Link] {
@@ -173,7 +173,7 @@ func (a *Addresses) add(addresses []VirtualAddress, there []labeled) []error {
 func (a *Addresses) lookUp(link int) {
 	delete(a.names, link)
 	// An error that matters will be met again at once.
-	_ = a.use(func(c conn) error {
+	_ = a.use(func(c *conn) error {
 		name, err := c.name(link)
 		if name != "" {
 			a.names[link] = name
@@ -205,12 +205,12 @@ var (
 
 // carryOut has the kernel carry out one request for each address, all of them
 // in one go.
-func (a *Addresses) carryOut(do action, addresses []VirtualAddress, requests []netlink.Message) []error {
+func (a *Addresses) carryOut(do action, addresses []VirtualAddress, requests []*nl.NetlinkRequest) []error {
 	if len(requests) == 0 {
 		return nil
 	}
 	var results []error
-	err := a.use(func(c conn) error {
+	err := a.use(func(c *conn) error {
 		var err error
 		results, err = c.batch(requests)
 		return err
@@ -220,8 +220,7 @@ func (a *Addresses) carryOut(do action, addresses []VirtualAddress, requests []n
 	}
 	var errs []error
 	for i, err := range results {
-		var number unix.Errno
-		if errors.As(err, &number) {
+		if number, ok := errors.AsType[unix.Errno](err); ok {
 			if meaning, ok := do.means[number]; ok {
 				err = meaning
 			}
@@ -245,17 +244,17 @@ func (a *Addresses) failures(do action, addresses []VirtualAddress, err error) [
 	return errs
 }
 
-// use calls f with a socket, which is closed if f returns an error: an answer
-// that was not read would be taken for that of the next request.
-func (a *Addresses) use(f func(conn) error) error {
+// use calls f with a socket, which is closed if f returns an error: whatever is
+// wrong with it, the next one begins anew.
+func (a *Addresses) use(f func(*conn) error) error {
 	if a.conn == nil {
 		c, err := dial()
 		if err != nil {
 			return err
 		}
-		a.conn = &c
+		a.conn = c
 	}
-	if err := f(*a.conn); err != nil {
+	if err := f(a.conn); err != nil {
 		return errors.Join(err, a.Close())
 	}
 	return nil

@@ -87,7 +87,7 @@ func (n node) vips(addresses ...string) []host.VirtualAddress {
 func (n node) show(link string) []string {
 	n.t.Helper()
 	var shown []string
-	for _, line := range strings.Split(n.Run("ip", "-4", "addr", "show", "dev", link), "\n") {
+	for line := range strings.SplitSeq(n.Run("ip", "-4", "addr", "show", "dev", link), "\n") {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "inet ") {
 			shown = append(shown, line)
 		}

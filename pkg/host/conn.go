@@ -6,7 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,63 +23,97 @@ const (
 	dumpAttempts = 5
 )
 
-// errInterrupted tells that a list was changed while the kernel gave it out.
-var errInterrupted = errors.New("list changed while it was read")
-
-// conn is a socket for requests to rtnetlink. After an error other than
-// errInterrupted it is of no use any more, because the answers that are still
-// to come would be taken for those of the next request.
+// conn asks rtnetlink for links and addresses, and changes addresses.
+//
+// The library says all of it but two things: its AddrList, AddrReplace and
+// AddrDel know no IFA_PROTO, and every request of it is a sendmsg and an answer
+// of its own. So messages about addresses are put together and read with its
+// package nl, and a batch of them is written to its socket here.
 type conn struct {
-	*netlink.Conn
+	handle *netlink.Handle
+	// addr is a socket of its own, because handle keeps its to itself.
+	addr *nl.SocketHandle
 }
 
-// dial opens a socket in the network namespace of the calling thread that
+// dial opens the sockets in the network namespace of the calling thread.
+func dial() (*conn, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	addr, err := subscribe()
+	if err != nil {
+		handle.Close()
+		return nil, err
+	}
+	c := &conn{handle: handle, addr: &nl.SocketHandle{Socket: addr}}
+	limit := unix.NsecToTimeval(replyTimeout.Nanoseconds())
+	if err := errors.Join(
+		handle.SetSocketTimeout(replyTimeout),
+		addr.SetReceiveTimeout(&limit),
+		// The kernel lists the addresses of one link if asked to (4.20).
+		unix.SetsockoptInt(addr.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1),
+	); err != nil {
+		return nil, fmt.Errorf("set up netlink socket: %w", errors.Join(err, c.Close()))
+	}
+	return c, nil
+}
+
+// subscribe opens a socket in the network namespace of the calling thread that
 // hears of the given multicast groups.
-func dial(groups ...uint32) (conn, error) {
-	// Strict: the kernel lists the addresses of one link if asked to (4.20).
-	c, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true})
+func subscribe(groups ...uint) (*nl.NetlinkSocket, error) {
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
 	if err != nil {
-		return conn{}, fmt.Errorf("open netlink socket: %w", err)
+		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	err = c.SetReadBuffer(netlinkBuffer)
-	for _, g := range groups {
-		err = errors.Join(err, c.JoinGroup(g))
+	// Beyond net.core.rmem_max, where that is permitted.
+	if s.SetReceiveBufferSize(netlinkBuffer, true) == nil {
+		return s, nil
 	}
-	if err != nil {
-		return conn{}, fmt.Errorf("set up netlink socket: %w", errors.Join(err, c.Close()))
+	if err := s.SetReceiveBufferSize(netlinkBuffer, false); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("set up netlink socket: %w", err)
 	}
-	return conn{c}, nil
+	return s, nil
+}
+
+// Close closes the sockets. The library does not say how that went.
+func (c *conn) Close() error {
+	c.handle.Close()
+	c.addr.Close()
+	return nil
 }
 
 // links lists all links, without their addresses.
-func (c conn) links() ([]Link, error) {
-	messages, err := c.dump(unix.RTM_GETLINK, listLinks(0))
+func (c *conn) links() ([]Link, error) {
+	list, err := dump(c.handle.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	var all []Link
-	for _, m := range messages {
-		l, ok, err := parseLink(m.Data)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			all = append(all, l)
-		}
+	all := make([]Link, len(list))
+	for i, l := range list {
+		all[i] = newLink(l)
 	}
 	return all, nil
 }
 
 // addresses lists the addresses of a link, or of every link if link is 0, by
 // link. A link that does not exist has none.
-func (c conn) addresses(link int) (map[int][]Address, error) {
-	messages, err := c.dump(unix.RTM_GETADDR, listAddresses(link))
+func (c *conn) addresses(link int) (map[int][]Address, error) {
+	messages, err := dump(func() ([][]byte, error) {
+		request := nl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
+		request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: c.addr}
+		body := nl.NewIfAddrmsg(unix.AF_INET)
+		body.Index = uint32(link)
+		request.AddData(body)
+		return request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWADDR)
+	})
 	if err != nil && !errors.Is(err, unix.ENODEV) {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	all := make(map[int][]Address)
 	for _, m := range messages {
-		l, a, ok, err := parseAddress(m.Data)
+		l, a, ok, err := parseAddress(m)
 		if err != nil {
 			return nil, err
 		}
@@ -89,52 +124,31 @@ func (c conn) addresses(link int) (map[int][]Address, error) {
 	return all, nil
 }
 
-func (c conn) dump(typ netlink.HeaderType, body []byte) ([]netlink.Message, error) {
-	request := netlink.Message{Header: netlink.Header{Type: typ, Flags: netlink.Request | netlink.Dump}, Data: body}
+// dump calls list again if what it lists was changed meanwhile.
+func dump[T any](list func() ([]T, error)) ([]T, error) {
 	for range dumpAttempts {
-		messages, err := c.execute(request)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.ContainsFunc(messages, func(m netlink.Message) bool {
-			return m.Header.Flags&netlink.DumpInterrupted != 0
-		}) {
-			return messages, nil
+		if all, err := list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
 		}
 	}
-	return nil, errInterrupted
+	return nil, netlink.ErrDumpInterrupted
 }
 
 // name returns the name of a link, empty if it does not exist.
-func (c conn) name(link int) (string, error) {
-	messages, err := c.execute(netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_GETLINK, Flags: netlink.Request},
-		Data:   listLinks(link),
-	})
-	if errors.Is(err, unix.ENODEV) {
+func (c *conn) name(link int) (string, error) {
+	l, err := c.handle.LinkByIndex(link)
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 		return "", nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("get link %d: %w", link, err)
 	}
-	for _, m := range messages {
-		if l, ok, err := parseLink(m.Data); err != nil || ok {
-			return l.Name, err
-		}
-	}
-	return "", fmt.Errorf("get link %d: no answer", link)
-}
-
-func (c conn) execute(m netlink.Message) ([]netlink.Message, error) {
-	if err := c.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
-		return nil, err
-	}
-	return c.Execute(m)
+	return l.Attrs().Name, nil
 }
 
 // batch has the kernel carry out requests in one go, in order, and returns for
 // each of them what went wrong, or nil.
-func (c conn) batch(requests []netlink.Message) ([]error, error) {
+func (c *conn) batch(requests []*nl.NetlinkRequest) ([]error, error) {
 	results := make([]error, 0, len(requests))
 	for part := range slices.Chunk(requests, batchSize) {
 		r, err := c.transact(part)
@@ -146,49 +160,43 @@ func (c conn) batch(requests []netlink.Message) ([]error, error) {
 	return results, nil
 }
 
-// transact asks only for an acknowledgement of the last request: of the others
-// the kernel reports those that failed.
-func (c conn) transact(requests []netlink.Message) ([]error, error) {
-	if err := c.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
-		return nil, err
+// transact sends requests as one datagram and asks only for an acknowledgement
+// of the last: of the others the kernel reports those that failed.
+func (c *conn) transact(requests []*nl.NetlinkRequest) ([]error, error) {
+	last := len(requests) - 1
+	requests[last].Flags |= unix.NLM_F_ACK
+	first := c.addr.Seq + 1
+	var datagram []byte
+	for _, r := range requests {
+		c.addr.Seq++
+		r.Seq = c.addr.Seq
+		datagram = append(datagram, r.Serialize()...)
 	}
-	requests[len(requests)-1].Header.Flags |= netlink.Acknowledge
-	sent, err := c.SendMessages(requests)
-	if err != nil {
-		return nil, err
+	kernel := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
+	if err := unix.Sendto(c.addr.Socket.GetFd(), datagram, 0, kernel); err != nil {
+		return nil, fmt.Errorf("send netlink requests: %w", err)
 	}
-	number := make(map[uint32]int, len(sent))
-	for i, m := range sent {
-		number[m.Header.Sequence] = i
-	}
-	results := make([]error, len(sent))
+	results := make([]error, len(requests))
 	for {
-		sequence, result, err := c.acknowledgement()
+		messages, from, err := c.addr.Socket.Receive()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("receive netlink answers: %w", err)
 		}
-		i, ok := number[sequence]
-		if !ok {
+		if from.Pid != nl.PidKernel {
 			continue
 		}
-		results[i] = result
-		if i == len(sent)-1 {
-			return results, nil
+		for _, m := range messages {
+			// An acknowledgement is an error with the number 0.
+			i := m.Header.Seq - first
+			if m.Header.Type != unix.NLMSG_ERROR || i > uint32(last) || len(m.Data) < 4 {
+				continue
+			}
+			if number := int32(nl.NativeEndian().Uint32(m.Data)); number != 0 {
+				results[i] = unix.Errno(-number)
+			}
+			if i == uint32(last) {
+				return results, nil
+			}
 		}
 	}
-}
-
-// acknowledgement receives the result of the request of a sequence number.
-func (c conn) acknowledgement() (sequence uint32, result, err error) {
-	messages, err := c.Receive()
-	if op := new(netlink.OpError); errors.As(err, &op) && op.Sequence != 0 {
-		return op.Sequence, op.Err, nil
-	}
-	if err != nil {
-		return 0, nil, err
-	}
-	if len(messages) == 0 {
-		return 0, nil, nil
-	}
-	return messages[0].Header.Sequence, nil, nil
 }

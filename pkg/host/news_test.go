@@ -2,16 +2,16 @@ package host
 
 import (
 	"net/netip"
+	"syscall"
 	"testing"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
 func TestNews(t *testing.T) {
 	t.Parallel()
 	link := func(index int, name string) []byte {
-		return appendAttribute(listLinks(index), unix.IFLA_IFNAME, append([]byte(name), 0))
+		return append(linkHeader(index), attribute(unix.IFLA_IFNAME, name+"\x00")...)
 	}
 	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
 	other := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.51")}, "eth0:vip"}
@@ -25,7 +25,7 @@ func TestNews(t *testing.T) {
 	}}
 	tests := []struct {
 		name string
-		typ  netlink.HeaderType
+		typ  uint16
 		data []byte
 		want bool
 	}{
@@ -35,16 +35,16 @@ func TestNews(t *testing.T) {
 		{"a link deleted", unix.RTM_DELLINK, link(3, "eth0"), true},
 		{"a link deleted that was never seen", unix.RTM_DELLINK, link(4, "eth1"), false},
 		{"a port left its bridge", unix.RTM_DELLINK, bridge, false},
-		{"a lifetime renewed", unix.RTM_NEWADDR, newAddress(vip, 2, true).Data, false},
-		{"an address added", unix.RTM_NEWADDR, newAddress(other, 2, true).Data, true},
-		{"an address removed", unix.RTM_DELADDR, newAddress(vip, 2, true).Data, true},
-		{"an address removed that was never seen", unix.RTM_DELADDR, newAddress(other, 2, true).Data, false},
+		{"a lifetime renewed", unix.RTM_NEWADDR, data(newAddress(vip, 2, true)), false},
+		{"an address added", unix.RTM_NEWADDR, data(newAddress(other, 2, true)), true},
+		{"an address removed", unix.RTM_DELADDR, data(newAddress(vip, 2, true)), true},
+		{"an address removed that was never seen", unix.RTM_DELADDR, data(newAddress(other, 2, true)), false},
 		{"an address that cannot be read", unix.RTM_NEWADDR, nil, true},
 		{"a link that cannot be read", unix.RTM_NEWLINK, nil, true},
 		{"something else", unix.RTM_NEWROUTE, nil, false},
 	}
 	for _, tt := range tests {
-		m := netlink.Message{Header: netlink.Header{Type: tt.typ}, Data: tt.data}
+		m := syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: tt.typ}, Data: tt.data}
 		if got := news(known, m); got != tt.want {
 			t.Errorf("%s: news = %t, want %t", tt.name, got, tt.want)
 		}

@@ -1,13 +1,14 @@
 package host
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
-	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,53 +26,41 @@ const (
 	forever = 0xffffffff
 )
 
-var errShort = errors.New("message is too short")
+var errMalformed = errors.New("message is malformed")
 
-// parseLink reads an RTM_NEWLINK or RTM_DELLINK message: struct ifinfomsg
-//
-//	1 byte: family, 1 byte: padding, 2 bytes: device type
-//	4 bytes: index
-//	4 bytes: flags, 4 bytes: changed flags
-//
-// and attributes. ok is false for what a bridge or another protocol family
-// has to say about a link.
+// parseLink reads an RTM_NEWLINK or RTM_DELLINK message. ok is false for what a
+// bridge or another protocol family has to say about a link.
 func parseLink(b []byte) (l Link, ok bool, err error) {
-	if len(b) < unix.SizeofIfInfomsg {
-		return Link{}, false, fmt.Errorf("read link: %w", errShort)
+	if !wellFormed(b, unix.SizeofIfInfomsg) {
+		return Link{}, false, fmt.Errorf("read link: %w", errMalformed)
 	}
-	flags := binary.NativeEndian.Uint32(b[8:])
-	l = Link{
-		Index:     int(int32(binary.NativeEndian.Uint32(b[4:]))),
-		Up:        flags&unix.IFF_UP != 0,
-		Running:   flags&unix.IFF_LOWER_UP != 0,
-		Loopback:  flags&unix.IFF_LOOPBACK != 0,
-		Multicast: flags&unix.IFF_MULTICAST != 0,
+	header := nl.DeserializeIfInfomsg(b)
+	if header.Family != unix.AF_UNSPEC {
+		return Link{}, false, nil
 	}
-	ad, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
+	link, err := netlink.LinkDeserialize(nil, b)
 	if err != nil {
-		return Link{}, false, fmt.Errorf("read link %d: %w", l.Index, err)
+		return Link{}, false, fmt.Errorf("read link %d: %w", header.Index, err)
 	}
-	for ad.Next() {
-		switch ad.Type() {
-		case unix.IFLA_IFNAME:
-			l.Name = ad.String()
-		case unix.IFLA_ADDRESS:
-			l.HardwareAddr = ad.Bytes()
-		case unix.IFLA_LINKINFO:
-			ad.Nested(func(info *netlink.AttributeDecoder) error {
-				for info.Next() {
-					if info.Type() == unix.IFLA_INFO_KIND {
-						l.Kind = info.String()
-					}
-				}
-				return nil
-			})
-		}
+	return newLink(link), true, nil
+}
+
+func newLink(l netlink.Link) Link {
+	a := l.Attrs()
+	link := Link{
+		Index: a.Index,
+		Name:  a.Name,
+		// What the library returns keeps the whole message in memory.
+		HardwareAddr: slices.Clone(a.HardwareAddr),
+		Up:           a.RawFlags&unix.IFF_UP != 0,
+		Running:      a.RawFlags&unix.IFF_LOWER_UP != 0,
+		Loopback:     a.RawFlags&unix.IFF_LOOPBACK != 0,
+		Multicast:    a.RawFlags&unix.IFF_MULTICAST != 0,
 	}
-	if err := ad.Err(); err != nil {
-		return Link{}, false, fmt.Errorf("read link %d: %w", l.Index, err)
+	if _, hardware := l.(*netlink.Device); !hardware {
+		link.Kind = l.Type()
 	}
-	return l, b[0] == unix.AF_UNSPEC, nil
+	return link
 }
 
 // parseAddress reads an RTM_NEWADDR or RTM_DELADDR message: struct ifaddrmsg
@@ -81,50 +70,60 @@ func parseLink(b []byte) (l Link, ok bool, err error) {
 //
 // and attributes. ok is false for an address that is not IPv4.
 func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
-	if len(b) < unix.SizeofIfAddrmsg {
-		return 0, Address{}, false, fmt.Errorf("read address: %w", errShort)
+	if !wellFormed(b, unix.SizeofIfAddrmsg) {
+		return 0, Address{}, false, fmt.Errorf("read address: %w", errMalformed)
 	}
-	if b[0] != unix.AF_INET {
+	header := nl.DeserializeIfAddrmsg(b)
+	if header.Family != unix.AF_INET {
 		return 0, Address{}, false, nil
 	}
-	link = int(int32(binary.NativeEndian.Uint32(b[4:])))
-	ad, err := netlink.NewAttributeDecoder(b[unix.SizeofIfAddrmsg:])
+	link = int(int32(header.Index))
+	attributes, err := nl.ParseRouteAttr(b[unix.SizeofIfAddrmsg:])
 	if err != nil {
 		return 0, Address{}, false, fmt.Errorf("read address of link %d: %w", link, err)
 	}
-	flags := uint32(b[2])
+	flags := uint32(header.Flags)
 	var local, peer []byte
 	var mark uint8
-	a.Scope = b[3]
-	for ad.Next() {
-		switch ad.Type() {
+	for _, at := range attributes {
+		switch v := at.Value; at.Attr.Type {
 		case unix.IFA_LOCAL:
-			local = ad.Bytes()
+			local = v
 		case unix.IFA_ADDRESS:
-			peer = ad.Bytes()
+			peer = v
 		case unix.IFA_LABEL:
-			a.Label = ad.String()
+			a.Label = unix.ByteSliceToString(v)
 		case unix.IFA_FLAGS:
-			flags = ad.Uint32()
+			if len(v) != 4 {
+				return 0, Address{}, false, fmt.Errorf("read flags of an address of link %d: %w", link, errMalformed)
+			}
+			flags = nl.NativeEndian().Uint32(v)
 		case attributeProtocol:
-			mark = ad.Uint8()
+			if len(v) != 1 {
+				return 0, Address{}, false, fmt.Errorf("read protocol of an address of link %d: %w", link, errMalformed)
+			}
+			mark = v[0]
 		}
-	}
-	if err := ad.Err(); err != nil {
-		return 0, Address{}, false, fmt.Errorf("read address of link %d: %w", link, err)
 	}
 	if local == nil {
 		local = peer
 	}
 	address, _ := netip.AddrFromSlice(local)
-	if !address.Is4() || b[1] > 32 {
+	if !address.Is4() || header.Prefixlen > 32 {
 		return 0, Address{}, false, fmt.Errorf("read address of link %d: no IPv4 prefix", link)
 	}
-	a.Prefix = netip.PrefixFrom(address, int(b[1]))
+	a.Prefix = netip.PrefixFrom(address, int(header.Prefixlen))
+	a.Scope = header.Scope
 	a.Permanent = flags&unix.IFA_F_PERMANENT != 0
 	a.Secondary = flags&unix.IFA_F_SECONDARY != 0
 	a.Ours = ours(a, mark)
 	return link, a, true, nil
+}
+
+// wellFormed tells whether a message has room for its header and ends where an
+// attribute can end: nl reads beyond one that does not.
+func wellFormed(b []byte, header int) bool {
+	return len(b) >= header && len(b)%unix.NLMSG_ALIGNTO == 0
 }
 
 // ours tells whether an address with a protocol attribute, or 0 for none, is a
@@ -156,71 +155,39 @@ func isLabel(l string) bool {
 
 // newAddress is the request that binds a virtual address for a lifetime in
 // seconds. It must not be there yet, unless it is to be renewed.
-func newAddress(l labeled, lifetime uint32, renew bool) netlink.Message {
-	flags := netlink.Request | netlink.Create | netlink.Excl
+func newAddress(l labeled, lifetime uint32, renew bool) *nl.NetlinkRequest {
+	flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL
 	if renew {
-		flags = netlink.Request | netlink.Create | netlink.Replace
+		flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
 	}
-	// struct ifa_cacheinfo: preferred (IPv4 makes nothing of it), valid,
-	// created, updated.
-	var cache [unix.SizeofIfaCacheinfo]byte
-	binary.NativeEndian.PutUint32(cache[0:], lifetime)
-	binary.NativeEndian.PutUint32(cache[4:], lifetime)
+	// IPv4 makes nothing of the preferred lifetime.
+	lease := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Prefered: lifetime, Valid: lifetime}} //nolint:misspell // The name in x/sys.
 
-	data := appendAddress(nil, l)
-	data = appendAttribute(data, unix.IFA_FLAGS, binary.NativeEndian.AppendUint32(nil, unix.IFA_F_NOPREFIXROUTE))
-	data = appendAttribute(data, unix.IFA_CACHEINFO, cache[:])
-	data = appendAttribute(data, attributeProtocol, []byte{protocol})
-	return netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWADDR, Flags: flags}, Data: data}
+	r := addressRequest(unix.RTM_NEWADDR, flags, l)
+	r.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(unix.IFA_F_NOPREFIXROUTE)))
+	r.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, lease.Serialize()))
+	r.AddData(nl.NewRtAttr(attributeProtocol, nl.Uint8Attr(protocol)))
+	return r
 }
 
 // deleteAddress is the request that removes a virtual address.
-func deleteAddress(l labeled) netlink.Message {
-	return netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_DELADDR, Flags: netlink.Request},
-		Data:   appendAddress(nil, l),
-	}
+func deleteAddress(l labeled) *nl.NetlinkRequest {
+	return addressRequest(unix.RTM_DELADDR, 0, l)
 }
 
-// listAddresses is the body of a request for the addresses of a link, or of
-// every link if link is 0.
-func listAddresses(link int) []byte {
-	return appendAddressHeader(nil, link, 0, 0)
-}
+func addressRequest(typ, flags int, l labeled) *nl.NetlinkRequest {
+	header := nl.NewIfAddrmsg(unix.AF_INET)
+	header.Prefixlen = 32
+	header.Scope = unix.RT_SCOPE_HOST
+	header.Index = uint32(l.Link)
+	address := l.Address.AsSlice()
 
-// listLinks is the body of a request for a link, or for every link if link is
-// 0.
-func listLinks(link int) []byte {
-	b := make([]byte, unix.SizeofIfInfomsg)
-	binary.NativeEndian.PutUint32(b[4:], uint32(link))
-	return b
-}
-
-func appendAddress(b []byte, l labeled) []byte {
-	address := l.Address.As4()
-	b = appendAddressHeader(b, l.Link, 32, unix.RT_SCOPE_HOST)
-	b = appendAttribute(b, unix.IFA_LOCAL, address[:])
-	b = appendAttribute(b, unix.IFA_ADDRESS, address[:])
+	r := nl.NewNetlinkRequest(typ, flags)
+	r.AddData(header)
+	r.AddData(nl.NewRtAttr(unix.IFA_LOCAL, address))
+	r.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, address))
 	if l.label != "" {
-		b = appendAttribute(b, unix.IFA_LABEL, append([]byte(l.label), 0))
+		r.AddData(nl.NewRtAttr(unix.IFA_LABEL, nl.ZeroTerminated(l.label)))
 	}
-	return b
-}
-
-// appendAddressHeader appends the struct ifaddrmsg that parseAddress reads.
-func appendAddressHeader(b []byte, link int, bits, scope uint8) []byte {
-	b = append(b, unix.AF_INET, bits, 0, scope)
-	return binary.NativeEndian.AppendUint32(b, uint32(link))
-}
-
-// appendAttribute appends a struct nlattr: the length without the padding, the
-// type, the value, and zeros up to a multiple of 4 bytes.
-func appendAttribute(b []byte, typ uint16, value []byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofNlAttr+len(value)))
-	b = binary.NativeEndian.AppendUint16(b, typ)
-	b = append(b, value...)
-	for len(b)%unix.NLA_ALIGNTO != 0 {
-		b = append(b, 0)
-	}
-	return b
+	return r
 }

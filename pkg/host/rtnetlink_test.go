@@ -5,10 +5,12 @@ import (
 	"encoding/hex"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,6 +33,17 @@ func unhex(t *testing.T, text string) []byte {
 	return b
 }
 
+// data is what a request says after its header.
+func data(r *nl.NetlinkRequest) []byte { return r.Serialize()[unix.SizeofNlMsghdr:] }
+
+func attribute(typ int, value string) []byte { return nl.NewRtAttr(typ, []byte(value)).Serialize() }
+
+func linkHeader(index int) []byte {
+	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	header.Index = int32(index)
+	return slices.Clone(header.Serialize())
+}
+
 func TestAddressMessages(t *testing.T) {
 	littleEndian(t)
 	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
@@ -45,43 +58,30 @@ func TestAddressMessages(t *testing.T) {
 		0500 0b00 fb 000000             IFA_PROTO`
 	tests := []struct {
 		name  string
-		got   func() (uint16, uint16, []byte)
+		got   *nl.NetlinkRequest
 		typ   uint16
 		flags uint16
 		data  string
 	}{
 		{
-			name: "add",
-			got: func() (uint16, uint16, []byte) {
-				m := newAddress(vip, 2, false)
-				return uint16(m.Header.Type), uint16(m.Header.Flags), m.Data
-			},
+			name: "add", got: newAddress(vip, 2, false),
 			typ: unix.RTM_NEWADDR, flags: unix.NLM_F_REQUEST | unix.NLM_F_CREATE | unix.NLM_F_EXCL, data: start + lease,
 		},
 		{
-			name: "renew",
-			got: func() (uint16, uint16, []byte) {
-				m := newAddress(vip, 2, true)
-				return uint16(m.Header.Type), uint16(m.Header.Flags), m.Data
-			},
+			name: "renew", got: newAddress(vip, 2, true),
 			typ: unix.RTM_NEWADDR, flags: unix.NLM_F_REQUEST | unix.NLM_F_CREATE | unix.NLM_F_REPLACE, data: start + lease,
 		},
 		{
-			name: "remove",
-			got: func() (uint16, uint16, []byte) {
-				m := deleteAddress(vip)
-				return uint16(m.Header.Type), uint16(m.Header.Flags), m.Data
-			},
+			name: "remove", got: deleteAddress(vip),
 			typ: unix.RTM_DELADDR, flags: unix.NLM_F_REQUEST, data: start,
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			typ, flags, data := tt.got()
-			if typ != tt.typ || flags != tt.flags {
-				t.Errorf("type %d, flags %#x, want %d, %#x", typ, flags, tt.typ, tt.flags)
+			if tt.got.Type != tt.typ || tt.got.Flags != tt.flags {
+				t.Errorf("type %d, flags %#x, want %d, %#x", tt.got.Type, tt.got.Flags, tt.typ, tt.flags)
 			}
-			if d := cmp.Diff(hex.Dump(unhex(t, withoutNotes(tt.data))), hex.Dump(data)); d != "" {
+			if d := cmp.Diff(hex.Dump(unhex(t, withoutNotes(tt.data))), hex.Dump(data(tt.got))); d != "" {
 				t.Errorf("data: -want +got\n%s", d)
 			}
 		})
@@ -91,7 +91,7 @@ func TestAddressMessages(t *testing.T) {
 // withoutNotes cuts each line off where the notes begin, at three blanks.
 func withoutNotes(text string) string {
 	var b strings.Builder
-	for _, line := range strings.Split(text, "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		bytes, _, _ := strings.Cut(strings.TrimSpace(line), "   ")
 		b.WriteString(bytes + "\n")
 	}
@@ -100,17 +100,21 @@ func withoutNotes(text string) string {
 
 func TestParseAddress(t *testing.T) {
 	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
-	ours := newAddress(vip, 2, false).Data
-	flags := func(f uint32) []byte { return binary.NativeEndian.AppendUint32(nil, f) }
+	ours := data(newAddress(vip, 2, false))
 	// address is one on link 3 with an address, a label and flags.
 	address := func(bits, scope uint8, label string, f uint32, more ...byte) []byte {
-		b := appendAddressHeader(nil, 3, bits, scope)
-		b = appendAttribute(b, unix.IFA_LOCAL, []byte{10, 4, 0, 50})
-		b = appendAttribute(b, unix.IFA_LABEL, append([]byte(label), 0))
-		return append(appendAttribute(b, unix.IFA_FLAGS, flags(f)), more...)
+		header := nl.NewIfAddrmsg(unix.AF_INET)
+		header.Index, header.Prefixlen, header.Scope = 3, bits, scope
+		return slices.Concat(
+			header.Serialize(),
+			attribute(unix.IFA_LOCAL, "\x0a\x04\x00\x32"),
+			attribute(unix.IFA_LABEL, label+"\x00"),
+			attribute(unix.IFA_FLAGS, string(nl.Uint32Attr(f))),
+			more,
+		)
 	}
-	mark := appendAttribute(nil, attributeProtocol, []byte{protocol})
-	kernel := appendAttribute(nil, attributeProtocol, []byte{2})
+	mark := attribute(attributeProtocol, "\xfb")
+	kernel := attribute(attributeProtocol, "\x02")
 	single := netip.MustParsePrefix("10.4.0.50/32")
 	tests := []struct {
 		name string
@@ -126,7 +130,7 @@ func TestParseAddress(t *testing.T) {
 		{"our mark on a subnet", address(24, 254, "eth0", 0, mark...), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), Scope: 254, Label: "eth0"}},
 		{"an operator's", address(24, 0, "eth0", unix.IFA_F_PERMANENT), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), Permanent: true, Label: "eth0"}},
 		{"secondary", address(24, 0, "eth0", unix.IFA_F_PERMANENT|unix.IFA_F_SECONDARY), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), Permanent: true, Secondary: true, Label: "eth0"}},
-		{"of a point-to-point link", appendAttribute(address(32, 0, "ppp0", unix.IFA_F_PERMANENT), unix.IFA_ADDRESS, []byte{10, 0, 0, 1}), Address{Prefix: single, Permanent: true, Label: "ppp0"}},
+		{"of a point-to-point link", address(32, 0, "ppp0", unix.IFA_F_PERMANENT, attribute(unix.IFA_ADDRESS, "\x0a\x00\x00\x01")...), Address{Prefix: single, Permanent: true, Label: "ppp0"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -142,14 +146,20 @@ func TestParseAddress(t *testing.T) {
 }
 
 func TestParseLink(t *testing.T) {
-	message := func(family uint8, flags uint32) []byte {
-		b := listLinks(7)
-		b[0] = family
-		binary.NativeEndian.PutUint32(b[8:], flags)
-		b = appendAttribute(b, unix.IFLA_IFNAME, []byte("eth1\x00"))
-		b = appendAttribute(b, unix.IFLA_ADDRESS, []byte{2, 0, 0, 0, 0, 1})
-		return appendAttribute(b, unix.IFLA_LINKINFO, appendAttribute(nil, unix.IFLA_INFO_KIND, []byte("veth\x00")))
+	message := func(family uint8, flags uint32, more ...byte) []byte {
+		header := nl.NewIfInfomsg(int(family))
+		header.Index, header.Flags = 7, flags
+		return slices.Concat(
+			header.Serialize(),
+			attribute(unix.IFLA_IFNAME, "eth1\x00"),
+			attribute(unix.IFLA_ADDRESS, "\x02\x00\x00\x00\x00\x01"),
+			more,
+		)
 	}
+	kind := func(kind string) []byte {
+		return attribute(unix.IFLA_LINKINFO, string(attribute(unix.IFLA_INFO_KIND, kind+"\x00")))
+	}
+	veth := kind("veth")
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	tests := []struct {
 		name string
@@ -158,25 +168,34 @@ func TestParseLink(t *testing.T) {
 		want Link
 	}{
 		{
-			"down", message(0, unix.IFF_MULTICAST), true,
+			"down", message(0, unix.IFF_MULTICAST, veth...), true,
 			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Multicast: true, Kind: "veth"},
 		},
 		{
-			"up without a carrier", message(0, unix.IFF_UP|unix.IFF_MULTICAST), true,
+			"up without a carrier", message(0, unix.IFF_UP|unix.IFF_MULTICAST, veth...), true,
 			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Up: true, Multicast: true, Kind: "veth"},
 		},
 		{
-			"up", message(0, unix.IFF_UP|unix.IFF_LOWER_UP|unix.IFF_MULTICAST), true,
+			"up", message(0, unix.IFF_UP|unix.IFF_LOWER_UP|unix.IFF_MULTICAST, veth...), true,
 			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Up: true, Running: true, Multicast: true, Kind: "veth"},
 		},
 		{
-			"loopback", message(0, unix.IFF_UP|unix.IFF_LOWER_UP|unix.IFF_LOOPBACK), true,
+			"loopback", message(0, unix.IFF_UP|unix.IFF_LOWER_UP|unix.IFF_LOOPBACK, veth...), true,
 			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Up: true, Running: true, Loopback: true, Kind: "veth"},
 		},
 		{
-			"what a bridge says of its port", message(unix.AF_BRIDGE, 0), false,
-			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Kind: "veth"},
+			"hardware", message(0, unix.IFF_MULTICAST), true,
+			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Multicast: true},
 		},
+		{
+			"dummy", message(0, unix.IFF_NOARP, kind("dummy")...), true,
+			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Kind: "dummy"},
+		},
+		{
+			"a kind that nobody knows", message(0, 0, kind("other")...), true,
+			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Kind: "other"},
+		},
+		{"what a bridge says of its port", message(unix.AF_BRIDGE, 0, veth...), false, Link{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -217,18 +236,47 @@ func TestLabel(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
+func TestParseMalformed(t *testing.T) {
 	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
-	f.Add(newAddress(vip, 2, false).Data)
-	f.Add(appendAttribute(listLinks(7), unix.IFLA_LINKINFO, appendAttribute(nil, unix.IFLA_INFO_KIND, []byte("veth\x00"))))
+	whole := data(newAddress(vip, 2, false))
+	long := slices.Clone(whole)
+	long[unix.SizeofIfAddrmsg] = 200
+	for name, b := range map[string][]byte{
+		"empty":             {},
+		"half a header":     whole[:4],
+		"half a word":       whole[:len(whole)-1],
+		"half an attribute": whole[:len(whole)-4],
+		"a long attribute":  long,
+		"no address":        whole[:unix.SizeofIfAddrmsg],
+		"short flags":       append(slices.Clone(whole), attribute(unix.IFA_FLAGS, "")...),
+		"short protocol":    append(slices.Clone(whole), attribute(attributeProtocol, "")...),
+		"half an address":   append(slices.Clone(whole), attribute(unix.IFA_LOCAL, "\x0a\x04")...),
+	} {
+		if _, a, ok, err := parseAddress(b); ok || err == nil {
+			t.Errorf("%s: address %+v, ok %t, error %v", name, a, ok, err)
+		}
+	}
+	for name, b := range map[string][]byte{
+		"empty":             {},
+		"half a header":     linkHeader(7)[:12],
+		"half a word":       append(linkHeader(7), 0),
+		"half an attribute": append(linkHeader(7), attribute(unix.IFLA_IFNAME, "eth0")[:4]...),
+	} {
+		if l, ok, err := parseLink(b); ok || err == nil {
+			t.Errorf("%s: link %+v, ok %t, error %v", name, l, ok, err)
+		}
+	}
+}
+
+func FuzzParseAddress(f *testing.F) {
+	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
+	f.Add(data(newAddress(vip, 2, false)))
+	f.Add(data(deleteAddress(vip)))
 	f.Add([]byte{})
 	f.Add(make([]byte, unix.SizeofIfInfomsg))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if _, a, ok, err := parseAddress(b); ok && (err != nil || !a.Prefix.IsValid()) {
 			t.Errorf("address %v, error %v", a, err)
-		}
-		if _, ok, err := parseLink(b); ok && err != nil {
-			t.Errorf("link with error %v", err)
 		}
 	})
 }

@@ -5,12 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
+	"syscall"
 	"time"
 
-	"github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,28 +27,28 @@ const listInterval = 50 * time.Millisecond
 // were lost do no harm, and one that says what is known already, as each
 // renewal of a virtual address does, costs next to nothing.
 func Watch(ctx context.Context, changed func(Snapshot)) error {
-	events, err := dial(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR)
+	events, err := subscribe(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR)
 	if err != nil {
 		return fmt.Errorf("watch links: %w", err)
 	}
-	defer events.Close()
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		// It makes the Receive that waits return.
+		events.Close()
+	})
+	defer func() {
+		if stop() {
+			events.Close()
+		} else {
+			<-closed
+		}
+	}()
 	requests, err := dial()
 	if err != nil {
 		return fmt.Errorf("watch links: %w", err)
 	}
 	defer requests.Close()
-
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		// It makes the Receive that waits return.
-		_ = events.SetReadDeadline(time.Unix(1, 0))
-	})
-	defer func() {
-		if !stop() {
-			<-interrupted
-		}
-	}()
 
 	var known Snapshot
 	first, stale := true, true
@@ -56,7 +57,7 @@ func Watch(ctx context.Context, changed func(Snapshot)) error {
 		if stale && time.Since(listed) >= listInterval {
 			listed = time.Now()
 			now, err := snapshot(requests)
-			if err != nil && !errors.Is(err, errInterrupted) {
+			if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 				return fmt.Errorf("watch links: %w", err)
 			}
 			if err == nil {
@@ -67,22 +68,22 @@ func Watch(ctx context.Context, changed func(Snapshot)) error {
 				}
 			}
 		}
-		var deadline time.Time
+		var wait time.Duration // 0 is no limit.
 		if stale {
-			deadline = listed.Add(listInterval)
+			wait = max(listInterval-time.Since(listed), time.Microsecond)
 		}
-		if err := events.SetReadDeadline(deadline); err != nil {
+		limit := unix.NsecToTimeval(wait.Nanoseconds())
+		if err := events.SetReceiveTimeout(&limit); err != nil {
 			return fmt.Errorf("watch links: %w", err)
 		}
-		// Looked at after the deadline was set, so that none of ctx's is lost.
-		if ctx.Err() != nil {
-			return nil
-		}
-		messages, err := events.Receive()
+		messages, from, err := events.Receive()
 		switch {
+		case ctx.Err() != nil:
+			return nil
 		case err == nil:
-			stale = stale || slices.ContainsFunc(messages, func(m netlink.Message) bool { return news(known, m) })
-		case errors.Is(err, os.ErrDeadlineExceeded):
+			stale = stale || from.Pid == nl.PidKernel &&
+				slices.ContainsFunc(messages, func(m syscall.NetlinkMessage) bool { return news(known, m) })
+		case errors.Is(err, unix.EAGAIN):
 		case errors.Is(err, unix.ENOBUFS):
 			stale = true
 		default:
@@ -91,7 +92,7 @@ func Watch(ctx context.Context, changed func(Snapshot)) error {
 	}
 }
 
-func snapshot(c conn) (Snapshot, error) {
+func snapshot(c *conn) (Snapshot, error) {
 	links, err := c.links()
 	if err != nil {
 		return Snapshot{}, err
@@ -108,7 +109,7 @@ func snapshot(c conn) (Snapshot, error) {
 }
 
 // news tells whether an event says something that known does not.
-func news(known Snapshot, m netlink.Message) bool {
+func news(known Snapshot, m syscall.NetlinkMessage) bool {
 	switch m.Header.Type {
 	case unix.RTM_NEWLINK:
 		l, ok, err := parseLink(m.Data)

@@ -3,10 +3,14 @@ package host_test
 import (
 	"context"
 	"net/netip"
+	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/internal/netnstest"
@@ -214,5 +218,63 @@ func TestNetnsWatchSurvivesLostEvents(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("watch: %v", err)
+	}
+}
+
+// Watch returns whenever ctx ends, and leaves no goroutine and no socket.
+func TestNetnsWatchEnds(t *testing.T) {
+	n := newNode(t)
+	descriptors := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	// watch calls during in the first snapshot, and ends.
+	watch := func(ctx context.Context, during func()) {
+		t.Helper()
+		var err error
+		n.Do(func() { err = host.Watch(ctx, func(host.Snapshot) { during() }) })
+		if err != nil {
+			t.Errorf("watch: %v", err)
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	watch(ended, func() {})
+	goroutines, open := runtime.NumGoroutine(), descriptors()
+	for range 10 {
+		watch(ended, func() {})
+		ctx, cancel := context.WithCancel(t.Context())
+		watch(ctx, cancel)
+		ctx, cancel = context.WithCancel(t.Context())
+		watch(ctx, func() { time.AfterFunc(5*time.Millisecond, cancel) })
+	}
+	eventually(t, "goroutines and sockets as before", func() bool {
+		return runtime.NumGoroutine() <= goroutines && descriptors() <= open
+	})
+}
+
+// Watch sleeps while nothing happens.
+func TestNetnsWatchSleeps(t *testing.T) {
+	n := newNode(t)
+	w := n.watch()
+	n.Run("ip", "link", "add", "br9", "type", "bridge")
+	eventually(t, "link", func() bool { return w.link("br9").Index != 0 })
+	used := func() time.Duration {
+		var r unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	}
+	const quiet = time.Second
+	before := used()
+	time.Sleep(quiet)
+	cpu := used() - before
+	t.Logf("measured: idle_watch_cpu=%.1fms target=10ms", float64(cpu.Microseconds())/1000)
+	if cpu > quiet/2 {
+		t.Errorf("used %s of the processor in %s without an event", cpu, quiet)
 	}
 }
