@@ -166,12 +166,12 @@ func (n *Network) Receive(p *Packet) bool {
 		n.next = (n.next + 1) % len(n.ports)
 		port := n.ports[i]
 		size, err := n.in.receive(port.receive)
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			p.Index = port.index
 			n.in.fill(p, size, n.empty)
 			return true
-		case unix.EAGAIN, unix.ENETDOWN:
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENETDOWN):
 			// ENETDOWN is told once each time the interface goes down; the
 			// socket hears again when it comes up.
 		default:
