@@ -263,7 +263,7 @@ func eventually(t *testing.T, what string, f func(context.Context) error) {
 func measured(t *testing.T, name string, value, target time.Duration) {
 	t.Helper()
 	t.Logf("measured: %s=%d target=%d", name, value.Milliseconds(), target.Milliseconds())
-	if worst := max(5*target, 5*time.Second); value > worst {
+	if worst := scenario.Bound(target); value > worst {
 		t.Errorf("%s: %s, more than %s", name, value, worst)
 	}
 }
@@ -273,7 +273,7 @@ func measuredAll(t *testing.T, name string, values []time.Duration, target time.
 	t.Helper()
 	s := scenario.Summarize(values)
 	t.Logf("measured: %s=%s target=%d", name, s, target.Milliseconds())
-	if worst := max(5*target, 5*time.Second); s.Max > worst {
+	if worst := scenario.Bound(target); s.Max > worst {
 		t.Errorf("%s: %s at worst, more than %s", name, s.Max, worst)
 	}
 }

@@ -6,6 +6,16 @@ import (
 	"time"
 )
 
+// What an outage may last, with an advertisement every 100 ms.
+const (
+	CrashTarget    = 450 * time.Millisecond
+	GracefulTarget = 50 * time.Millisecond
+)
+
+// Bound returns how much more than a target is a failure whatever else the machine
+// does: five times as much, and never less than five seconds.
+func Bound(target time.Duration) time.Duration { return max(5*target, 5*time.Second) }
+
 // Summary is what is said of several measurements of the same.
 type Summary struct {
 	Min, Median, Max time.Duration
