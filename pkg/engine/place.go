@@ -101,6 +101,11 @@ func newPlacement(key desired.RouterKey, r desired.Router, node netip.Addr, link
 // choose names the interface of a VIP and says why, or why there is none.
 func choose(vip desired.VIP, node netip.Addr, links []host.Link) (host.Link, string, bool) {
 	for _, l := range links {
+		// kube-proxy in ipvs mode keeps such addresses on a dummy link, a
+		// server behind direct routing on lo: not as somebody's on the LAN.
+		if l.Loopback || l.Kind == "dummy" {
+			continue
+		}
 		for _, a := range l.Addresses {
 			if !a.Ours && a.Prefix.Addr() == vip.Address {
 				return host.Link{}, fmt.Sprintf("is already an address of interface %s of this node", l.Name), false

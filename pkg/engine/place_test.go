@@ -1,0 +1,306 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// at is an address that somebody else has configured.
+func at(prefix string) host.Address { return host.Address{Prefix: netip.MustParsePrefix(prefix)} }
+
+// ours is a virtual address of ours.
+func ours(prefix string) host.Address {
+	return host.Address{Prefix: netip.MustParsePrefix(prefix), Ours: true}
+}
+
+// secondary is an address with an older one beside it.
+func secondary(prefix string) host.Address {
+	return host.Address{Prefix: netip.MustParsePrefix(prefix), Secondary: true}
+}
+
+func loopback(addresses ...host.Address) host.Link {
+	return host.Link{
+		Index: 1, Name: "lo", Up: true, Running: true, Loopback: true,
+		Addresses: append([]host.Address{at("127.0.0.1/8")}, addresses...),
+	}
+}
+
+// working is a link with nothing wrong.
+func working(index int, name string, addresses ...host.Address) host.Link {
+	return host.Link{Index: index, Name: name, Up: true, Running: true, Multicast: true, Addresses: addresses}
+}
+
+func dummy(index int, name string, addresses ...host.Address) host.Link {
+	l := working(index, name, addresses...)
+	l.Kind = "dummy"
+	return l
+}
+
+// asks is a virtual router for VIPs without a named interface.
+func asks(vrid uint8, vips ...string) desired.Router {
+	r := desired.Router{
+		Family: vrrp.IPv4, VRID: vrid, Version: vrrp.V3, Priority: 100, AdvertisementInterval: time.Second,
+	}
+	for _, v := range vips {
+		r.VIPs = append(r.VIPs, desired.VIP{Address: netip.MustParseAddr(v)})
+	}
+	return r
+}
+
+// named is a virtual router for one VIP that names its interfaces.
+func named(vip string, interfaces ...string) desired.Router {
+	r := asks(50, vip)
+	r.VIPs[0].Interfaces = interfaces
+	return r
+}
+
+func TestPlace(t *testing.T) {
+	t.Parallel()
+	const (
+		node    = "192.0.2.1"
+		nowhere = "no interface of this node has a connected prefix that contains it, and none carries the node address"
+	)
+	eth0 := working(2, "eth0", at("192.0.2.1/24"))
+	eth1 := working(3, "eth1", at("10.4.0.1/24"))
+	down, noCarrier := eth0, eth0
+	down.Up, down.Running = false, false
+	noCarrier.Running = false
+	wrong := asks(50, "192.0.2.50")
+	wrong.Priority = 0
+	unused := asks(51)
+
+	// placed is what a test looks at of a placement.
+	type placed struct {
+		Interface, Source string
+		VRID              uint8
+		VIPs              []string // Each with its reason.
+		Fault             string
+	}
+	onEth0 := placed{
+		Interface: "eth0", Source: "192.0.2.1", VRID: 50, VIPs: []string{"192.0.2.50: connected prefix 192.0.2.0/24"},
+	}
+	faulty := func(p placed, fault string) []placed {
+		p.Fault = fault
+		return []placed{p}
+	}
+	from := func(source string) []placed {
+		p := onEth0
+		p.Source = source
+		return []placed{p}
+	}
+	tests := []struct {
+		name     string
+		node     string // Empty: not learned yet.
+		routers  []desired.Router
+		links    []host.Link
+		want     []placed
+		unplaced []string // Each with its reason.
+	}{
+		{name: "nothing", node: node, links: []host.Link{eth0}},
+		{name: "no addresses", node: node, routers: []desired.Router{unused}, links: []host.Link{eth0}},
+
+		// Which interface.
+		{
+			name: "connected prefix", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{loopback(), eth0, eth1}, want: []placed{onEth0},
+		},
+		{
+			name: "longest connected prefix", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{
+				working(2, "eth0", at("192.0.2.1/24")), working(3, "eth1", at("192.0.2.33/27")), working(4, "eth2", at("192.0.0.1/16")),
+			},
+			want: []placed{{
+				Interface: "eth1", Source: "192.0.2.33", VRID: 50, VIPs: []string{"192.0.2.50: connected prefix 192.0.2.32/27"},
+			}},
+		},
+		{
+			name: "first of equal prefixes", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{eth0, working(3, "eth1", at("192.0.2.2/24"))}, want: []placed{onEth0},
+		},
+		{
+			name: "neither loopback, nor a single address, nor one of ours is a connected prefix", node: node,
+			routers: []desired.Router{asks(50, "127.0.0.50", "10.4.0.50")},
+			links:   []host.Link{loopback(), eth0, working(3, "eth1", ours("10.4.0.50/32"), at("10.4.0.51/32"))},
+			want: []placed{{
+				Interface: "eth0", Source: "192.0.2.1", VRID: 50,
+				VIPs:  []string{"127.0.0.50: carries the node address 192.0.2.1", "10.4.0.50: carries the node address 192.0.2.1"},
+				Fault: "invalidConfig: address 127.0.0.50: want the IPv4 address of a host",
+			}},
+		},
+		{
+			name: "interface of the node address", node: node, routers: []desired.Router{asks(50, "203.0.113.50")},
+			links: []host.Link{loopback(at("192.0.2.1/32")), eth1, eth0},
+			want: []placed{{
+				Interface: "eth0", Source: "192.0.2.1", VRID: 50, VIPs: []string{"203.0.113.50: carries the node address 192.0.2.1"},
+			}},
+		},
+		{
+			name: "node address not learned", routers: []desired.Router{asks(50, "203.0.113.50", "192.0.2.50")},
+			links: []host.Link{eth0}, want: []placed{onEth0}, unplaced: []string{"203.0.113.50: " + nowhere},
+		},
+		{
+			name: "node address of no interface", node: "192.0.2.9", routers: []desired.Router{asks(50, "203.0.113.50")},
+			links: []host.Link{eth0}, unplaced: []string{"203.0.113.50: " + nowhere},
+		},
+		{
+			name: "no links", node: node, routers: []desired.Router{asks(50, "192.0.2.51", "192.0.2.50")},
+			unplaced: []string{"192.0.2.50: " + nowhere, "192.0.2.51: " + nowhere},
+		},
+		{
+			name: "named interface before the connected prefix", node: node, routers: []desired.Router{named("192.0.2.50", "eth1")},
+			links: []host.Link{eth0, eth1},
+			want:  []placed{{Interface: "eth1", Source: "10.4.0.1", VRID: 50, VIPs: []string{"192.0.2.50: named eth1"}}},
+		},
+		{
+			name: "first name that exists", node: node, routers: []desired.Router{named("192.0.2.50", "ens3", "eth1", "eth0")},
+			links: []host.Link{eth0, eth1},
+			want:  []placed{{Interface: "eth1", Source: "10.4.0.1", VRID: 50, VIPs: []string{"192.0.2.50: named eth1"}}},
+		},
+		{
+			name: "no name exists", node: node, routers: []desired.Router{named("192.0.2.50", "ens3", "ens4")},
+			links: []host.Link{eth0, eth1}, unplaced: []string{"192.0.2.50: this node has no interface ens3 or ens4"},
+		},
+		{
+			name: "one router on two interfaces, two routers on one", node: node,
+			routers: []desired.Router{asks(51, "192.0.2.51"), asks(50, "192.0.2.50", "10.4.0.50")},
+			links:   []host.Link{eth0, eth1},
+			want: []placed{
+				onEth0,
+				{Interface: "eth0", Source: "192.0.2.1", VRID: 51, VIPs: []string{"192.0.2.51: connected prefix 192.0.2.0/24"}},
+				{Interface: "eth1", Source: "10.4.0.1", VRID: 50, VIPs: []string{"10.4.0.50: connected prefix 10.4.0.0/24"}},
+			},
+		},
+
+		// Whose address it is already.
+		{
+			name: "the address of another interface", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links:    []host.Link{eth0, working(3, "eth1", at("192.0.2.50/32"))},
+			unplaced: []string{"192.0.2.50: is already an address of interface eth1 of this node"},
+		},
+		{
+			name: "the node address", node: node, routers: []desired.Router{named(node, "eth0")},
+			links: []host.Link{eth0}, unplaced: []string{"192.0.2.1: is already an address of interface eth0 of this node"},
+		},
+		{
+			name: "ours already", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{working(2, "eth0", at("192.0.2.1/24"), ours("192.0.2.50/32"))}, want: []placed{onEth0},
+		},
+		{
+			name: "also on a dummy link, as kube-proxy has it with ipvs", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{eth0, dummy(3, "kube-ipvs0", at("192.0.2.50/32"))}, want: []placed{onEth0},
+		},
+		{
+			name: "also on loopback, as direct routing has it", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{loopback(at("192.0.2.50/32")), eth0}, want: []placed{onEth0},
+		},
+
+		// Why it cannot run.
+		{
+			name: "link down", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{down}, want: faulty(onEth0, "linkDown"),
+		},
+		{
+			name: "no carrier", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{noCarrier}, want: faulty(onEth0, "noCarrier"),
+		},
+		{
+			name: "no address to send from", node: node, routers: []desired.Router{named("192.0.2.50", "eth0")},
+			links: []host.Link{working(2, "eth0", ours("192.0.2.51/32"))},
+			want: []placed{{
+				Interface: "eth0", Source: "invalid IP", VRID: 50, VIPs: []string{"192.0.2.50: named eth0"}, Fault: "noSourceAddress",
+			}},
+		},
+		{
+			name: "invalid configuration", node: node, routers: []desired.Router{wrong},
+			links: []host.Link{eth0}, want: faulty(onEth0, "invalidConfig: priority 0: want 1 to 254"),
+		},
+		{
+			name: "the link comes before the configuration", node: node, routers: []desired.Router{wrong},
+			links: []host.Link{down}, want: faulty(onEth0, "linkDown"),
+		},
+
+		// Where advertisements come from.
+		{
+			name: "the node address before an older one", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{working(2, "eth0", at("192.0.2.8/24"), secondary("192.0.2.1/24"))}, want: from("192.0.2.1"),
+		},
+		{
+			name: "the first address, not a virtual one", node: "198.51.100.1", routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{working(2, "eth0", ours("192.0.2.51/32"), at("192.0.2.9/24"), at("192.0.2.8/24"))}, want: from("192.0.2.9"),
+		},
+		{
+			name: "a primary address before a secondary one", routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{working(2, "eth0", secondary("192.0.2.8/24"), at("192.0.2.9/24"))}, want: from("192.0.2.9"),
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := desired.State{Routers: tt.routers}
+			if tt.node != "" {
+				s.Node = netip.MustParseAddr(tt.node)
+			}
+			placements, missing := place(s, tt.links)
+			var got []placed
+			for _, p := range placements {
+				if p.link.Name != p.key.Interface {
+					t.Errorf("link %s of a placement on %s", p.link.Name, p.key.Interface)
+				}
+				g := placed{Interface: p.key.Interface, Source: p.config.Source.String(), VRID: p.config.VRID, Fault: p.fault}
+				var addresses []netip.Addr
+				for _, v := range p.vips {
+					addresses = append(addresses, v.address)
+					g.VIPs = append(g.VIPs, v.address.String()+": "+v.reason)
+				}
+				if !slices.Equal(p.config.Addresses, addresses) {
+					t.Errorf("advertises %v for %v", p.config.Addresses, addresses)
+				}
+				got = append(got, g)
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("placements: -want +got\n%s", d)
+			}
+			var unplaced []string
+			for _, u := range missing {
+				unplaced = append(unplaced, u.Address.String()+": "+u.Reason)
+			}
+			if d := cmp.Diff(tt.unplaced, unplaced); d != "" {
+				t.Errorf("unplaced: -want +got\n%s", d)
+			}
+		})
+	}
+}
+
+// All of a router's settings reach its state machine.
+func TestPlaceConfig(t *testing.T) {
+	t.Parallel()
+	r := desired.Router{
+		Family: vrrp.IPv4, VRID: 7, Version: vrrp.V2, Priority: 42, AdvertisementInterval: 3 * time.Second,
+		Preempt: true, TakeoverDelay: 20 * time.Millisecond,
+		VIPs: []desired.VIP{{Address: netip.MustParseAddr("192.0.2.50")}, {Address: netip.MustParseAddr("192.0.2.51")}},
+	}
+	placements, _ := place(desired.State{Routers: []desired.Router{r}}, []host.Link{working(2, "eth0", at("192.0.2.1/24"))})
+	if len(placements) != 1 {
+		t.Fatalf("placements %+v, want one", placements)
+	}
+	want := vrrp.Config{
+		Version: vrrp.V2, Family: vrrp.IPv4, VRID: 7, Priority: 42, AdvertisementInterval: 3 * time.Second,
+		Preempt: true, TakeoverDelay: 20 * time.Millisecond, Source: netip.MustParseAddr("192.0.2.1"),
+		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.50"), netip.MustParseAddr("192.0.2.51")},
+	}
+	if d := cmp.Diff(want, placements[0].config, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	key := desired.RouterKey{Interface: "eth0", Family: vrrp.IPv4, VRID: 7}
+	if placements[0].key != key {
+		t.Errorf("key %v, want %v", placements[0].key, key)
+	}
+}
