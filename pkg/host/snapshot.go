@@ -15,6 +15,7 @@ type Snapshot struct {
 type Link struct {
 	Index        int
 	Name         string
+	// HardwareAddr is empty if the link has none, or only zeros.
 	HardwareAddr net.HardwareAddr
 	// Up tells that it is administratively up (IFF_UP).
 	Up bool
@@ -23,8 +24,8 @@ type Link struct {
 	// Loopback and Multicast are what it is and can do (IFF_LOOPBACK,
 	// IFF_MULTICAST).
 	Loopback, Multicast bool
-	// Kind is the type of a virtual link ("veth", "bridge"), empty for
-	// hardware.
+	// Kind is the type of a virtual link as vishvananda/netlink names it
+	// ("veth", "dummy"), empty for hardware.
 	Kind string
 	// Addresses are the IPv4 addresses, in the kernel's order: of two global
 	// ones the older comes first.
