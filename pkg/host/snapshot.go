@@ -13,8 +13,8 @@ type Snapshot struct {
 
 // Link is a network interface.
 type Link struct {
-	Index        int
-	Name         string
+	Index int
+	Name  string
 	// HardwareAddr is empty if the link has none, or only zeros.
 	HardwareAddr net.HardwareAddr
 	// Up tells that it is administratively up (IFF_UP).
