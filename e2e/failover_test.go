@@ -1,10 +1,12 @@
 package e2e_test
 
 import (
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/e2e/probe"
 	"kube-vrrp-vip/e2e/scenario"
 )
 
@@ -37,7 +39,7 @@ func TestClusterCrash(t *testing.T) {
 // TestClusterPodDeleted deletes the pod of the daemon that is Master.
 func TestClusterPodDeleted(t *testing.T) {
 	s, master := install(t, &nftables)
-	const runs = 5
+	const runs = 10
 	var outages, returns []time.Duration
 	for i := range runs {
 		f, err := s.DeleteMasterPodAndReturn(t.Context(), vipAll, master, baseVIPs())
@@ -51,6 +53,32 @@ func TestClusterPodDeleted(t *testing.T) {
 	}
 	measuredAll(t, "graceful_failover_ms", outages, scenario.GracefulTarget)
 	measuredAll(t, "graceful_return_ms", returns, scenario.GracefulTarget)
+}
+
+// TestClusterRollingUpdate replaces the daemon of every node, one after the other.
+func TestClusterRollingUpdate(t *testing.T) {
+	s, _ := install(t, &nftables)
+	p, err := probe.Start(s.NetNS("client"), netip.AddrPortFrom(vipAll, 80), 2*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	progress(t, "updating the DaemonSet")
+	for _, args := range [][]string{
+		{"rollout", "restart", "daemonset/kube-vrrp-vip"},
+		{"rollout", "status", "daemonset/kube-vrrp-vip", "--timeout=180s"},
+	} {
+		if _, err := s.Kubectl(t.Context(), "", append([]string{"--namespace=" + scenario.Namespace}, args...)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(t, s)
+	r := p.Stop()
+	t.Log(r)
+	if len(r.Failures) > 0 {
+		t.Errorf("connections failed: %v", r.Failed())
+	}
+	measured(t, "rolling_update_outage_ms", r.Outage(), scenario.GracefulTarget)
 }
 
 // TestClusterDaemonKilled kills the daemon that is Master and leaves its node alone,

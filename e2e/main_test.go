@@ -79,7 +79,9 @@ func supervise() (code int, err error) {
 	}
 	defer r.Close()
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
+	// Nobody may be left to read what is said about the removing.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	self, err := os.Executable()
 	if err != nil {
 		return 1, err

@@ -19,10 +19,17 @@ func TestClusterReachability(t *testing.T) {
 	checkReachability(t, s, master)
 }
 
-// TestClusterIPTables is TestClusterReachability where kube-proxy writes iptables.
+// TestClusterIPTables is TestClusterReachability, and a crash, where kube-proxy writes
+// iptables.
 func TestClusterIPTables(t *testing.T) {
 	s, master := install(t, &iptables)
 	checkReachability(t, s, master)
+	f, err := s.CrashMasterAndPowerOn(t.Context(), notOn[master], master, baseVIPs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(f.Probe)
+	measured(t, "iptables_crash_failover_ms", f.Outage, scenario.CrashTarget)
 }
 
 // checkReachability uses a VIP from everywhere: a client that is not of the cluster,

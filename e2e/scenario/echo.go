@@ -36,10 +36,10 @@ func (s *Site) Echo(ctx context.Context) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", EchoNamespace)
 	for _, n := range s.Nodes() {
-		labels := "app: echo, on: " + n
+		labels := []string{"app: echo", "on: " + n}
 		for service, nodes := range s.EchoServices() {
 			if slices.Contains(nodes, n) {
-				labels += ", " + service + ": member"
+				labels = append(labels, service+": member")
 			}
 		}
 		fmt.Fprintf(&b, `---
@@ -59,7 +59,7 @@ spec:
         imagePullPolicy: Never
         env: [{name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
         readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
-`, n, EchoNamespace, labels, cluster.EchoImage)
+`, n, EchoNamespace, strings.Join(labels, ", "), cluster.EchoImage)
 	}
 	for service := range s.EchoServices() {
 		fmt.Fprintf(&b, `---

@@ -29,8 +29,9 @@ func main() {
 
 func run() (code int) {
 	// A terminal that is gone must not end the demonstration before it has cleaned up:
-	// writing to it fails, and that is all.
-	signal.Ignore(syscall.SIGPIPE)
+	// writing to it fails, and that is all. (Ignored, the signal would be ignored by the
+	// programs of the cluster, too.)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	// Never let go of: while the cluster is taken down a signal changes nothing.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
