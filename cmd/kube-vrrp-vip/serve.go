@@ -83,7 +83,9 @@ func serve(ctx context.Context, o config.Options) (err error) {
 	defer stopEngine()
 	defer context.AfterFunc(failed, stopEngine)()
 	err = eng.Run(running)
-	logger.Info("Released", "reason", "stopping")
+	if err == nil && o.ReleaseVIPs {
+		logger.Info("Released", "reason", "stopping")
+	}
 	stopOthers()
 	err = errors.Join(err, group.Wait())
 

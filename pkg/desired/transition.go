@@ -7,7 +7,9 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// Transition is one change of state of one virtual router.
+// Transition is one change of state of one virtual router. From Initialize to
+// Initialize it says that a router cannot run, or cannot for another reason
+// than before.
 type Transition struct {
 	RouterKey
 	From vrrp.State

@@ -42,15 +42,21 @@ type report struct {
 	errs []error
 }
 
+// tellAgain is after how many orders neighbors is told what it knows already,
+// so that it repairs what others have removed: orders come with every lease
+// refresh, so that is within 5 s.
+const tellAgain = 10
+
 // actuator carries out the loop's orders, one at a time, the newest first.
 // It is the only writer of addresses and the only sender of announcements.
 type actuator struct {
 	addresses addresses
 	announcer announcer
 	neighbors neighbors
-	// answering is what neighbors was last told.
+	// answering is what neighbors was last told; told is how many orders ago,
+	// zero if it failed.
 	answering map[netip.Addr]string
-	told      bool
+	told      int
 
 	mu      sync.Mutex
 	pending *order
@@ -110,12 +116,15 @@ func (a *actuator) carryOut(o order) report {
 	if err := a.addresses.Set(o.want); err != nil {
 		r.failed, r.errs = addressErrors(err, r.errs)
 	}
-	if !a.told || !maps.Equal(a.answering, o.answer) {
-		err := a.neighbors.Set(o.answer)
-		if err != nil {
+	if a.told == 0 || a.told >= tellAgain || !maps.Equal(a.answering, o.answer) {
+		a.answering, a.told = o.answer, 0
+		if err := a.neighbors.Set(o.answer); err != nil {
 			r.errs = append(r.errs, err)
+		} else {
+			a.told = 1
 		}
-		a.answering, a.told = o.answer, err == nil
+	} else {
+		a.told++
 	}
 	for _, n := range o.announce {
 		vips := slices.DeleteFunc(slices.Clone(n.vips), func(vip netip.Addr) bool {

@@ -34,8 +34,11 @@ type instance struct {
 	retry    time.Duration
 	announce announceSchedule
 
-	reason       string
+	reason string
+	// since is when the state changed, for showing; changed is the same for
+	// deciding.
 	since        time.Time
+	changed      vrrp.Time
 	sendFailures int
 	// failed are the addresses that could not be bound, and why.
 	failed map[netip.Addr]error
@@ -118,12 +121,13 @@ func (l *loop) schedule(in *instance, now vrrp.Time) {
 func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 	old := in.placement
 	if p.fault != "" {
+		idle := in.state() == vrrp.Initialize
 		if old.fault == "" {
 			// Shut down as what it was: the peers know it by its old address.
 			l.shutdown(in, p.fault, now)
 		}
 		in.placement, in.reason = p, p.fault
-		if old.fault != p.fault {
+		if idle && old.fault != p.fault {
 			l.tellFault(in)
 		}
 		return
@@ -241,15 +245,20 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 	}
 	if n := len(in.failed); n > 0 && n == len(in.config.Addresses) {
 		l.fail(in, faultBindFailed, now)
-	} else if n == 0 {
+	} else if n == 0 && now.Sub(in.changed) > retryMax {
 		in.retry = retryMin
 	}
 }
 
+// tellFault tells of a fault that no change of state comes with: the router is
+// in Initialize already.
 func (l *loop) tellFault(in *instance) {
-	key, fault := in.key, in.fault
+	t := desired.Transition{
+		RouterKey: in.key, From: vrrp.Initialize, To: vrrp.Initialize, Reason: in.fault, Time: wallClock(), VIPs: slices.Clone(in.config.Addresses),
+	}
 	l.notifier.tell(func() {
-		l.logger.Info("Virtual router cannot run", "interface", key.Interface, "vrid", key.VRID, "reason", fault)
+		l.logger.Info("Virtual router cannot run", "interface", t.Interface, "vrid", t.VRID, "reason", t.Reason)
+		l.engine.config.OnTransition(t)
 	})
 }
 

@@ -205,7 +205,7 @@ func (l *loop) apply(in *instance, out vrrp.Output, now vrrp.Time) {
 
 // changed follows a change of state.
 func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrrp.Time) {
-	in.reason, in.since = reason, wallClock()
+	in.reason, in.since, in.changed = reason, wallClock(), now
 	in.sendFailures = 0
 	switch {
 	case to == vrrp.Master:
@@ -240,6 +240,9 @@ func (l *loop) send(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
 	err := l.network.Send(in.link.Index, in.config.Source, l.buffer)
 	if err == nil {
 		in.sendFailures = 0
+		if len(l.logged) > 0 {
+			delete(l.logged, in.key.Interface+"/send")
+		}
 		return
 	}
 	l.logOnce(in.key.Interface+"/send", err.Error(), func() {

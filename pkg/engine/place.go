@@ -16,6 +16,7 @@ import (
 const (
 	faultLinkDown        = "linkDown"
 	faultNoCarrier       = "noCarrier"
+	faultNoMulticast     = "noMulticast"
 	faultNoSourceAddress = "noSourceAddress"
 	faultBindFailed      = "bindFailed"
 	faultSendFailed      = "sendFailed"
@@ -92,6 +93,8 @@ func newPlacement(key desired.RouterKey, r desired.Router, node netip.Addr, link
 		p.fault = faultLinkDown
 	case !link.Running:
 		p.fault = faultNoCarrier
+	case !link.Multicast:
+		p.fault = faultNoMulticast
 	case !ok:
 		p.fault = faultNoSourceAddress
 	}

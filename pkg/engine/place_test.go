@@ -73,6 +73,8 @@ func TestPlace(t *testing.T) {
 	down, noCarrier := eth0, eth0
 	down.Up, down.Running = false, false
 	noCarrier.Running = false
+	noMulticast := eth0
+	noMulticast.Multicast = false
 	wrong := asks(50, "192.0.2.50")
 	wrong.Priority = 0
 	unused := asks(51)
@@ -210,6 +212,10 @@ func TestPlace(t *testing.T) {
 		{
 			name: "no carrier", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
 			links: []host.Link{noCarrier}, want: faulty(onEth0, "noCarrier"),
+		},
+		{
+			name: "no multicast", node: node, routers: []desired.Router{asks(50, "192.0.2.50")},
+			links: []host.Link{noMulticast}, want: faulty(onEth0, "noMulticast"),
 		},
 		{
 			name: "no address to send from", node: node, routers: []desired.Router{named("192.0.2.50", "eth0")},

@@ -297,6 +297,45 @@ func TestSimulatedBindFails(t *testing.T) {
 	}
 }
 
+// A node that cannot send is no Master, and tries ever more seldom to be one.
+func TestSimulatedSendFails(t *testing.T) {
+	w := settled(t, 11, 2)
+	old := w.nodes[w.oneMaster("before")]
+	old.sendFails = true
+	w.run(time.Second)
+	if got := w.holders(vipA); len(got) != 1 || got[0] == old.id {
+		w.fatalf("%s is held by %v, want by the node that can send", vipA, got)
+	}
+	w.nodes[1-old.id].crash()
+	before := len(old.transitions)
+	w.run(2 * time.Minute)
+	tries := 0
+	for _, tr := range old.transitions[before:] {
+		if tr.To == vrrp.Master {
+			tries++
+		}
+	}
+	if tries < 3 || tries > 10 {
+		w.fatalf("tried to be Master %d times in two minutes, want some, and ever more seldom", tries)
+	}
+	old.sendFails = false
+	w.run(time.Minute)
+	w.oneMaster("after it can send again")
+}
+
+// A fault that is there from the start is told, once.
+func TestSimulatedFaultFromTheStart(t *testing.T) {
+	w := newWorld(t, 12, 1)
+	n := w.nodes[0]
+	n.linkDown = true
+	n.links()
+	w.apply(stateOf(vipA))
+	w.run(10 * time.Second)
+	if got := n.transitions; len(got) != 1 || got[0].To != vrrp.Initialize || got[0].Reason != faultNoCarrier {
+		w.fatalf("told of %+v, want of %s once", got, faultNoCarrier)
+	}
+}
+
 // After a silent partition the client follows the one Master that is left.
 func TestSimulatedPartitionHeals(t *testing.T) {
 	for seed := range uint64(50) {

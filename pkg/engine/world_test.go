@@ -64,6 +64,7 @@ type simNode struct {
 	// dead: no process. frozen: a process that does not run.
 	dead, frozen bool
 	linkDown     bool
+	sendFails    bool
 	link         host.Link // as the engine was last told
 	bindFails    map[netip.Addr]bool
 	expiry       map[netip.Addr]int64
@@ -209,7 +210,7 @@ func (n *simNode) Receive(p *lan.Packet) bool {
 }
 
 func (n *simNode) Send(index int, source netip.Addr, payload []byte) error {
-	if n.linkDown {
+	if n.linkDown || n.sendFails {
 		return fmt.Errorf("network is down")
 	}
 	n.sent = append(n.sent, slices.Clone(payload))
