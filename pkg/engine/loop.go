@@ -223,12 +223,14 @@ func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrr
 		t.Silence = now.Sub(r.LastHeard)
 	}
 	l.notifier.tell(func() {
-		logger := l.logger
-		if t.Silence != 0 {
-			logger = logger.WithValues("elapsed", t.Silence)
+		fields := []any{
+			"interface", t.Interface, "vrid", t.VRID,
+			"oldState", t.From, "state", t.To, "reason", t.Reason, "vip", t.VIPs,
 		}
-		logger.Info("Virtual router changed state", "interface", t.Interface, "vrid", t.VRID,
-			"oldState", t.From, "state", t.To, "reason", t.Reason, "vip", t.VIPs)
+		if t.Silence != 0 {
+			fields = append(fields, "elapsed", t.Silence.Round(time.Millisecond))
+		}
+		l.logger.Info("Virtual router changed state", fields...)
 		l.engine.config.OnTransition(t)
 	})
 }
