@@ -1,11 +1,11 @@
-# make help lists the targets. All of them but build, fmt, lint and unit need
-# root: network namespaces, nftables, a cluster.
+# make help lists the targets. Those that make network namespaces or start a
+# cluster need root: netns, cluster, test, demo, cluster-up, cluster-down.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IMAGE   ?= kube-vrrp-vip:dev
 CLUSTER  = cd e2e && go run ./cmd/cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build image lint fmt test unit sim netns cluster demo cluster-up cluster-down tidy clean FORCE
+.PHONY: help deps build image example-image lint fmt test unit sim netns cluster demo cluster-up cluster-down tidy clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')" 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ bin/kube-vrrp-vip: FORCE
 image: build ## build the container image (docker, podman or buildah)
 	hack/image $(IMAGE)
 
+example-image: ## build the image of manifests/example-app
+	@hack/check-go
+	cd e2e && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../bin/echo ./images/echo
+	hack/image kube-vrrp-vip-echo:dev e2e/images/echo/Dockerfile
+
 lint: deps ## check formatting, run the linters; the layers are among them
 	hack/lint
 
@@ -32,10 +37,10 @@ fmt: ## format the Go code
 test: deps build ## run every test ring
 	hack/test lint unit sim netns cluster
 
-unit: ## run the tests that need no privilege
+unit: deps ## run the tests that need no privilege
 	hack/test unit
 
-sim: ## run the simulated LANs
+sim: deps ## run the simulated LANs
 	hack/test sim
 
 netns: deps ## run the tests in network namespaces

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,8 +34,13 @@ func (c *Cluster) debs(ctx context.Context) (string, error) {
 		if err := os.Chmod(tmp, 0o777); err != nil {
 			return fmt.Errorf("unpack packages: %w", err)
 		}
-		if _, err := output(ctx, tmp, append([]string{"apt-get", "download", "-q"}, runtimePackages...)...); err != nil {
-			return fmt.Errorf("download packages (does it want an apt-get update?): %w", err)
+		download := append([]string{"apt-get", "download", "-q"}, runtimePackages...)
+		if _, err := output(ctx, tmp, download...); err != nil {
+			// The lists of packages may be missing, or older than the archive.
+			_, updateErr := output(ctx, tmp, "apt-get", "update", "-q")
+			if _, err = output(ctx, tmp, download...); err != nil {
+				return fmt.Errorf("download packages: %w", errors.Join(err, updateErr))
+			}
 		}
 		files, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
 		if err != nil {

@@ -20,7 +20,7 @@ import (
 // EchoImage is an image that every node has: an HTTP and UDP server that answers
 // "host=HOSTNAME node=$NODE_NAME client=ADDRESS". Its flags are -addr (":8080", HTTP)
 // and -udp (":8081").
-const EchoImage = "kube-vrrp-vip-echo:e2e"
+const EchoImage = "kube-vrrp-vip-echo:dev"
 
 // ownImages are the images made of this module's programs, by program.
 var ownImages = map[string]string{

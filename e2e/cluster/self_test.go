@@ -40,7 +40,7 @@ spec:
       terminationGracePeriodSeconds: 1
       containers:
       - name: echo
-        image: kube-vrrp-vip-echo:e2e
+        image: kube-vrrp-vip-echo:dev
         imagePullPolicy: Never
         env: [{name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
         readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
@@ -69,7 +69,7 @@ spec:
       terminationGracePeriodSeconds: 1
       containers:
       - name: echo
-        image: kube-vrrp-vip-echo:e2e
+        image: kube-vrrp-vip-echo:dev
         imagePullPolicy: Never
         args: [-addr, ":9090", -udp, ""]
         securityContext: {privileged: true}
@@ -216,7 +216,7 @@ func checkService(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
-func TestSelf(t *testing.T) {
+func TestClusterSelf(t *testing.T) {
 	requireE2E(t)
 	c := startCluster(t, "nftables")
 	deploy(t, c)
@@ -393,15 +393,15 @@ func TestSelf(t *testing.T) {
 	})
 }
 
-func TestSelfIPTables(t *testing.T) {
+func TestClusterSelfIPTables(t *testing.T) {
 	requireE2E(t)
 	c := startCluster(t, "iptables")
 	deploy(t, c)
 	checkService(t, c)
 }
 
-// TestSelfCancel cancels a start at several of its steps.
-func TestSelfCancel(t *testing.T) {
+// TestClusterSelfCancel cancels a start at several of its steps.
+func TestClusterSelfCancel(t *testing.T) {
 	requireE2E(t)
 	for _, after := range []string{"] network", "] control plane", "] nodes"} {
 		t.Run(after, func(t *testing.T) {

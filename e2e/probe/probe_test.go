@@ -107,7 +107,7 @@ func wait(t *testing.T, p *Probe, n int) {
 	}
 }
 
-func TestProbeOfSteadyService(t *testing.T) {
+func TestNetnsProbeOfSteadyService(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:8080", "[::1]:8080"} {
 		t.Run(addr, func(t *testing.T) {
 			path, _ := newNetNS(t)
@@ -147,7 +147,7 @@ func TestProbeOfSteadyService(t *testing.T) {
 
 // TestProbeMeasuresOutage has packets dropped: the connections begun meanwhile hang,
 // and must neither delay those after nor hide the time.
-func TestProbeMeasuresOutage(t *testing.T) {
+func TestNetnsProbeMeasuresOutage(t *testing.T) {
 	path, _ := newNetNS(t)
 	serve(t, path, "127.0.0.1:8080")
 	in(t, path, "nft", "add table ip t; add chain ip t c { type filter hook input priority 0; }")
@@ -173,7 +173,7 @@ func TestProbeMeasuresOutage(t *testing.T) {
 	}
 }
 
-func TestProbeCountsFailures(t *testing.T) {
+func TestNetnsProbeCountsFailures(t *testing.T) {
 	path, _ := newNetNS(t)
 	p := start(t, path, "127.0.0.1:8080")
 	serve(t, path, "127.0.0.1:8081")
@@ -188,7 +188,7 @@ func TestProbeCountsFailures(t *testing.T) {
 	}
 }
 
-func TestProbeTimesOut(t *testing.T) {
+func TestNetnsProbeTimesOut(t *testing.T) {
 	path, _ := newNetNS(t)
 	in(t, path, "nft", "add table ip t; add chain ip t c { type filter hook input priority 0; }; add rule ip t c tcp dport 8080 drop")
 	ctx, cancel := context.WithTimeout(t.Context(), Timeout+200*time.Millisecond)
@@ -203,7 +203,7 @@ func TestProbeTimesOut(t *testing.T) {
 	}
 }
 
-func TestGetAndUDP(t *testing.T) {
+func TestNetnsGetAndUDP(t *testing.T) {
 	path, _ := newNetNS(t)
 	serve(t, path, "127.0.0.1:8080")
 	body, err := Get(t.Context(), path, netip.MustParseAddrPort("127.0.0.1:8080"))
@@ -215,7 +215,7 @@ func TestGetAndUDP(t *testing.T) {
 	}
 }
 
-func TestARP(t *testing.T) {
+func TestNetnsARP(t *testing.T) {
 	client, _ := newNetNS(t)
 	ip(t, client, "link add br0 type bridge")
 	ip(t, client, "link set br0 up")
