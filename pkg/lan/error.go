@@ -2,8 +2,7 @@ package lan
 
 import "fmt"
 
-// InterfaceError is a failure that concerns one interface. Listen joins one
-// for every interface that cannot be listened on.
+// InterfaceError is why a port cannot be opened on an interface.
 type InterfaceError struct {
 	Interface
 	Err error

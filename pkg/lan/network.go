@@ -11,20 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Interface is an interface to listen on.
-type Interface struct {
-	Index int
-	// Name is for errors.
-	Name string
-}
-
 // Network is the VRRP side of the LANs this node is on. It is used by one
 // goroutine, except Wake.
 type Network struct {
-	ports []*port
+	ports []*Port
 	// next is the port that Receive tries first.
 	next int
-	// empty is a moment at which no packet was waiting anywhere.
+	// empty is a moment at which no packet was waiting on any port in use.
 	empty int64
 
 	// poll is what Wait waits for: the eventfd, the timerfd, then the ports.
@@ -41,7 +34,7 @@ type Network struct {
 	timer int
 }
 
-// NewNetwork returns a Network that listens on no interface yet.
+// NewNetwork returns a Network without ports.
 func NewNetwork() (*Network, error) {
 	event, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
@@ -69,40 +62,27 @@ func clock(id int32) int64 {
 	return ts.Nano()
 }
 
-// Listen makes the given interfaces, each of another index, the ones that are
-// listened on, and no others. Each one that cannot be opened is an
-// *InterfaceError among the joined errors, and the others work. An interface
-// that was deleted and created again with the same index is opened again.
-func (n *Network) Listen(interfaces []Interface) error {
-	before := make(map[int]*port, len(n.ports))
-	for _, p := range n.ports {
-		if p.attached() {
-			before[p.index] = p
-		} else {
-			p.close()
-		}
-	}
-	var errs []error
-	n.ports = n.ports[:0]
-	for _, i := range interfaces {
-		p := before[i.Index]
-		delete(before, i.Index)
-		if p == nil {
-			var err error
-			if p, err = openPort(i.Index); err != nil {
-				errs = append(errs, &InterfaceError{Interface: i, Err: err})
-				continue
-			}
-		}
-		p.name = i.Name
-		n.ports = append(n.ports, p)
-	}
-	for _, p := range before {
-		p.close()
-	}
+// Use makes exactly these, each of another interface, the ports that packets
+// are received from and sent on; what is waiting on one that was in use before
+// stays. It neither blocks nor opens nor closes anything: ports belong to the
+// caller, who may close one that is no longer used as soon as Use has returned.
+func (n *Network) Use(ports []*Port) {
+	n.ports = append(n.ports[:0], ports...)
 	n.next = 0
 	n.setPoll()
-	return errors.Join(errs...)
+}
+
+// Broken returns the indices of the interfaces whose ports have stopped working
+// for good and must be opened anew, such as after the interface was deleted and
+// created again with the same index. It does not block.
+func (n *Network) Broken() []int {
+	var indices []int
+	for _, p := range n.ports {
+		if p.broken || !p.attached() {
+			indices = append(indices, p.Index)
+		}
+	}
+	return indices
 }
 
 func (n *Network) setPoll() {
@@ -110,7 +90,11 @@ func (n *Network) setPoll() {
 		unix.PollFd{Fd: int32(n.event), Events: unix.POLLIN},
 		unix.PollFd{Fd: int32(n.timer), Events: unix.POLLIN})
 	for _, p := range n.ports {
-		n.poll = append(n.poll, unix.PollFd{Fd: int32(p.receive), Events: unix.POLLIN})
+		fd := unix.PollFd{Fd: int32(p.receive), Events: unix.POLLIN}
+		if p.broken {
+			fd.Fd = -1
+		}
+		n.poll = append(n.poll, fd)
 	}
 }
 
@@ -168,15 +152,14 @@ func (n *Network) Receive(p *Packet) bool {
 		size, err := n.in.receive(port.receive)
 		switch {
 		case err == nil:
-			p.Index = port.index
+			p.Index = port.Index
 			n.in.fill(p, size, n.empty)
 			return true
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENETDOWN):
 			// ENETDOWN is told once each time the interface goes down; the
 			// socket hears again when it comes up.
 		default:
-			// Whatever it is would make Wait return at once for ever. The
-			// next Listen opens the socket again.
+			// Whatever it is would make Wait return at once for ever.
 			port.broken = true
 			n.poll[2+i].Fd = -1
 		}
@@ -186,24 +169,24 @@ func (n *Network) Receive(p *Packet) bool {
 }
 
 // Send sends payload, one VRRP message, from source to 224.0.0.18 on an
-// interface that is listened on.
+// interface whose port is in use.
 func (n *Network) Send(index int, source netip.Addr, payload []byte) error {
 	if !source.Is4() {
 		return fmt.Errorf("send VRRP: %q is no IPv4 address", source)
 	}
 	for _, p := range n.ports {
-		if p.index != index {
+		if p.Index != index {
 			continue
 		}
 		if ipv4HeaderLen+len(payload) > len(n.out) {
-			return fmt.Errorf("send VRRP on %s: a message of %d bytes is too long", p.name, len(payload))
+			return fmt.Errorf("send VRRP on %s: a message of %d bytes is too long", p.Name, len(payload))
 		}
 		if err := unix.Sendto(p.send, appendPacket(n.out[:0], source, payload), 0, &group); err != nil {
-			return fmt.Errorf("send VRRP on %s: %w", p.name, err)
+			return fmt.Errorf("send VRRP on %s: %w", p.Name, err)
 		}
 		return nil
 	}
-	return fmt.Errorf("send VRRP: link %d is not listened on", index)
+	return fmt.Errorf("send VRRP: link %d has no port", index)
 }
 
 // Wake makes the Wait that runs, or else the next one, return at once. It may
@@ -220,15 +203,12 @@ func (n *Network) Wake() {
 	_, _ = unix.Write(n.event, one[:])
 }
 
-// Close closes every socket.
+// Close ends the use of all ports, which it does not close.
 func (n *Network) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.event < 0 {
 		return nil
-	}
-	for _, p := range n.ports {
-		p.close()
 	}
 	err := errors.Join(unix.Close(n.event), unix.Close(n.timer))
 	n.event, n.timer, n.ports, n.poll = -1, -1, nil, nil

@@ -16,7 +16,8 @@ const (
 	maxPacket = 1500
 )
 
-// Packet is one received IPv4 packet of protocol 112, not a fragment.
+// Packet is one received IPv4 packet of protocol 112 to 224.0.0.18, not a
+// fragment.
 type Packet struct {
 	// Index is the interface it came in on.
 	Index int
@@ -28,14 +29,11 @@ type Packet struct {
 	// CLOCK_MONOTONIC. It is never before the last Receive that returned
 	// false, and never in the future.
 	Arrived int64
-	// HardwareAddr is the sender's.
-	HardwareAddr [6]byte
 }
 
 // receiver is the memory that recvmsg(2) fills.
 type receiver struct {
-	data   [maxPacket]byte
-	sender unix.RawSockaddrLinklayer
+	data [maxPacket]byte
 	// control has room for the one control message that is asked for.
 	control struct {
 		unix.Cmsghdr
@@ -50,14 +48,12 @@ func (r *receiver) init() {
 	r.iov.SetLen(len(r.data))
 	r.msg.Iov = &r.iov
 	r.msg.SetIovlen(1)
-	r.msg.Name = (*byte)(unsafe.Pointer(&r.sender))
 	r.msg.Control = (*byte)(unsafe.Pointer(&r.control))
 }
 
 // receive is unix.Recvmsg without its allocations.
 func (r *receiver) receive(fd int) (int, error) {
 	for {
-		r.msg.Namelen = unix.SizeofSockaddrLinklayer
 		r.msg.SetControllen(int(unsafe.Sizeof(r.control)))
 		n, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msg)), 0)
 		switch errno {
@@ -74,7 +70,6 @@ func (r *receiver) receive(fd int) (int, error) {
 // the time of empty.
 func (r *receiver) fill(p *Packet, n int, empty int64) {
 	p.Data = r.data[:n]
-	copy(p.HardwareAddr[:], r.sender.Addr[:])
 	p.Arrived = clock(unix.CLOCK_MONOTONIC)
 	if r.msg.Controllen > 0 && r.control.Level == unix.SOL_SOCKET && r.control.Type == unix.SCM_TIMESTAMPNS {
 		age := clock(unix.CLOCK_REALTIME) - r.control.stamp.Nano()

@@ -1,6 +1,7 @@
 package lan
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -14,67 +15,93 @@ const receiveBuffer = 1 << 20
 // group is where VRRP goes to (RFC 9568 section 5.1.1.2).
 var group = unix.SockaddrInet4{Addr: [4]byte{224, 0, 0, 18}}
 
-// received lets pass what the receiving socket, whose packets begin with the
-// IP header, is for.
-var received = []bpf.Instruction{
-	// Neither what this node sends nor what is for other hosts, which also is
-	// how the kernel marks a packet of a VLAN that has no interface here.
-	bpf.LoadExtension{Num: bpf.ExtType},
-	bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_MULTICAST, SkipTrue: 5},
-	bpf.LoadAbsolute{Off: 9, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolVRRP, SkipTrue: 3},
-	// No fragments: More Fragments is not set, the offset is 0.
-	bpf.LoadAbsolute{Off: 6, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x3fff, SkipTrue: 1},
-	bpf.RetConstant{Val: maxPacket},
-	bpf.RetConstant{Val: 0},
+// received lets pass what the receiving socket of an interface, whose packets
+// begin with the IP header, is for.
+func received(index int) []bpf.Instruction {
+	return []bpf.Instruction{
+		// First what most traffic fails.
+		bpf.LoadAbsolute{Off: 16, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(group.Addr[:]), SkipTrue: 9},
+		bpf.LoadAbsolute{Off: 9, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protocolVRRP, SkipTrue: 7},
+		// No fragments: More Fragments is not set, the offset is 0.
+		bpf.LoadAbsolute{Off: 6, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x3fff, SkipTrue: 5},
+		// Neither what this node sends nor what is for other hosts, which also
+		// is how the kernel marks a packet of a VLAN that has no interface here.
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: unix.PACKET_MULTICAST, SkipTrue: 3},
+		// Not what is for an interface stacked on this one, a VLAN or a
+		// macvlan: the kernel hands it to the sockets of both.
+		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(index), SkipTrue: 1},
+		bpf.RetConstant{Val: maxPacket},
+		bpf.RetConstant{Val: 0},
+	}
 }
 
 // nothing lets nothing pass.
 var nothing = []bpf.Instruction{bpf.RetConstant{Val: 0}}
 
-// port is one interface that is listened on.
-type port struct {
-	index int
-	name  string
+// Interface is an interface to open a port on.
+type Interface struct {
+	Index int
+	// Name is for errors.
+	Name string
+}
+
+// Port is the sockets of one interface.
+type Port struct {
+	Interface
 	// receive is an AF_PACKET socket.
 	receive int
 	// send is a raw IP socket, which also holds the multicast membership.
 	send int
-	// broken tells that receive has failed for good.
+	// broken tells the Network that uses the port that receive has failed for
+	// good.
 	broken bool
 }
 
-func openPort(index int) (*port, error) {
-	receive, err := openReceive(index)
+// Ports opens and closes ports. Both block for as long as others hold the lock
+// of the kernel's network configuration, and closing one always takes some
+// milliseconds, so they are not for the thread of a Network. The zero value is
+// ready for use, by any number of goroutines.
+type Ports struct{}
+
+// Open opens a port, which collects packets from then on. The error is an
+// *InterfaceError.
+func (Ports) Open(i Interface) (*Port, error) {
+	receive, err := openReceive(i.Index)
 	if err != nil {
-		return nil, err
+		return nil, &InterfaceError{Interface: i, Err: err}
 	}
-	send, err := openSend(index)
+	send, err := openSend(i.Index)
 	if err != nil {
-		return nil, errors.Join(err, unix.Close(receive))
+		return nil, &InterfaceError{Interface: i, Err: errors.Join(err, unix.Close(receive))}
 	}
-	return &port{index: index, receive: receive, send: send}, nil
+	return &Port{Interface: i, receive: receive, send: send}, nil
 }
 
-func (p *port) close() {
-	// Nothing is written to either that could be lost.
-	_ = unix.Close(p.receive)
-	_ = unix.Close(p.send)
+// Close closes a port that no Network uses any longer.
+func (Ports) Close(p *Port) error {
+	err := errors.Join(unix.Close(p.receive), unix.Close(p.send))
+	// Their numbers may be another's by the time of a second Close.
+	p.receive, p.send = -1, -1
+	if err != nil {
+		return fmt.Errorf("close the sockets of %s: %w", p.Name, err)
+	}
+	return nil
 }
 
 // attached tells whether the receiving socket still works: the kernel takes it
 // off an interface that is deleted.
-func (p *port) attached() bool {
-	if p.broken {
-		return false
-	}
+func (p *Port) attached() bool {
 	address, err := unix.Getsockname(p.receive)
 	if err != nil {
 		return false
 	}
 	packet, ok := address.(*unix.SockaddrLinklayer)
-	return ok && packet.Ifindex == p.index
+	return ok && packet.Ifindex == p.Index
 }
 
 // openReceive opens the socket without a protocol, so that it hears nothing
@@ -91,7 +118,7 @@ func openReceive(index int) (int, error) {
 }
 
 func setUpReceive(fd, index int) error {
-	if err := attach(fd, received); err != nil {
+	if err := attach(fd, received(index)); err != nil {
 		return err
 	}
 	// SO_RCVBUFFORCE goes beyond net.core.rmem_max and needs CAP_NET_ADMIN.
