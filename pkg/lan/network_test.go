@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"net/netip"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
 
@@ -29,6 +32,8 @@ type host struct {
 	*lan.Network
 	t    *testing.T
 	addr netip.Addr
+	// ports are those in use, by index.
+	ports map[int]*lan.Port
 }
 
 // newLAN returns hosts on one segment.
@@ -37,34 +42,63 @@ func newLAN(t *testing.T, n int) (*netnstest.LAN, []host) {
 	l := netnstest.NewLAN(t, n)
 	var hosts []host
 	for i, ns := range l.Hosts {
-		h := host{NS: ns, t: t, addr: l.Addr(i)}
+		h := host{NS: ns, t: t, addr: l.Addr(i), ports: make(map[int]*lan.Port)}
 		var err error
 		ns.Do(func() { h.Network, err = lan.NewNetwork() })
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
+			h.listen()
 			if err := h.Close(); err != nil {
 				t.Errorf("close: %v", err)
 			}
 		})
-		if err := h.listen("eth0"); err != nil {
-			t.Fatal(err)
-		}
+		h.listen("eth0")
 		hosts = append(hosts, h)
 	}
 	return l, hosts
 }
 
-func (h host) listen(links ...string) error {
+// listen makes the host use the ports of these links only. It opens those that
+// are not in use yet or are broken.
+func (h host) listen(links ...string) {
 	h.t.Helper()
-	var interfaces []lan.Interface
+	before := maps.Clone(h.ports)
+	broken := h.Broken()
+	clear(h.ports)
 	for _, l := range links {
-		interfaces = append(interfaces, lan.Interface{Index: h.index(l), Name: l})
+		index := h.index(l)
+		p := before[index]
+		if p == nil || slices.Contains(broken, index) {
+			var err error
+			if p, err = h.open(lan.Interface{Index: index, Name: l}); err != nil {
+				h.t.Fatal(err)
+			}
+		}
+		h.ports[index] = p
 	}
-	var err error
-	h.Do(func() { err = h.Network.Listen(interfaces) })
-	return err
+	h.Use(slices.Collect(maps.Values(h.ports)))
+	for index, p := range before {
+		if p == h.ports[index] {
+			continue
+		}
+		if err := (lan.Ports{}).Close(p); err != nil {
+			h.t.Error(err)
+		}
+	}
+}
+
+func (h host) open(i lan.Interface) (p *lan.Port, err error) {
+	h.Do(func() { p, err = lan.Ports{}.Open(i) })
+	return p, err
+}
+
+func (h host) expectBroken(want ...int) {
+	h.t.Helper()
+	if d := cmp.Diff(want, h.Broken()); d != "" {
+		h.t.Errorf("broken: -want +got\n%s", d)
+	}
 }
 
 func (h host) index(link string) int {
@@ -134,9 +168,6 @@ func TestNetnsSendAndReceive(t *testing.T) {
 
 	if p.Index != to.index("eth0") {
 		t.Errorf("index %d, want %d", p.Index, to.index("eth0"))
-	}
-	if mac := from.mac("eth0"); !bytes.Equal(p.HardwareAddr[:], mac) {
-		t.Errorf("hardware address %x, want %x", p.HardwareAddr, mac)
 	}
 	if p.Arrived < before || p.Arrived > after {
 		t.Errorf("arrived at %d, want %d to %d", p.Arrived, before, after)
@@ -252,9 +283,7 @@ func TestNetnsTwoInterfacesDoNotMix(t *testing.T) {
 	two := hosts[0]
 	b.Connect(two.NS, "eth1", "px")
 	two.Run("ip", "addr", "add", "192.0.2.9/24", "dev", "eth1")
-	if err := two.listen("eth0", "eth1"); err != nil {
-		t.Fatal(err)
-	}
+	two.listen("eth0", "eth1")
 
 	hosts[1].send("eth0", marked(1))
 	if p := two.expect(marked(1)); p.Index != two.index("eth0") {
@@ -270,7 +299,7 @@ func TestNetnsTwoInterfacesDoNotMix(t *testing.T) {
 	hosts[1].expect(marked(4))
 }
 
-func TestNetnsListen(t *testing.T) {
+func TestNetnsUse(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
 	member := func() bool { return strings.Contains(to.Run("ip", "maddr", "show", "dev", "eth0"), "224.0.0.18") }
@@ -278,36 +307,54 @@ func TestNetnsListen(t *testing.T) {
 		t.Error("not a member of 224.0.0.18")
 	}
 	from.send("eth0", marked(1))
-	if err := to.listen("eth0", "lo"); err != nil {
-		t.Fatal(err)
-	}
+	to.listen("eth0", "lo")
 	to.expect(marked(1)) // The same again keeps what is waiting.
 
-	if err := to.listen("lo"); err != nil {
-		t.Fatal(err)
+	index := to.index("eth0")
+	to.listen("lo")
+	if err := to.Send(index, to.addr, message); err == nil {
+		t.Error("sent without a port")
 	}
 	if member() {
 		t.Error("still a member of 224.0.0.18")
 	}
 	from.send("eth0", marked(2))
 	to.settles()
-	if err := to.listen("eth0"); err != nil {
-		t.Fatal(err)
-	}
+	to.listen("eth0")
 	from.send("eth0", marked(3))
 	to.expect(marked(3))
+	to.expectBroken()
+}
 
-	var err error
-	to.Do(func() {
-		err = to.Network.Listen([]lan.Interface{{Index: 99, Name: "eth99"}, {Index: to.index("eth0"), Name: "eth0"}})
-	})
-	var ie *lan.InterfaceError
-	if !errors.As(err, &ie) || ie.Index != 99 {
+func TestNetnsPorts(t *testing.T) {
+	_, hosts := newLAN(t, 2)
+	from, to := hosts[0], hosts[1]
+	_, err := to.open(lan.Interface{Index: 99, Name: "eth99"})
+	if ie, ok := errors.AsType[*lan.InterfaceError](err); !ok || ie.Index != 99 || ie.Name != "eth99" {
 		t.Errorf("error is %v, want one of eth99", err)
 	}
 	t.Logf("the error reads: %v", err)
-	from.send("eth0", marked(4))
-	to.expect(marked(4))
+
+	// A port collects what comes before it is used.
+	to.listen()
+	p, err := to.open(lan.Interface{Index: to.index("eth0"), Name: "eth0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	from.send("eth0", marked(1))
+	to.settles()
+	to.Use([]*lan.Port{p})
+	to.expect(marked(1))
+
+	to.Use(nil)
+	if err := (lan.Ports{}).Close(p); err != nil {
+		t.Error(err)
+	}
+	err = lan.Ports{}.Close(p)
+	if err == nil {
+		t.Error("closed a port twice")
+	}
+	t.Logf("the error reads: %v", err)
 }
 
 func TestNetnsInterfaceGoesDownAndUp(t *testing.T) {
@@ -315,16 +362,20 @@ func TestNetnsInterfaceGoesDownAndUp(t *testing.T) {
 	from, to := hosts[0], hosts[1]
 	to.Run("ip", "link", "set", "eth0", "down")
 	to.settles()
+	to.expectBroken()
 	to.Run("ip", "link", "set", "eth0", "up")
 	from.until(to)
+	to.expectBroken()
 }
 
 func TestNetnsInterfaceIsDeletedAndCreatedAgain(t *testing.T) {
 	l, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
 	index := to.index("eth0")
+	to.expectBroken()
 	to.Run("ip", "link", "del", "eth0")
 	to.settles()
+	to.expectBroken(index)
 	if err := to.Send(index, to.addr, message); err == nil {
 		t.Error("sent on a link that is gone")
 	}
@@ -333,9 +384,9 @@ func TestNetnsInterfaceIsDeletedAndCreatedAgain(t *testing.T) {
 	to.Run("ip", "link", "set", "eth0", "up")
 	l.Switch.Run("ip", "link", "set", "p1", "master", "br0", "up")
 	to.Run("ip", "addr", "add", "192.0.2.2/24", "dev", "eth0")
-	if err := to.listen("eth0"); err != nil {
-		t.Fatal(err)
-	}
+	to.expectBroken(index)
+	to.listen("eth0")
+	to.expectBroken()
 	from.until(to)
 }
 
@@ -375,47 +426,97 @@ func (h host) until(to host) {
 	h.t.Fatal("nothing was received")
 }
 
+var (
+	group    = netip.MustParseAddr("224.0.0.18")
+	groupMAC = net.HardwareAddr{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}
+)
+
+// frame is an Ethernet frame with a marked message from eth0, whose IP header
+// has the flags and protocol. tag is of a VLAN, or nothing.
+func (h host) frame(mac net.HardwareAddr, tag string, to netip.Addr, flags, protocol, mark byte) []byte {
+	b := append(bytes.Clone(mac), h.mac("eth0")...)
+	b = append(b, tag...)
+	b = append(b, 8, 0)
+	header := append([]byte{0x45, 0xc0, 0, 37, 0, 1, flags, 0, 255, protocol, 0, 0, 192, 0, 2, 1}, to.AsSlice()...)
+	binary.BigEndian.PutUint16(header[10:], ^sum(header))
+	return append(append(b, header...), marked(mark)...)
+}
+
+// transmitter returns a function that sends frames on eth0.
+func (h host) transmitter() func(frame []byte) {
+	h.t.Helper()
+	var conn *packet.Conn
+	var err error
+	index := h.index("eth0")
+	h.Do(func() { conn, err = packet.Listen(&net.Interface{Index: index}, packet.Raw, unix.ETH_P_IP, nil) })
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { conn.Close() })
+	return func(frame []byte) {
+		h.t.Helper()
+		if _, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: groupMAC}); err != nil {
+			h.t.Fatalf("send %x: %v", frame, err)
+		}
+	}
+}
+
 func TestNetnsReceivesNothingElse(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
 	to.Run("ip", "link", "set", "eth0", "promisc", "on")
-	group := net.HardwareAddr{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}
-	frame := func(destination net.HardwareAddr, tag string, flags, protocol, mark byte) []byte {
-		b := append(bytes.Clone(destination), from.mac("eth0")...)
-		b = append(b, tag...)
-		b = append(b, 8, 0)
-		header := []byte{0x45, 0xc0, 0, 37, 0, 1, flags, 0, 255, protocol, 0, 0, 192, 0, 2, 1, 224, 0, 0, 18}
-		binary.BigEndian.PutUint16(header[10:], ^sum(header))
-		return append(append(b, header...), marked(mark)...)
+	transmit := from.transmitter()
+	for _, frame := range [][]byte{
+		from.frame(groupMAC, "", group, 0, 17, 1),     // another protocol
+		from.frame(groupMAC, "", group, 0x20, 112, 2), // a first fragment
+		from.frame(groupMAC, "", group, 0x01, 112, 3), // a later fragment
+		from.frame(groupMAC, "", to.addr, 0, 112, 4),  // to this host's address
+		from.frame(to.mac("eth0"), "", to.addr, 0, 112, 5),
+		from.frame(groupMAC, "", netip.MustParseAddr("224.0.0.19"), 0, 112, 6),
+		from.frame(net.HardwareAddr{2, 9, 9, 9, 9, 9}, "", group, 0, 112, 7), // for another host
+		from.frame(groupMAC, "\x81\x00\x00\x05", group, 0, 112, 8),           // of a VLAN that is not here
+		from.frame(groupMAC, "", group, 0, 112, 9),                           // an advertisement
+		from.frame(to.mac("eth0"), "", group, 0x40, 112, 10),                 // an advertisement to this host only
+	} {
+		transmit(frame)
 	}
-	frames := []struct {
-		name  string
-		bytes []byte
-	}{
-		{"another protocol", frame(group, "", 0, 17, 1)},
-		{"a first fragment", frame(group, "", 0x20, 112, 2)},
-		{"a later fragment", frame(group, "", 0x01, 112, 3)},
-		{"for another host", frame(net.HardwareAddr{2, 9, 9, 9, 9, 9}, "", 0, 112, 4)},
-		{"of a VLAN that is not here", frame(group, "\x81\x00\x00\x05", 0, 112, 5)},
-		{"an advertisement", frame(group, "", 0, 112, 6)},
-		{"an advertisement to this host only", frame(to.mac("eth0"), "", 0x40, 112, 7)},
+	to.expect(marked(9))
+	to.expect(marked(10))
+}
+
+// What is for an interface stacked on another is received on the upper one
+// only.
+func TestNetnsStackedInterfaces(t *testing.T) {
+	_, hosts := newLAN(t, 2)
+	from, to := hosts[0], hosts[1]
+	to.Run("ip", "link", "add", "upper", "link", "eth0", "type", "macvlan", "mode", "bridge")
+	to.Run("ip", "link", "set", "upper", "up")
+	to.listen("eth0", "upper")
+	lower, upper := to.index("eth0"), to.index("upper")
+
+	type received struct {
+		Index int
+		Mark  byte
 	}
-	var conn *packet.Conn
-	var err error
-	from.Do(func() {
-		conn, err = packet.Listen(&net.Interface{Index: from.index("eth0")}, packet.Raw, unix.ETH_P_IP, nil)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	for _, f := range frames {
-		if _, err := conn.WriteTo(f.bytes, &packet.Addr{HardwareAddr: group}); err != nil {
-			t.Fatalf("%s: %v", f.name, err)
+	expect := func(want ...received) {
+		t.Helper()
+		var got []received
+		for range want {
+			p := to.next()
+			got = append(got, received{Index: p.Index, Mark: p.Data[len(p.Data)-1]})
+		}
+		sort := cmpopts.SortSlices(func(a, b received) int { return a.Index - b.Index })
+		if d := cmp.Diff(want, got, sort); d != "" {
+			t.Errorf("-want +got\n%s", d)
 		}
 	}
-	to.expect(marked(6))
-	to.expect(marked(7))
+	transmit := from.transmitter()
+	transmit(from.frame(to.mac("upper"), "", group, 0, 112, 1))
+	transmit(from.frame(to.mac("eth0"), "", group, 0, 112, 2))
+	expect(received{lower, 2}, received{upper, 1})
+	transmit(from.frame(groupMAC, "", group, 0, 112, 3))
+	expect(received{lower, 3}, received{upper, 3})
+	to.settles()
 }
 
 // The receive buffer holds what comes while the thread does not run.

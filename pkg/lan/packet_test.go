@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func unhex(t *testing.T, text string) []byte {
@@ -64,6 +66,43 @@ func TestReceiveNothing(t *testing.T) {
 	}
 	if n.empty < before || n.empty > n.Now() {
 		t.Errorf("empty at %d, want %d to %d", n.empty, before, n.Now())
+	}
+}
+
+// A port that fails in a way that does not end does not keep Wait awake.
+func TestBrokenPort(t *testing.T) {
+	t.Parallel()
+	n, err := NewNetwork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	// An eventfd that is readable at once and is no socket.
+	fd, err := unix.Eventfd(1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	ports := []*Port{{Interface: Interface{Index: 7}, receive: fd}}
+	n.Use(ports)
+	if err := n.Wait(math.MaxInt64); err != nil {
+		t.Fatal(err)
+	}
+	if n.Receive(&Packet{}) {
+		t.Error("received something")
+	}
+	for range 2 {
+		deadline := n.Now() + int64(20*time.Millisecond)
+		if err := n.Wait(deadline); err != nil {
+			t.Fatal(err)
+		}
+		if n.Now() < deadline {
+			t.Error("Wait returned for a broken port")
+		}
+		if d := cmp.Diff([]int{7}, n.Broken()); d != "" {
+			t.Errorf("broken: -want +got\n%s", d)
+		}
+		n.Use(ports)
 	}
 }
 
