@@ -101,7 +101,7 @@ func (d *demo) addVIP(ctx context.Context, s *scenario.Site) error {
 	if err != nil {
 		return err
 	}
-	d.say("first answer after %d ms, the first election of a Master included", time.Since(began).Milliseconds())
+	d.say("first answer after %d ms: until 3.2 s after their start daemons only listen, and then elect a Master", time.Since(began).Milliseconds())
 	d.say("client$ curl http://%s/", vip)
 	d.say("%s", body)
 	master, err := s.Settled(ctx, vips)
