@@ -14,5 +14,6 @@
 // A Network is for a thread of its own, locked and elevated, and so it keeps
 // away from the Go runtime's timers and network poller, which cannot hold a
 // schedule on a busy machine: it sleeps in ppoll on the raw descriptors and a
-// timerfd, and neither waiting nor receiving nor sending allocates.
+// timerfd, and neither waiting nor receiving nor sending allocates. Opening and
+// closing sockets can block, and so Ports does it on other threads.
 package lan

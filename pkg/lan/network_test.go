@@ -350,11 +350,19 @@ func TestNetnsPorts(t *testing.T) {
 	if err := (lan.Ports{}).Close(p); err != nil {
 		t.Error(err)
 	}
+	// A second Close does not close the descriptors of another.
+	other, err := to.open(p.Interface)
+	if err != nil {
+		t.Fatal(err)
+	}
 	err = lan.Ports{}.Close(p)
 	if err == nil {
 		t.Error("closed a port twice")
 	}
 	t.Logf("the error reads: %v", err)
+	if err := (lan.Ports{}).Close(other); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestNetnsInterfaceGoesDownAndUp(t *testing.T) {
