@@ -55,6 +55,7 @@ func serve(ctx context.Context, o config.Options) (err error) {
 	datapath := newDatapath(nft.NewDatapath())
 	eng := engine.New(engine.Config{
 		Network:      network,
+		Ports:        lan.Ports{},
 		Addresses:    addresses,
 		Announcer:    announcer,
 		Neighbors:    nft.NewNeighbors(),

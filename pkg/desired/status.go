@@ -21,7 +21,7 @@ type Status struct {
 	// Beat is when the loop last went round, in Unix nanoseconds: an old one
 	// means a loop that hangs.
 	Beat int64 `json:"beat"`
-	// Lateness is the worst lateness of the loop in the last minute.
+	// Lateness is the worst lateness of the loop in the last one to two minutes.
 	Lateness time.Duration `json:"latenessNanoseconds"`
 	// Unheard counts packets that belong to no virtual router or could not
 	// be parsed, by reason.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"kube-vrrp-vip/pkg/host"
 )
@@ -22,19 +23,20 @@ type order struct {
 	// answer names for each configured VIP, held or not, the one interface
 	// that answers ARP for it.
 	answer map[netip.Addr]string
-	// announce are the held addresses to announce.
-	announce []announcement
+	// announce are the held addresses to announce, by link.
+	announce map[int]announcement
 }
 
 // announcement is a set of addresses to announce on one interface.
 type announcement struct {
-	link         int
 	hardwareAddr net.HardwareAddr
 	vips         []netip.Addr
 }
 
-// report is what became of the orders up to seq.
+// report is what became of an order.
 type report struct {
+	// seq is the order whose leases are renewed; zero if the report is not
+	// about leases.
 	seq uint64
 	// failed are the wanted addresses that could not be bound.
 	failed map[host.VirtualAddress]error
@@ -42,110 +44,140 @@ type report struct {
 	errs []error
 }
 
-// tellAgain is after how many orders neighbors is told what it knows already,
-// so that it repairs what others have removed: orders come with every lease
-// refresh, so that is within 5 s.
-const tellAgain = 10
-
-// actuator carries out the loop's orders, one at a time, the newest first.
-// It is the only writer of addresses and the only sender of announcements.
+// actuator carries out the loop's orders. It is the only writer of addresses
+// and the only sender of announcements. Leases have a goroutine of their own:
+// neither a long nftables transaction of somebody else nor a send that blocks
+// may keep them from being renewed.
 type actuator struct {
 	addresses addresses
 	announcer announcer
 	neighbors neighbors
-	// answering is what neighbors was last told; told is how many orders ago,
-	// zero if it failed.
+	reported  func(report)
+
+	orders        *mailbox[order]
+	announcements *mailbox[map[int]announcement]
+	answers       *mailbox[map[netip.Addr]string]
+
+	// answering is what neighbors was last told, nil if that failed. Only
+	// answer uses it.
 	answering map[netip.Addr]string
-	told      int
-
-	mu      sync.Mutex
-	pending *order
-	signal  chan struct{}
 }
 
-func newActuator(a addresses, n announcer, nb neighbors) *actuator {
-	return &actuator{addresses: a, announcer: n, neighbors: nb, signal: make(chan struct{}, 1)}
+func newActuator(a addresses, n announcer, nb neighbors, reported func(report)) *actuator {
+	return &actuator{
+		addresses: a, announcer: n, neighbors: nb, reported: reported,
+		orders:        newMailbox[order](),
+		announcements: newMailbox[map[int]announcement](),
+		answers:       newMailbox[map[netip.Addr]string](),
+	}
 }
 
-// post replaces the order that waits; announcements not yet sent are kept.
-// It never blocks.
+// post hands over an order. What it replaces is not carried out but for its
+// announcements. It never blocks.
 func (a *actuator) post(o order) {
-	a.mu.Lock()
-	if a.pending != nil {
-		o.announce = append(a.pending.announce, o.announce...)
-	}
-	a.pending = &o
-	a.mu.Unlock()
-	select {
-	case a.signal <- struct{}{}:
-	default:
-	}
+	a.answers.put(o.answer, nil)
+	a.orders.put(o, func(old, o order) order {
+		o.announce = mergeAnnouncements(old.announce, o.announce)
+		return o
+	})
 }
 
-func (a *actuator) take() *order {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	o := a.pending
-	a.pending = nil
-	return o
-}
+// tellAgain is how often neighbors is told what it knows already, so that it
+// repairs what others have removed.
+const tellAgain = 5 * time.Second
 
-// run carries out orders until ctx ends; an order posted before that is still
-// carried out.
-func (a *actuator) run(ctx context.Context, reported func(report)) {
-	for {
-		select {
-		case <-ctx.Done():
-			if o := a.take(); o != nil {
-				reported(a.carryOut(*o))
-			}
-			return
-		case <-a.signal:
-			if o := a.take(); o != nil {
-				reported(a.carryOut(*o))
+// run carries out orders until ctx ends, the last one included.
+func (a *actuator) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	announcing, stopAnnouncing := context.WithCancel(context.WithoutCancel(ctx))
+	wg.Go(func() { a.announcements.serve(announcing, a.announce) })
+	wg.Go(func() {
+		tick := time.NewTicker(tellAgain)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				a.tell(a.answering, true)
+			case <-a.answers.signal:
+				if answer, ok := a.answers.take(); ok {
+					a.tell(answer, false)
+				}
 			}
 		}
-	}
+	})
+	a.orders.serve(ctx, a.bind)
+	stopAnnouncing()
+	wg.Wait()
 }
 
-// carryOut does one order. Addresses come first: who waits for one to be let
-// go of waits for nothing else. Announcing comes last, so that a host that
-// believes the announcement is answered.
-func (a *actuator) carryOut(o order) report {
+// bind renews the leases and passes on what is to be announced: only what is
+// bound, so that a host that believes an announcement is answered.
+func (a *actuator) bind(o order) {
 	r := report{seq: o.seq}
 	if err := a.addresses.Set(o.want); err != nil {
-		r.failed, r.errs = addressErrors(err, r.errs)
+		r.failed, r.errs = addressErrors(err)
 	}
-	if a.told == 0 || a.told >= tellAgain || !maps.Equal(a.answering, o.answer) {
-		a.answering, a.told = o.answer, 0
-		if err := a.neighbors.Set(o.answer); err != nil {
-			r.errs = append(r.errs, err)
-		} else {
-			a.told = 1
-		}
-	} else {
-		a.told++
-	}
-	for _, n := range o.announce {
-		vips := slices.DeleteFunc(slices.Clone(n.vips), func(vip netip.Addr) bool {
-			v := host.VirtualAddress{Link: n.link, Address: vip}
+	bound := map[int]announcement{}
+	for link, n := range o.announce {
+		n.vips = slices.DeleteFunc(slices.Clone(n.vips), func(vip netip.Addr) bool {
+			v := host.VirtualAddress{Link: link, Address: vip}
 			_, failed := r.failed[v]
 			return failed || !slices.Contains(o.want, v)
 		})
-		if len(vips) == 0 {
-			continue
-		}
-		if err := a.announcer.Announce(n.link, n.hardwareAddr, vips); err != nil {
-			r.errs = append(r.errs, err)
+		if len(n.vips) > 0 {
+			bound[link] = n
 		}
 	}
-	return r
+	if len(bound) > 0 {
+		a.announcements.put(bound, mergeAnnouncements)
+	}
+	a.reported(r)
 }
 
-// addressErrors sorts an error of addresses.Set by the address it concerns;
-// what concerns none is appended to others.
-func addressErrors(err error, others []error) (map[host.VirtualAddress]error, []error) {
-	failed := map[host.VirtualAddress]error{}
+func (a *actuator) announce(all map[int]announcement) {
+	var errs []error
+	for link, n := range all {
+		if err := a.announcer.Announce(link, n.hardwareAddr, n.vips); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		a.reported(report{errs: errs})
+	}
+}
+
+// tell tells neighbors who answers ARP, if that is new or to be repeated.
+func (a *actuator) tell(answer map[netip.Addr]string, again bool) {
+	if answer == nil || !again && a.answering != nil && maps.Equal(a.answering, answer) {
+		return
+	}
+	a.answering = answer
+	if err := a.neighbors.Set(answer); err != nil {
+		a.answering = nil
+		a.reported(report{errs: []error{err}})
+	}
+}
+
+// mergeAnnouncements keeps of each link the newest hardware address and every
+// VIP once.
+func mergeAnnouncements(old, v map[int]announcement) map[int]announcement {
+	merged := maps.Clone(old)
+	if merged == nil {
+		merged = map[int]announcement{}
+	}
+	for link, n := range v {
+		vips := append(slices.Clone(merged[link].vips), n.vips...)
+		slices.SortFunc(vips, netip.Addr.Compare)
+		merged[link] = announcement{hardwareAddr: n.hardwareAddr, vips: slices.Compact(vips)}
+	}
+	return merged
+}
+
+// addressErrors sorts an error of addresses.Set by the address it concerns.
+func addressErrors(err error) (failed map[host.VirtualAddress]error, others []error) {
+	failed = map[host.VirtualAddress]error{}
 	for _, e := range leaves(err) {
 		if ae, ok := errors.AsType[*host.AddressError](e); ok {
 			failed[ae.VirtualAddress] = e

@@ -1,25 +1,45 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
+	"sync"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
+	"testing/synctest"
+	"time"
 
 	"kube-vrrp-vip/pkg/host"
 )
 
 // fakeKernel records what an actuator does, in order.
 type fakeKernel struct {
+	mu      sync.Mutex
 	did     []string
-	setErr  error
 	bindErr error
+	// setTakes is how long it takes to write who answers ARP.
+	setTakes time.Duration
 }
 
-func (k *fakeKernel) note(s string) { k.did = append(k.did, s) }
+func (k *fakeKernel) note(s string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.did = append(k.did, s)
+}
+
+func (k *fakeKernel) count(s string) (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, d := range k.did {
+		if d == s {
+			n++
+		}
+	}
+	return n
+}
 
 type fakeAddresses struct{ *fakeKernel }
 
@@ -53,91 +73,87 @@ func (k fakeNeighbors) Set(bindings map[netip.Addr]string) error {
 		s += " " + vip.String() + "@" + link
 	}
 	k.note(s)
-	return k.setErr
+	time.Sleep(k.setTakes)
+	return nil
 }
 
-func newFakeActuator(k *fakeKernel) *actuator {
-	return newActuator(fakeAddresses{k}, fakeAnnouncer{k}, fakeNeighbors{k})
+// newFakeActuator returns one whose reports are kept.
+func newFakeActuator(k *fakeKernel) (*actuator, *[]report) {
+	var reports []report
+	return newActuator(fakeAddresses{k}, fakeAnnouncer{k}, fakeNeighbors{k}, func(r report) { reports = append(reports, r) }), &reports
 }
 
 func orderFor(vips ...netip.Addr) order {
-	o := order{answer: map[netip.Addr]string{vipA: "eth0"}, announce: []announcement{{link: 2, vips: []netip.Addr{vipA, vipB}}}}
+	o := order{
+		answer:   map[netip.Addr]string{vipA: "eth0"},
+		announce: map[int]announcement{2: {vips: []netip.Addr{vipA, vipB}}},
+	}
 	for _, vip := range vips {
 		o.want = append(o.want, host.VirtualAddress{Link: 2, Address: vip})
 	}
 	return o
 }
 
-// Addresses are bound before they are announced, and what is not bound is not
-// announced.
-func TestActuatorOrder(t *testing.T) {
-	t.Parallel()
-	k := &fakeKernel{}
-	newFakeActuator(k).carryOut(orderFor(vipA))
-	want := []string{"addresses 192.0.2.100", "neighbors 192.0.2.100@eth0", "announce 192.0.2.100"}
-	if diff := cmp.Diff(want, k.did); diff != "" {
-		t.Errorf("-want +got\n%s", diff)
-	}
-}
-
+// What is not bound is not announced, and an error is sorted by the address it
+// concerns.
 func TestActuatorAnnouncesWhatIsBound(t *testing.T) {
 	t.Parallel()
 	b := host.VirtualAddress{Link: 2, Address: vipB}
 	other := errors.New("another failure")
 	k := &fakeKernel{bindErr: errors.Join(other, &host.AddressError{VirtualAddress: b, Err: errors.New("no")})}
-	r := newFakeActuator(k).carryOut(orderFor(vipA, vipB))
-	if got := k.did[len(k.did)-1]; got != "announce 192.0.2.100" {
-		t.Errorf("%q, want the announcement of the bound address alone", got)
+	a, reports := newFakeActuator(k)
+	a.bind(orderFor(vipA, vipB))
+	got, ok := a.announcements.take()
+	if want := map[int]announcement{2: {vips: []netip.Addr{vipA}}}; !ok || !reflect.DeepEqual(got, want) {
+		t.Errorf("announces %v, want the bound address alone", got)
 	}
+	r := (*reports)[0]
 	if r.failed[b] == nil || len(r.failed) != 1 || !slices.Equal(r.errs, []error{other}) {
 		t.Errorf("reports %v and %v, want the address and the other failure", r.failed, r.errs)
 	}
 }
 
-// Who answers ARP is written when it changes, when it failed, and now and then
-// in case somebody removed it.
-func TestActuatorTellsNeighborsAgain(t *testing.T) {
+// An order that replaces one that waits keeps its announcements, each VIP
+// once.
+func TestActuatorPostKeepsAnnouncements(t *testing.T) {
 	t.Parallel()
-	k := &fakeKernel{}
-	a := newFakeActuator(k)
-	told := func() (n int) {
-		for _, s := range k.did {
-			if s == "neighbors 192.0.2.100@eth0" {
-				n++
-			}
-		}
-		return n
-	}
-	for range tellAgain {
-		a.carryOut(orderFor(vipA))
-	}
-	if got := told(); got != 1 {
-		t.Errorf("told %d times in %d orders, want once", got, tellAgain)
-	}
-	a.carryOut(orderFor(vipA))
-	if got := told(); got != 2 {
-		t.Errorf("told %d times in %d orders, want twice", got, tellAgain+1)
-	}
-	k.setErr = errors.New("no")
-	for range tellAgain {
-		a.carryOut(orderFor(vipA))
-	}
-	k.setErr = nil
-	before := told()
-	a.carryOut(orderFor(vipA))
-	if got := told(); got != before+1 {
-		t.Errorf("not told again after a failure")
+	a, _ := newFakeActuator(&fakeKernel{})
+	first, second := orderFor(vipA), orderFor(vipA)
+	second.seq = 2
+	a.post(first)
+	a.post(second)
+	got, _ := a.orders.take()
+	if want := []netip.Addr{vipA, vipB}; got.seq != 2 || !slices.Equal(got.announce[2].vips, want) {
+		t.Errorf("%+v, want the second order with both orders' announcements", got)
 	}
 }
 
-// An order that replaces one that waits keeps its announcements.
-func TestActuatorPostKeepsAnnouncements(t *testing.T) {
-	t.Parallel()
-	a := newFakeActuator(&fakeKernel{})
-	a.post(orderFor(vipA))
-	a.post(order{seq: 2})
-	got := a.take()
-	if got.seq != 2 || len(got.want) != 0 || len(got.announce) != 1 {
-		t.Errorf("%+v, want the second order with the first one's announcement", got)
-	}
+// Who answers ARP is written when it changes, when that failed, and every few
+// seconds in case somebody removed it. A kernel that takes its time over it
+// keeps no lease from being renewed.
+func TestActuatorTellsNeighborsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &fakeKernel{setTakes: time.Second}
+		a, _ := newFakeActuator(k)
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { a.run(ctx) })
+		for range 20 {
+			a.post(orderFor(vipA))
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		if got := k.count("neighbors 192.0.2.100@eth0"); got != 1 {
+			t.Errorf("told %d times of what did not change, want once", got)
+		}
+		if got := k.count("addresses 192.0.2.100"); got != 20 {
+			t.Errorf("leases renewed %d times of 20 while neighbors were written", got)
+		}
+		time.Sleep(tellAgain)
+		if got := k.count("neighbors 192.0.2.100@eth0"); got != 2 {
+			t.Errorf("told %d times in %s, want twice", got, tellAgain)
+		}
+		stop()
+		wg.Wait()
+	})
 }

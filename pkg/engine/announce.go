@@ -21,25 +21,26 @@ const (
 	// forwarding table whose entry was lost or aged out.
 	announceRefresh = time.Minute
 	// announcePause keeps a peer that goes on sending advertisements of a
-	// lower priority from making us announce at its rate.
-	announcePause = 50 * time.Millisecond
+	// lower priority, because it does not hear us, from making us announce at
+	// its rate. A burst that is shorter ago has announcements to come.
+	announcePause = time.Second
 )
 
 // announceSchedule says when a Master's addresses are announced.
 type announceSchedule struct {
 	started vrrp.Time
 	step    int
-	last    vrrp.Time
 	// next is never while the router is not Master.
 	next vrrp.Time
 }
 
-// start begins the schedule anew. A burst that begins within announcePause
-// of the last announcement waits for the rest of it.
-func (s *announceSchedule) start(now vrrp.Time) {
-	s.started, s.step, s.next = now, 0, now
-	if s.last != 0 && now.Sub(s.last) < announcePause {
-		s.next = s.last.Add(announcePause)
+// start begins the schedule anew.
+func (s *announceSchedule) start(now vrrp.Time) { s.started, s.step, s.next = now, 0, now }
+
+// again is start for a cause that may come again and again.
+func (s *announceSchedule) again(now vrrp.Time) {
+	if s.next == never || now.Sub(s.started) >= announcePause {
+		s.start(now)
 	}
 }
 
@@ -51,7 +52,6 @@ func (s *announceSchedule) due(now vrrp.Time) bool {
 	if s.next == never || now < s.next {
 		return false
 	}
-	s.last = now
 	for s.step++; s.step < len(announceOffsets); s.step++ {
 		if next := s.started.Add(announceOffsets[s.step]); next > now {
 			s.next = next

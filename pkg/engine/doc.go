@@ -7,19 +7,21 @@
 // taken for its silence.
 //
 // The loop does nothing that can block. What it wants of the kernel it posts
-// as an order, the whole wanted set, to one actuator goroutine, which binds
-// addresses and announces them and reports back. What is to be logged or told
-// it hands to one notifier goroutine.
+// to goroutines of which each does one thing: the actuator renews the leases of
+// the addresses, announces them and says who answers ARP; the listener opens and
+// closes sockets; the notifier writes log lines and tells of transitions. They
+// report back.
 //
-//	desired.State, host.Snapshot --> inbox --> loop --> order --> actuator --> kernel, LAN
-//	                                   ^        |  \                 |
-//	                                   |        |   \-> notifier --> log, OnTransition
-//	                                   |        v                    |
-//	                                   |     desired.Status          |
-//	                                   +------------- report --------+
+//	desired.State, host.Snapshot --> inbox --> loop --> order -------> actuator --> kernel, LAN
+//	                                   ^        | \--> listenOrder --> listener --> kernel
+//	                                   |        |  \-> notifier -----> log, OnTransition
+//	                                   |        v
+//	                                   |     desired.Status
+//	                                   +------------- reports of the actuator and the listener
 //
 // An address is held by a lease: the actuator adds it with a short kernel
 // lifetime, and only a loop that runs and whose advertisements go out posts
 // the orders that renew it. A loop that dies, hangs or is stopped loses its
-// addresses without anybody's help.
+// addresses without anybody's help. And a Master whose leases are not renewed
+// resigns before they end.
 package engine

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -21,11 +22,18 @@ import (
 // monotonic clock. Only Wake may be called from another goroutine.
 type network interface {
 	Now() int64
-	Listen([]lan.Interface) error
+	Use([]*lan.Port)
+	Broken() []int
 	Wait(deadline int64) error
 	Receive(*lan.Packet) bool
 	Send(index int, source netip.Addr, payload []byte) error
 	Wake()
+}
+
+// ports opens and closes the sockets of an interface, which may block.
+type ports interface {
+	Open(lan.Interface) (*lan.Port, error)
+	Close(*lan.Port) error
 }
 
 // addresses binds the virtual addresses.
@@ -48,6 +56,7 @@ type neighbors interface {
 // Config is what an Engine is made of.
 type Config struct {
 	Network   network
+	Ports     ports
 	Addresses addresses
 	Announcer announcer
 	Neighbors neighbors
@@ -81,17 +90,11 @@ func New(c Config) *Engine {
 
 // Apply makes s the State to run. It may be called by any goroutine and never
 // blocks; the last State counts.
-func (e *Engine) Apply(s desired.State) {
-	e.inbox.update(func(m *messages) { m.state = &s })
-	e.config.Network.Wake()
-}
+func (e *Engine) Apply(s desired.State) { e.tell(func(m *messages) { m.state = &s }) }
 
 // Links tells which links and addresses the node has. It may be called by any
 // goroutine and never blocks; the last Snapshot counts.
-func (e *Engine) Links(s host.Snapshot) {
-	e.inbox.update(func(m *messages) { m.links = &s })
-	e.config.Network.Wake()
-}
+func (e *Engine) Links(s host.Snapshot) { e.tell(func(m *messages) { m.links = &s }) }
 
 // Status returns what the engine is doing.
 func (e *Engine) Status() desired.Status {
@@ -113,33 +116,26 @@ func (e *Engine) Run(ctx context.Context) error {
 		logger.Info("Removed address left by an earlier run", "vip", a.Address, "link", a.Link)
 	}
 
-	actuator := newActuator(e.config.Addresses, e.config.Announcer, e.config.Neighbors)
+	// What the loop leans on outlives ctx: it ends when the loop has.
+	others, stopOthers := context.WithCancel(context.WithoutCancel(ctx))
+	actuator := newActuator(e.config.Addresses, e.config.Announcer, e.config.Neighbors, func(r report) {
+		e.tell(func(m *messages) { m.reports = append(m.reports, r) })
+	})
+	listener := newListener(e.config.Ports, func(r listenReport) {
+		e.tell(func(m *messages) { m.listening = &r })
+	})
 	var wg sync.WaitGroup
-	actuatorCtx, stopActuator := context.WithCancel(context.WithoutCancel(ctx))
-	wg.Go(func() {
-		actuator.run(actuatorCtx, func(r report) {
-			e.inbox.update(func(m *messages) { m.reports = append(m.reports, r) })
-			e.config.Network.Wake()
-		})
-	})
-	notifierCtx, stopNotifier := context.WithCancel(context.WithoutCancel(ctx))
-	wg.Go(func() { e.notifier.run(notifierCtx) })
-	stopWatching := context.AfterFunc(ctx, func() {
-		e.inbox.update(func(m *messages) { m.stop = true })
-		e.config.Network.Wake()
-	})
-	defer func() {
-		stopWatching()
-		stopActuator()
-		stopNotifier()
-		wg.Wait()
-	}()
+	wg.Go(func() { actuator.run(others) })
+	var listenErr error
+	wg.Go(func() { listenErr = listener.run(others) })
+	wg.Go(func() { e.notifier.run(others) })
+	stopWatching := context.AfterFunc(ctx, func() { e.tell(func(m *messages) { m.stop = true }) })
 
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		// The thread's priority is raised: it is not given back.
-		l := newLoop(e, logger, actuator.post)
+		l := newLoop(e, logger, actuator.post, listener.post)
 		reached, err := e.config.Elevate()
 		e.notifier.tell(func() {
 			if err != nil {
@@ -150,7 +146,17 @@ func (e *Engine) Run(ctx context.Context) error {
 		})
 		done <- l.run()
 	}()
-	return <-done
+	loopErr := <-done
+	stopWatching()
+	stopOthers()
+	wg.Wait()
+	return errors.Join(loopErr, listenErr)
+}
+
+// tell leaves a message for the loop and wakes it.
+func (e *Engine) tell(f func(*messages)) {
+	e.inbox.update(f)
+	e.config.Network.Wake()
 }
 
 // run goes round until it is told to stop and has released what it held.
@@ -173,10 +179,11 @@ type inbox struct {
 
 // messages are what came in since the loop last looked.
 type messages struct {
-	state   *desired.State
-	links   *host.Snapshot
-	reports []report
-	stop    bool
+	state     *desired.State
+	links     *host.Snapshot
+	listening *listenReport
+	reports   []report
+	stop      bool
 }
 
 func (i *inbox) update(f func(*messages)) {

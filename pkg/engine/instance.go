@@ -40,6 +40,12 @@ type instance struct {
 	since        time.Time
 	changed      vrrp.Time
 	sendFailures int
+	// held tells that an address was bound since it became Master; unbound is
+	// since when none was, zero if one is.
+	held bool
+	// ordered is the first order that its addresses are in.
+	ordered uint64
+	unbound vrrp.Time
 	// failed are the addresses that could not be bound, and why.
 	failed map[netip.Addr]error
 }
@@ -112,9 +118,14 @@ func (l *loop) configure(now vrrp.Time) {
 // been listened on for long enough. Backup waits Master_Down_Interval anyway:
 // that is part of the listening.
 func (l *loop) schedule(in *instance, now vrrp.Time) {
-	down := in.config.MasterDownInterval(in.config.AdvertisementInterval)
-	in.startAt = max(now, l.listening[in.link.Index].Add(listenTime-down))
 	in.reason = "listening"
+	since, ok := l.listening[in.link.Index]
+	if !ok {
+		in.startAt = never // Its sockets are being opened.
+		return
+	}
+	down := in.config.MasterDownInterval(in.config.AdvertisementInterval)
+	in.startAt = max(now, since.Add(listenTime-down))
 }
 
 // reconfigure changes an instance in place.
@@ -140,8 +151,11 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 		l.apply(in, in.router.SetConfig(now, p.config), now)
 	}
 	in.applied = p.config
-	if old.fault != "" {
+	switch {
+	case old.fault != "":
 		in.retry = retryMin
+		l.schedule(in, now)
+	case in.state() == vrrp.Initialize && in.startAt == never:
 		l.schedule(in, now)
 	}
 	added := slices.ContainsFunc(p.config.Addresses, func(a netip.Addr) bool { return !slices.Contains(old.config.Addresses, a) })
@@ -208,14 +222,17 @@ func (l *loop) stop(now vrrp.Time) {
 
 // reported takes note of what became of an order.
 func (l *loop) reported(r report, now vrrp.Time) {
-	l.acked = r.seq
 	if err := errors.Join(r.errs...); err != nil {
 		l.logOnce("actuator", err.Error(), func() { l.logger.Error(err, "Address or announcement failed") })
 	} else {
 		delete(l.logged, "actuator")
 	}
+	if r.seq == 0 {
+		return
+	}
+	l.acked, l.waiting = r.seq, now
 	for _, in := range l.instances {
-		if in.state() != vrrp.Master {
+		if in.state() != vrrp.Master || r.seq < in.ordered {
 			continue
 		}
 		l.noteFailures(in, r, now)
@@ -224,16 +241,17 @@ func (l *loop) reported(r report, now vrrp.Time) {
 
 // noteFailures follows which of a Master's addresses are bound. One that is
 // not is tried again with every lease refresh, and must not cost the others
-// their Master: only a router that can bind none of its addresses gives up.
+// their Master: only a router that can bind none of its addresses gives up,
+// and one that could before only when its leases are about to end.
 func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
-	previous := in.failed
+	key, previous := in.key, in.failed
 	in.failed = map[netip.Addr]error{}
 	for v, err := range r.failed {
 		if v.Link == in.link.Index && slices.Contains(in.config.Addresses, v.Address) {
 			in.failed[v.Address] = err
 			if previous[v.Address] == nil {
 				l.notifier.tell(func() {
-					l.logger.Error(err, "Address not bound", "interface", in.key.Interface, "vrid", in.key.VRID, "vip", v.Address)
+					l.logger.Error(err, "Address not bound", "interface", key.Interface, "vrid", key.VRID, "vip", v.Address)
 				})
 			}
 		}
@@ -243,10 +261,16 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 			in.announce.start(now)
 		}
 	}
-	if n := len(in.failed); n > 0 && n == len(in.config.Addresses) {
+	switch n := len(in.failed); {
+	case n == 0 || n < len(in.config.Addresses):
+		in.held, in.unbound = true, 0
+		if n == 0 && now.Sub(in.changed) > retryMax {
+			in.retry = retryMin
+		}
+	case in.unbound == 0 && in.held:
+		in.unbound = now
+	case !in.held || now.Sub(in.unbound) >= 2*leaseRefresh:
 		l.fail(in, faultBindFailed, now)
-	} else if n == 0 && now.Sub(in.changed) > retryMax {
-		in.retry = retryMin
 	}
 }
 

@@ -28,9 +28,13 @@ const (
 	// releaseCopies is how often priority 0 is sent: a lost one would cost
 	// the successor a whole Master_Down_Interval.
 	releaseCopies = 3
-	// drainBatch is how many packets are read in one turn, so that a flood
-	// cannot keep the loop from its timers.
-	drainBatch = 256
+	// drainLimit is how many packets are read before the timers are looked
+	// at all the same, so that a flood cannot keep the loop from them. It is
+	// far more than the routers of a LAN send while a loop stands still.
+	drainLimit = 2048
+	// renewalLimit is how long an order may wait to be carried out: by then
+	// the leases are about to end, and with them what the Master stands for.
+	renewalLimit = 1500 * time.Millisecond
 )
 
 // loop owns every virtual router. All of its methods run on one thread.
@@ -39,20 +43,26 @@ type loop struct {
 	engine   *Engine
 	logger   klog.Logger
 	post     func(order)
+	listen   func(listenOrder)
 	notifier *notifier
 
 	desired   *desired.State
 	links     *host.Snapshot
 	instances []*instance // sorted by key
 	unplaced  []desired.UnplacedVIP
-	// listening is since when each interface is listened on, by index.
+	// ports are what is listened on, listening is since when and deaf why
+	// not, by index.
+	ports     []*lan.Port
 	listening map[int]vrrp.Time
 	deaf      map[int]error
 
-	seq       uint64
-	acked     uint64
+	seq   uint64
+	acked uint64
+	// waiting is since when an order waits to be carried out; meaningful
+	// while acked is behind seq.
+	waiting   vrrp.Time
 	orderDue  bool
-	announce  []announcement
+	announce  map[int]announcement
 	answering map[netip.Addr]string
 	nextLease vrrp.Time
 	releases  []release
@@ -77,9 +87,9 @@ type release struct {
 	deadline vrrp.Time
 }
 
-func newLoop(e *Engine, logger klog.Logger, post func(order)) *loop {
+func newLoop(e *Engine, logger klog.Logger, post func(order), listen func(listenOrder)) *loop {
 	l := &loop{
-		network: e.config.Network, engine: e, logger: logger, post: post, notifier: e.notifier,
+		network: e.config.Network, engine: e, logger: logger, post: post, listen: listen, notifier: e.notifier,
 		listening: map[int]vrrp.Time{}, deaf: map[int]error{},
 		buffer:  make([]byte, 0, 2048),
 		unheard: map[string]uint64{}, logged: map[string]string{},
@@ -105,36 +115,30 @@ func (l *loop) deadline() vrrp.Time {
 // turn is one round. It tells whether the loop is done.
 func (l *loop) turn() (done bool) {
 	due := l.deadline()
-	more := l.drain()
+	l.drain()
 	l.take()
 	now := l.now()
 	l.late.note(now, now.Sub(due))
-	if !more {
-		l.fire(now)
-	}
+	l.fire(now)
 	l.release(now)
 	if now >= l.nextLease {
 		l.nextLease = now.Add(leaseRefresh)
 		l.orderDue = true
-		if len(l.deaf) > 0 && l.desired != nil && !l.stopping {
-			l.listen(now)
-			l.configure(now)
-		}
+		l.mend()
 	}
-	l.placeOrder()
+	l.placeOrder(now)
 	l.publish(now)
 	return l.stopping && len(l.releases) == 0
 }
 
-// drain reads what has arrived. It tells whether more is waiting.
-func (l *loop) drain() (more bool) {
-	for range drainBatch {
+// drain reads what has arrived.
+func (l *loop) drain() {
+	for range drainLimit {
 		if !l.network.Receive(&l.packet) {
-			return false
+			return
 		}
 		l.receive()
 	}
-	return true
 }
 
 // receive hands one packet to the virtual router it belongs to.
@@ -171,8 +175,14 @@ func (l *loop) receive() {
 
 // fire does everything that is due.
 func (l *loop) fire(now vrrp.Time) {
+	stuck := l.stuck(now)
 	for _, in := range l.instances {
-		if in.startAt <= now {
+		switch {
+		case stuck && in.state() == vrrp.Master:
+			l.fail(in, faultLeaseNotRenewed, now)
+		case stuck && in.startAt <= now:
+			in.startAt = now.Add(in.retry)
+		case in.startAt <= now:
 			l.start(in, now)
 		}
 		if due, ok := in.timer(); ok && due <= now {
@@ -182,12 +192,18 @@ func (l *loop) fire(now vrrp.Time) {
 			l.apply(in, in.router.Expire(now), now)
 		}
 		if in.announce.due(now) {
-			l.announce = append(l.announce, announcement{
-				link: in.link.Index, hardwareAddr: in.link.HardwareAddr, vips: slices.Clone(in.config.Addresses),
+			l.announce = mergeAnnouncements(l.announce, map[int]announcement{
+				in.link.Index: {hardwareAddr: in.link.HardwareAddr, vips: in.config.Addresses},
 			})
 			l.orderDue = true
 		}
 	}
+}
+
+// stuck tells that leases are not being renewed: a Master that goes on
+// advertising would keep everybody else from holding the addresses it loses.
+func (l *loop) stuck(now vrrp.Time) bool {
+	return l.acked < l.seq && now.Sub(l.waiting) > renewalLimit
 }
 
 // apply does what a virtual router wants done, in the order of Output.
@@ -199,18 +215,18 @@ func (l *loop) apply(in *instance, out vrrp.Output, now vrrp.Time) {
 		l.changed(in, t.From, t.To, string(t.Reason), now)
 	}
 	if out.Announce && in.state() == vrrp.Master {
-		in.announce.start(now)
+		in.announce.again(now)
 	}
 }
 
 // changed follows a change of state.
 func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrrp.Time) {
 	in.reason, in.since, in.changed = reason, wallClock(), now
-	in.sendFailures = 0
+	in.sendFailures, in.unbound, in.held = 0, 0, false
 	switch {
 	case to == vrrp.Master:
 		in.announce.start(now)
-		l.orderDue = true
+		in.ordered, l.orderDue = l.seq+1, true
 	case from == vrrp.Master:
 		in.announce.stop()
 		clear(in.failed)
@@ -247,8 +263,9 @@ func (l *loop) send(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
 		}
 		return
 	}
-	l.logOnce(in.key.Interface+"/send", err.Error(), func() {
-		l.logger.Info("Advertisement not sent", "interface", in.key.Interface, "vrid", in.key.VRID, "err", err)
+	key := in.key
+	l.logOnce(key.Interface+"/send", err.Error(), func() {
+		l.logger.Info("Advertisement not sent", "interface", key.Interface, "vrid", key.VRID, "err", err)
 	})
 	if in.sendFailures++; in.sendFailures >= sendFailuresAllowed && in.state() == vrrp.Master {
 		l.fail(in, faultSendFailed, now)
@@ -257,11 +274,14 @@ func (l *loop) send(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
 
 // placeOrder posts what the actuator is to do, if that has changed or the
 // leases are to be renewed.
-func (l *loop) placeOrder() {
+func (l *loop) placeOrder(now vrrp.Time) {
 	if !l.orderDue {
 		return
 	}
 	l.orderDue = false
+	if l.acked == l.seq {
+		l.waiting = now
+	}
 	l.seq++
 	o := order{seq: l.seq, answer: l.answer(), announce: l.announce}
 	l.announce = nil
@@ -345,15 +365,17 @@ func (l *loop) take() {
 	for _, r := range m.reports {
 		l.reported(r, now)
 	}
+	if m.listening != nil {
+		l.listened(m.listening, now)
+	}
 	if m.links != nil {
 		l.links = m.links
-		l.listen(now)
-		l.rebind()
+		l.listen(listenOrder{interfaces: l.candidates()})
 	}
 	if m.state != nil {
 		l.desired = m.state
 	}
-	if (m.links != nil || m.state != nil) && l.desired != nil && l.links != nil && !l.stopping {
+	if (m.listening != nil || m.links != nil || m.state != nil) && l.desired != nil && l.links != nil && !l.stopping {
 		l.configure(now)
 	}
 	if m.stop && !l.stopping {
@@ -361,50 +383,61 @@ func (l *loop) take() {
 	}
 }
 
-// listen opens and closes sockets so that every interface a VIP could be
-// placed on is listened on.
-func (l *loop) listen(now vrrp.Time) {
-	var interfaces []lan.Interface
-	since := map[int]vrrp.Time{}
+// candidates are the interfaces that a VIP could be placed on.
+func (l *loop) candidates() (interfaces []lan.Interface) {
 	for _, link := range l.links.Links {
 		if link.Loopback || !link.Multicast || !link.Up {
 			continue
 		}
-		if _, ok := sourceAddress(link, netip.Addr{}); !ok {
-			continue
-		}
-		interfaces = append(interfaces, lan.Interface{Index: link.Index, Name: link.Name})
-		if since[link.Index] = now; l.listening[link.Index] != 0 {
-			since[link.Index] = l.listening[link.Index]
+		if _, ok := sourceAddress(link, netip.Addr{}); ok {
+			interfaces = append(interfaces, lan.Interface{Index: link.Index, Name: link.Name})
 		}
 	}
-	clear(l.deaf)
-	if err := l.network.Listen(interfaces); err != nil {
-		for _, e := range leaves(err) {
-			if ie, ok := errors.AsType[*lan.InterfaceError](e); ok {
-				l.deaf[ie.Index] = e
-				delete(since, ie.Index)
-			}
+	return interfaces
+}
+
+// listened takes over the ports that are open now, and gives back those that
+// are not needed any more.
+func (l *loop) listened(r *listenReport, now vrrp.Time) {
+	old := l.ports
+	l.ports, l.deaf = r.ports, r.failed
+	l.network.Use(l.ports)
+	since := map[int]vrrp.Time{}
+	for _, p := range l.ports {
+		since[p.Index] = now
+		if slices.Contains(old, p) {
+			since[p.Index] = l.listening[p.Index]
 		}
+	}
+	l.listening = since
+	unused := slices.DeleteFunc(slices.Clone(old), func(p *lan.Port) bool { return slices.Contains(l.ports, p) })
+	if len(unused) > 0 {
+		l.listen(listenOrder{interfaces: l.candidates(), unused: unused})
+	}
+	var errs []error
+	for _, err := range l.deaf {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
 		l.logOnce("listen", err.Error(), func() { l.logger.Error(err, "Listening for VRRP is incomplete") })
 	} else {
 		delete(l.logged, "listen")
 	}
-	l.listening = since
 }
 
-// rebind has an address that somebody else removed put back at once.
-func (l *loop) rebind() {
-	for _, in := range l.instances {
-		if in.state() != vrrp.Master {
-			continue
-		}
-		for _, v := range in.vips {
-			if !bound(*l.links, in.link.Index, v.address) {
-				l.orderDue = true
-			}
+// mend has sockets opened that could not be, or that do not work any more.
+func (l *loop) mend() {
+	broken := l.network.Broken()
+	if len(l.deaf) == 0 && len(broken) == 0 || l.links == nil {
+		return
+	}
+	o := listenOrder{interfaces: l.candidates()}
+	for _, p := range l.ports {
+		if slices.Contains(broken, p.Index) {
+			o.broken = append(o.broken, p)
 		}
 	}
+	l.listen(o)
 }
 
 // bound tells whether an address is on an interface.

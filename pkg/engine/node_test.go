@@ -56,7 +56,7 @@ func runNode(state string) (err error) {
 	announcer := &lan.Announcer{}
 	defer announcer.Close()
 	e := New(Config{
-		Network: network, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, Release: true,
+		Network: network, Ports: lan.Ports{}, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, Release: true,
 		Elevate: lan.Elevate,
 		OnTransition: func(t desired.Transition) {
 			fmt.Printf("transition: %s -> %s (%s)\n", t.From, t.To, t.Reason)

@@ -21,6 +21,7 @@ const (
 	faultBindFailed      = "bindFailed"
 	faultSendFailed      = "sendFailed"
 	faultNotListening    = "notListening"
+	faultLeaseNotRenewed = "leaseNotRenewed"
 	faultInvalidConfig   = "invalidConfig"
 )
 

@@ -323,6 +323,90 @@ func TestSimulatedSendFails(t *testing.T) {
 	w.oneMaster("after it can send again")
 }
 
+// A kernel that does not carry out orders loses the addresses; so must the
+// mastership go, to a node whose kernel does.
+func TestSimulatedKernelHangs(t *testing.T) {
+	w := settled(t, 13, 2)
+	old := w.nodes[w.oneMaster("before")]
+	old.kernelHangs = true
+	w.run(lease + time.Second)
+	if got := w.holders(vipA); len(got) != 1 || got[0] == old.id {
+		w.fatalf("%s is held by %v, want by the node whose kernel works", vipA, got)
+	}
+	w.run(time.Minute)
+	for _, tr := range old.transitions[len(old.transitions)-1:] {
+		if tr.To != vrrp.Initialize || tr.Reason != faultLeaseNotRenewed {
+			w.fatalf("last told of %+v, want of %s", tr, faultLeaseNotRenewed)
+		}
+	}
+	old.kernelHangs = false
+	w.run(time.Minute)
+	if old.state() != vrrp.Backup {
+		w.fatalf("state %s after the kernel came back, want Backup", old.state())
+	}
+}
+
+// One renewal that fails costs no mastership.
+func TestSimulatedOneRenewalFails(t *testing.T) {
+	w := settled(t, 14, 2)
+	master := w.nodes[w.oneMaster("before")]
+	master.failOnce = true
+	before := len(master.transitions)
+	w.run(2 * time.Second)
+	if master.failOnce || len(master.transitions) != before {
+		w.fatalf("transitions %+v after one renewal failed, want none", master.transitions[before:])
+	}
+	w.oneMaster("after a renewal failed")
+}
+
+// More packets than can be read keep a Master neither from advertising nor
+// from hearing.
+func TestSimulatedFlood(t *testing.T) {
+	w := settled(t, 15, 2)
+	master := w.nodes[w.oneMaster("before")]
+	junk := ipv4Packet(netip.MustParseAddr("192.0.2.66"), vrrp.GroupIPv4, []byte{0x31, 99, 100, 1, 0, 10, 0, 0})
+	before := len(master.transitions)
+	master.flood = junk
+	w.run(2 * time.Second)
+	master.flood = nil
+	if len(master.transitions) != before {
+		w.fatalf("transitions %+v in a flood, want none", master.transitions[before:])
+	}
+	w.oneMaster("in a flood")
+}
+
+// An address that somebody else removes comes back with the event, not with
+// the next renewal.
+func TestSimulatedAddressRemovedByOthers(t *testing.T) {
+	w := settled(t, 16, 1)
+	n := w.nodes[0]
+	delete(n.expiry, vipA)
+	n.links()
+	n.turn()
+	if got := n.held(); !slices.Equal(got, []netip.Addr{vipA}) {
+		w.fatalf("holds %v at once after the removal, want the address again", got)
+	}
+}
+
+// A peer that does not hear us goes on advertising: we announce again, but not
+// at its rate.
+func TestSimulatedDeafPeer(t *testing.T) {
+	w := settled(t, 17, 2)
+	master := w.nodes[w.oneMaster("before")]
+	deaf := w.nodes[1-master.id]
+	// Of the same priority the higher address stays Master.
+	if master.id == 0 {
+		master, deaf = deaf, master
+	}
+	w.cut[[2]int{master.id, deaf.id}] = true
+	w.run(5 * time.Second)
+	before := master.announcements
+	w.run(10 * time.Second)
+	if got := master.announcements - before; got < 5 || got > 60 {
+		w.fatalf("announced %d times in 10 s beside a deaf peer, want about four bursts' worth a second at most", got)
+	}
+}
+
 // A fault that is there from the start is told, once.
 func TestSimulatedFaultFromTheStart(t *testing.T) {
 	w := newWorld(t, 12, 1)

@@ -60,15 +60,24 @@ type simNode struct {
 	engine  *Engine
 	loop    *loop
 	act     *actuator
-	queue   []flying
+	// listener opens ports at once.
+	listener *listener
+	queue    []flying
 	// dead: no process. frozen: a process that does not run.
 	dead, frozen bool
 	linkDown     bool
 	sendFails    bool
-	link         host.Link // as the engine was last told
-	bindFails    map[netip.Addr]bool
-	expiry       map[netip.Addr]int64
-	transitions  []desired.Transition
+	kernelHangs  bool
+	// failOnce makes the next renewal fail as a whole.
+	failOnce      bool
+	announcements int
+	// flood is a packet that never ends to be waiting.
+	flood       []byte
+	flooded     int
+	link        host.Link // as the engine was last told
+	bindFails   map[netip.Addr]bool
+	expiry      map[netip.Addr]int64
+	transitions []desired.Transition
 	// unbinds counts, by address, how often it went from bound to unbound.
 	unbinds map[netip.Addr]int
 	sent    [][]byte
@@ -92,14 +101,17 @@ func newWorld(t *testing.T, seed uint64, nodes int) *world {
 func (n *simNode) boot(state *desired.State) {
 	n.dead, n.frozen, n.queue, n.link = false, false, nil, host.Link{}
 	n.engine = New(Config{
-		Network: n, Addresses: n, Announcer: n, Neighbors: noNeighbors{}, Release: true,
+		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: noNeighbors{}, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
 			n.w.log("n%d %s -> %s (%s)", n.id, t.From, t.To, t.Reason)
 		},
 	})
-	n.act = newActuator(n, n, noNeighbors{})
-	n.loop = newLoop(n.engine, logr.Discard(), n.carryOut)
+	n.act = newActuator(n, n, noNeighbors{}, func(r report) {
+		n.engine.tell(func(m *messages) { m.reports = append(m.reports, r) })
+	})
+	n.listener = newListener(n, func(r listenReport) { n.engine.tell(func(m *messages) { m.listening = &r }) })
+	n.loop = newLoop(n.engine, logr.Discard(), n.carryOut, n.listener.carryOut)
 	_, _ = n.RemoveLeftovers()
 	n.links()
 	if state != nil {
@@ -134,10 +146,16 @@ func (n *simNode) links() {
 	}
 }
 
-// carryOut does an order at once, as a fast kernel would.
+// carryOut does an order at once, as a fast kernel would; a kernel that hangs
+// does none.
 func (n *simNode) carryOut(o order) {
-	r := n.act.carryOut(o)
-	n.engine.inbox.update(func(m *messages) { m.reports = append(m.reports, r) })
+	if n.kernelHangs {
+		return
+	}
+	n.act.bind(o)
+	if all, ok := n.act.announcements.take(); ok {
+		n.act.announce(all)
+	}
 	n.links()
 }
 
@@ -154,7 +172,7 @@ func (n *simNode) turn() {
 
 func (n *simNode) inboxEmpty() bool {
 	m := &n.engine.inbox.messages
-	return m.state == nil && m.links == nil && len(m.reports) == 0 && !m.stop
+	return m.state == nil && m.links == nil && m.listening == nil && len(m.reports) == 0 && !m.stop
 }
 
 // crash takes the node away, its kernel included.
@@ -195,12 +213,23 @@ func (n *simNode) held() []netip.Addr {
 	return vips
 }
 
-func (n *simNode) Now() int64                   { return n.w.now }
-func (n *simNode) Listen([]lan.Interface) error { return nil }
-func (n *simNode) Wait(int64) error             { return nil }
-func (n *simNode) Wake()                        {}
+func (n *simNode) Now() int64       { return n.w.now }
+func (n *simNode) Use([]*lan.Port)  {}
+func (n *simNode) Broken() []int    { return nil }
+func (n *simNode) Wait(int64) error { return nil }
+func (n *simNode) Wake()            {}
+
+func (n *simNode) Open(i lan.Interface) (*lan.Port, error) { return &lan.Port{Interface: i}, nil }
+func (n *simNode) Close(*lan.Port) error                   { return nil }
 
 func (n *simNode) Receive(p *lan.Packet) bool {
+	if len(n.queue) == 0 && n.flood != nil {
+		if n.flooded++; n.flooded%1_000_000 == 0 {
+			n.w.fatalf("n%d does nothing but read packets", n.id)
+		}
+		p.Index, p.Data, p.Arrived = 2, n.flood, n.w.now
+		return true
+	}
 	if len(n.queue) == 0 {
 		return false
 	}
@@ -227,6 +256,13 @@ func (n *simNode) Send(index int, source netip.Addr, payload []byte) error {
 func (n *simNode) Set(want []host.VirtualAddress) error {
 	wanted := map[netip.Addr]bool{}
 	var failed []error
+	if n.failOnce {
+		n.failOnce = false
+		for _, v := range want {
+			failed = append(failed, &host.AddressError{VirtualAddress: v, Err: fmt.Errorf("resource temporarily unavailable")})
+		}
+		return joined(failed)
+	}
 	for _, v := range want {
 		if n.bindFails[v.Address] {
 			failed = append(failed, &host.AddressError{VirtualAddress: v, Err: fmt.Errorf("operation not permitted")})
@@ -250,6 +286,7 @@ func (n *simNode) RemoveLeftovers() ([]host.VirtualAddress, error) {
 }
 
 func (n *simNode) Announce(_ int, _ net.HardwareAddr, vips []netip.Addr) error {
+	n.announcements++
 	for _, vip := range vips {
 		if !n.linkDown && n.w.rng.Float64() >= n.w.loss {
 			n.w.cache[vip] = n.id

@@ -113,7 +113,7 @@ var snapshotMetrics = []metric[Snapshot]{
 		func(s Snapshot) float64 { return boolean(s.Engine.Applied) }),
 	gauge("loop_beat_timestamp_seconds", "When the VRRP loop last went round.",
 		func(s Snapshot) float64 { return timestamp(time.Unix(0, s.Engine.Beat)) }),
-	gauge("loop_lateness_seconds", "Worst lateness of the VRRP loop in the last minute.",
+	gauge("loop_lateness_seconds", "Worst lateness of the VRRP loop in the last one to two minutes.",
 		func(s Snapshot) float64 { return s.Engine.Lateness.Seconds() }),
 	gauge("datapath_up", "Whether the latest attempt to write the nftables tables succeeded.",
 		func(s Snapshot) float64 { return boolean(s.Datapath.Err == "" && !s.Datapath.LastSync.IsZero()) }),

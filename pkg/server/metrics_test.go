@@ -44,7 +44,7 @@ kube_vrrp_vip_datapath_up 1
 # HELP kube_vrrp_vip_loop_beat_timestamp_seconds When the VRRP loop last went round.
 # TYPE kube_vrrp_vip_loop_beat_timestamp_seconds gauge
 kube_vrrp_vip_loop_beat_timestamp_seconds 9.466848e+08
-# HELP kube_vrrp_vip_loop_lateness_seconds Worst lateness of the VRRP loop in the last minute.
+# HELP kube_vrrp_vip_loop_lateness_seconds Worst lateness of the VRRP loop in the last one to two minutes.
 # TYPE kube_vrrp_vip_loop_lateness_seconds gauge
 kube_vrrp_vip_loop_lateness_seconds 0.003
 # HELP kube_vrrp_vip_packets_unheard_total VRRP packets that belong to no virtual router of this node, or could not be parsed.

@@ -1,0 +1,87 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"kube-vrrp-vip/pkg/lan"
+)
+
+// listenOrder is what the loop wants to listen on.
+type listenOrder struct {
+	interfaces []lan.Interface
+	// broken are ports whose sockets no longer work.
+	broken []*lan.Port
+	// unused are ports that the loop has let go of.
+	unused []*lan.Port
+}
+
+// listenReport is what the loop can listen on now.
+type listenReport struct {
+	ports []*lan.Port
+	// failed says, by index, why an interface cannot be listened on.
+	failed map[int]error
+}
+
+// listener opens and closes ports for the loop, which must not wait for the
+// kernel: both take locks that a container's start or end holds for long.
+type listener struct {
+	ports    ports
+	reported func(listenReport)
+	orders   *mailbox[listenOrder]
+	// open are the ports that the loop uses or will; those it has been told
+	// to let go of are its own until it says so.
+	open []*lan.Port
+}
+
+func newListener(p ports, reported func(listenReport)) *listener {
+	return &listener{ports: p, reported: reported, orders: newMailbox[listenOrder]()}
+}
+
+// post hands over an order. It never blocks.
+func (l *listener) post(o listenOrder) {
+	l.orders.put(o, func(old, o listenOrder) listenOrder {
+		o.broken = append(old.broken, o.broken...)
+		o.unused = append(old.unused, o.unused...)
+		return o
+	})
+}
+
+// run carries out orders until ctx ends, and then closes every port: the loop
+// must have ended by then.
+func (l *listener) run(ctx context.Context) error {
+	l.orders.serve(ctx, l.carryOut)
+	var errs []error
+	for _, p := range l.open {
+		errs = append(errs, l.ports.Close(p))
+	}
+	l.open = nil
+	return errors.Join(errs...)
+}
+
+// carryOut does one order: it closes what nobody uses, opens what is missing,
+// and reports the whole set.
+func (l *listener) carryOut(o listenOrder) {
+	for _, p := range o.unused {
+		// The kernel frees a socket whatever close returns.
+		_ = l.ports.Close(p)
+	}
+	l.open = slices.DeleteFunc(l.open, func(p *lan.Port) bool {
+		return !slices.Contains(o.interfaces, p.Interface) || slices.Contains(o.broken, p)
+	})
+	r := listenReport{failed: map[int]error{}}
+	for _, i := range o.interfaces {
+		if slices.ContainsFunc(l.open, func(p *lan.Port) bool { return p.Interface == i }) {
+			continue
+		}
+		p, err := l.ports.Open(i)
+		if err != nil {
+			r.failed[i.Index] = err
+			continue
+		}
+		l.open = append(l.open, p)
+	}
+	r.ports = slices.Clone(l.open)
+	l.reported(r)
+}

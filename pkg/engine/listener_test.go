@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kube-vrrp-vip/pkg/lan"
+)
+
+// fakePorts records what is opened and closed.
+type fakePorts struct {
+	did  []string
+	fail map[int]error
+}
+
+func (f *fakePorts) Open(i lan.Interface) (*lan.Port, error) {
+	if err := f.fail[i.Index]; err != nil {
+		return nil, err
+	}
+	f.did = append(f.did, fmt.Sprintf("open %d", i.Index))
+	return &lan.Port{Interface: i}, nil
+}
+
+func (f *fakePorts) Close(p *lan.Port) error {
+	f.did = append(f.did, fmt.Sprintf("close %d", p.Index))
+	return nil
+}
+
+func (f *fakePorts) take() []string {
+	did := f.did
+	f.did = nil
+	return did
+}
+
+// A port is closed when the loop has let go of it, and not before.
+func TestListener(t *testing.T) {
+	t.Parallel()
+	eth0, eth1 := lan.Interface{Index: 2, Name: "eth0"}, lan.Interface{Index: 3, Name: "eth1"}
+	refused := errors.New("no")
+	f := &fakePorts{fail: map[int]error{3: refused}}
+	var r listenReport
+	l := newListener(f, func(n listenReport) { r = n })
+	step := func(what string, o listenOrder, did []string, ports int) {
+		t.Helper()
+		l.carryOut(o)
+		if diff := cmp.Diff(did, f.take()); diff != "" {
+			t.Errorf("%s: -want +got\n%s", what, diff)
+		}
+		if len(r.ports) != ports {
+			t.Errorf("%s: reports %d ports, want %d", what, len(r.ports), ports)
+		}
+	}
+
+	both := []lan.Interface{eth0, eth1}
+	step("one cannot be opened", listenOrder{interfaces: both}, []string{"open 2"}, 1)
+	if !errors.Is(r.failed[3], refused) {
+		t.Errorf("reports %v, want the failure of eth1", r.failed)
+	}
+	f.fail = nil
+	step("it can now", listenOrder{interfaces: both}, []string{"open 3"}, 2)
+	step("nothing changed", listenOrder{interfaces: both}, nil, 2)
+
+	broken := r.ports[0]
+	step("one is broken", listenOrder{interfaces: both, broken: []*lan.Port{broken}}, []string{"open 2"}, 2)
+	step("the loop has let go of it", listenOrder{interfaces: both, unused: []*lan.Port{broken}}, []string{"close 2"}, 2)
+
+	gone := r.ports[0]
+	if gone.Index != 3 {
+		gone = r.ports[1]
+	}
+	step("an interface is gone", listenOrder{interfaces: []lan.Interface{eth0}}, nil, 1)
+	step("and let go of", listenOrder{interfaces: []lan.Interface{eth0}, unused: []*lan.Port{gone}}, []string{"close 3"}, 1)
+
+	renamed := lan.Interface{Index: 2, Name: "lan0"}
+	step("renamed", listenOrder{interfaces: []lan.Interface{renamed}}, []string{"open 2"}, 1)
+}
+
+// What one order wants closed is not lost when another replaces it.
+func TestListenerPost(t *testing.T) {
+	t.Parallel()
+	a, b := &lan.Port{}, &lan.Port{}
+	l := newListener(&fakePorts{}, nil)
+	l.post(listenOrder{unused: []*lan.Port{a}, broken: []*lan.Port{b}})
+	l.post(listenOrder{unused: []*lan.Port{b}})
+	if o, _ := l.orders.take(); len(o.unused) != 2 || len(o.broken) != 1 {
+		t.Errorf("%+v, want both orders' ports", o)
+	}
+}
