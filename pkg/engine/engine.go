@@ -122,7 +122,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.tell(func(m *messages) { m.reports = append(m.reports, r) })
 	})
 	listener := newListener(e.config.Ports, func(r listenReport) {
-		e.tell(func(m *messages) { m.listening = &r })
+		e.tell(func(m *messages) { m.listening = append(m.listening, r) })
 	})
 	var wg sync.WaitGroup
 	wg.Go(func() { actuator.run(others) })
@@ -181,7 +181,7 @@ type inbox struct {
 type messages struct {
 	state     *desired.State
 	links     *host.Snapshot
-	listening *listenReport
+	listening []listenReport
 	reports   []report
 	stop      bool
 }

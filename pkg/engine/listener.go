@@ -30,9 +30,9 @@ type listener struct {
 	ports    ports
 	reported func(listenReport)
 	orders   *mailbox[listenOrder]
-	// open are the ports that the loop uses or will; those it has been told
-	// to let go of are its own until it says so.
-	open []*lan.Port
+	// open are the ports that the loop was last told of. dropped are those
+	// that it was told of before: they are its own until it lets go of them.
+	open, dropped []*lan.Port
 }
 
 func newListener(p ports, reported func(listenReport)) *listener {
@@ -53,10 +53,10 @@ func (l *listener) post(o listenOrder) {
 func (l *listener) run(ctx context.Context) error {
 	l.orders.serve(ctx, l.carryOut)
 	var errs []error
-	for _, p := range l.open {
+	for _, p := range slices.Concat(l.open, l.dropped) {
 		errs = append(errs, l.ports.Close(p))
 	}
-	l.open = nil
+	l.open, l.dropped = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -67,8 +67,13 @@ func (l *listener) carryOut(o listenOrder) {
 		// The kernel frees a socket whatever close returns.
 		_ = l.ports.Close(p)
 	}
+	l.dropped = slices.DeleteFunc(l.dropped, func(p *lan.Port) bool { return slices.Contains(o.unused, p) })
 	l.open = slices.DeleteFunc(l.open, func(p *lan.Port) bool {
-		return !slices.Contains(o.interfaces, p.Interface) || slices.Contains(o.broken, p)
+		drop := !slices.Contains(o.interfaces, p.Interface) || slices.Contains(o.broken, p)
+		if drop {
+			l.dropped = append(l.dropped, p)
+		}
+		return drop
 	})
 	r := listenReport{failed: map[int]error{}}
 	for _, i := range o.interfaces {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -76,6 +77,16 @@ func TestListener(t *testing.T) {
 
 	renamed := lan.Interface{Index: 2, Name: "lan0"}
 	step("renamed", listenOrder{interfaces: []lan.Interface{renamed}}, []string{"open 2"}, 1)
+
+	// The end closes what the loop uses and what it has not let go of.
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := l.run(ended); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"close 2", "close 2"}, f.take()); diff != "" {
+		t.Errorf("the end: -want +got\n%s", diff)
+	}
 }
 
 // What one order wants closed is not lost when another replaces it.

@@ -365,8 +365,8 @@ func (l *loop) take() {
 	for _, r := range m.reports {
 		l.reported(r, now)
 	}
-	if m.listening != nil {
-		l.listened(m.listening, now)
+	for _, r := range m.listening {
+		l.listened(r, now)
 	}
 	if m.links != nil {
 		l.links = m.links
@@ -375,7 +375,7 @@ func (l *loop) take() {
 	if m.state != nil {
 		l.desired = m.state
 	}
-	if (m.listening != nil || m.links != nil || m.state != nil) && l.desired != nil && l.links != nil && !l.stopping {
+	if (len(m.listening) > 0 || m.links != nil || m.state != nil) && l.desired != nil && l.links != nil && !l.stopping {
 		l.configure(now)
 	}
 	if m.stop && !l.stopping {
@@ -397,8 +397,9 @@ func (l *loop) candidates() (interfaces []lan.Interface) {
 }
 
 // listened takes over the ports that are open now, and gives back those that
-// are not needed any more.
-func (l *loop) listened(r *listenReport, now vrrp.Time) {
+// are not needed any more. Every report must pass here: a port that only one
+// of them names is to be given back too.
+func (l *loop) listened(r listenReport, now vrrp.Time) {
 	old := l.ports
 	l.ports, l.deaf = r.ports, r.failed
 	l.network.Use(l.ports)

@@ -110,7 +110,7 @@ func (n *simNode) boot(state *desired.State) {
 	n.act = newActuator(n, n, noNeighbors{}, func(r report) {
 		n.engine.tell(func(m *messages) { m.reports = append(m.reports, r) })
 	})
-	n.listener = newListener(n, func(r listenReport) { n.engine.tell(func(m *messages) { m.listening = &r }) })
+	n.listener = newListener(n, func(r listenReport) { n.engine.tell(func(m *messages) { m.listening = append(m.listening, r) }) })
 	n.loop = newLoop(n.engine, logr.Discard(), n.carryOut, n.listener.carryOut)
 	_, _ = n.RemoveLeftovers()
 	n.links()
@@ -172,7 +172,7 @@ func (n *simNode) turn() {
 
 func (n *simNode) inboxEmpty() bool {
 	m := &n.engine.inbox.messages
-	return m.state == nil && m.links == nil && m.listening == nil && len(m.reports) == 0 && !m.stop
+	return m.state == nil && m.links == nil && len(m.listening) == 0 && len(m.reports) == 0 && !m.stop
 }
 
 // crash takes the node away, its kernel included.
