@@ -41,9 +41,6 @@ type built struct {
 func build(o config.Options, in inputs) built {
 	self, peers, problems := members(o, in)
 	state := desired.State{Node: self.address}
-	for _, p := range peers {
-		state.Peers = append(state.Peers, desired.Peer{Node: p.node, Address: p.address})
-	}
 	if in.configMap == nil {
 		return built{state: state, problems: append(problems, config.Problem{
 			Key:     o.ConfigMap.String(),

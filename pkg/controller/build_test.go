@@ -223,10 +223,6 @@ func TestBuildState(t *testing.T) {
 	}
 	want := desired.State{
 		Node: netip.MustParseAddr("10.4.0.11"),
-		Peers: []desired.Peer{
-			{Node: "worker-b", Address: netip.MustParseAddr("10.4.0.12")},
-			{Node: "worker-c", Address: netip.MustParseAddr("10.4.0.13")},
-		},
 		Routers: []desired.Router{{
 			Family:                vrrp.IPv4,
 			VRID:                  50,

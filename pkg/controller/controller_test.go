@@ -116,6 +116,11 @@ func testCluster() *fake.Clientset {
 	)
 }
 
+// knowsPeer tells that a State of testCluster counts worker-b, which has the
+// higher priority: worker-a goes second, and alone it would wait for a time of
+// its own.
+func knowsPeer(s desired.State) bool { return s.Routers[0].TakeoverDelay == 100*time.Millisecond/16 }
+
 // deny makes the API server answer every request for a resource with err.
 func deny(client *fake.Clientset, err error, resources ...string) {
 	for _, resource := range resources {
@@ -139,7 +144,7 @@ func TestControllerApplies(t *testing.T) {
 		if diff := cmp.Diff(want, states[0].Forwards, compareAddr); diff != "" {
 			t.Errorf("forwards (-want +got):\n%s", diff)
 		}
-		if len(states[0].Peers) != 1 || len(states[0].Routers) != 1 {
+		if len(states[0].Routers) != 1 || !knowsPeer(states[0]) {
 			t.Errorf("state: %+v", states[0])
 		}
 		if n := r.logged("Accepted the configuration"); n != 1 {
@@ -189,7 +194,7 @@ func TestControllerAppliesOnlyChanges(t *testing.T) {
 			}},
 			{"a peer goes", func() error {
 				return core.Pods("vip").Delete(ctx, "kube-vrrp-vip-b", metav1.DeleteOptions{})
-			}, func(s desired.State) bool { return len(s.Peers) == 0 }},
+			}, func(s desired.State) bool { return !knowsPeer(s) }},
 			{"our Node gets a priority", func() error {
 				_, err := core.Nodes().Update(ctx, testNode("a", "10.4.0.11", map[string]string{priorityAnnotation: "17"}), metav1.UpdateOptions{})
 				return err
@@ -288,7 +293,7 @@ func TestControllerFewPermissions(t *testing.T) {
 			deny(client, forbidden(resource), resource)
 		}
 		r := start(t, testOptions(), client)
-		if states := r.applied(); len(states) != 1 || len(states[0].Forwards) != 1 || len(states[0].Peers) != 0 {
+		if states := r.applied(); len(states) != 1 || len(states[0].Forwards) != 1 || knowsPeer(states[0]) {
 			t.Errorf("states: %+v", states)
 		}
 	})
@@ -358,7 +363,7 @@ func TestControllerWithoutAPI(t *testing.T) {
 		if len(states) == 0 {
 			t.Fatal("no state")
 		}
-		if last := states[len(states)-1]; len(last.Forwards) != 1 || len(last.Peers) != 1 {
+		if last := states[len(states)-1]; len(last.Forwards) != 1 || !knowsPeer(last) {
 			t.Errorf("state: %+v", last)
 		}
 		if n := r.logged(`succeeded again reason="list services"`); n != 1 {

@@ -13,21 +13,11 @@ type State struct {
 	// Node is the node's own address. It names the interface of a VIP for
 	// which nothing better is known, and is invalid until it was learned.
 	Node netip.Addr
-	// Peers are the other nodes that run the daemon, sorted by address.
-	Peers []Peer
 	// Routers are the virtual routers to run, sorted by family and VRID.
 	Routers []Router
 	// Forwards are the VIPs that stand in front of Services, sorted by VIP.
 	// They are the same whether or not this node is Master.
 	Forwards []Forward
-}
-
-// Peer is another node that runs the daemon.
-type Peer struct {
-	// Node is its Kubernetes name.
-	Node string
-	// Address is the address its advertisements come from.
-	Address netip.Addr
 }
 
 // Router is one virtual router (RFC 9568 section 1.6) as the configuration
