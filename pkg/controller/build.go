@@ -51,10 +51,11 @@ func build(o config.Options, in inputs) built {
 
 	entries, entryProblems := config.ParseEntries(in.configMap.Data)
 	problems = append(problems, entryProblems...)
+	nodeOf := nodeAddresses(self, peers, in.nodes)
 	var vips []desired.VIP
 	serviceOf := map[netip.Addr]config.ObjectName{}
 	for _, e := range entries {
-		if node, ok := nodeWithAddress(e.VIP, self, peers); ok {
+		if node, ok := nodeOf[e.VIP]; ok {
 			problems = append(problems, e.Problem(fmt.Sprintf("not served: %s is the address of node %s, write a free address of the nodes' network", e.VIP, node)))
 			continue
 		}
@@ -212,18 +213,22 @@ func parseAddr(s string) netip.Addr {
 	return a.Unmap()
 }
 
-// nodeWithAddress tells whose node's own address vip is. Such a VIP would take
-// the node off the network.
-func nodeWithAddress(vip netip.Addr, self member, peers []member) (string, bool) {
-	if vip == self.address {
-		return self.node, true
-	}
-	for _, p := range peers {
-		if vip == p.address {
-			return p.node, true
+// nodeAddresses names the node of each address that is a node's own, whether or
+// not it runs the daemon. As a VIP it would take the node off the network.
+func nodeAddresses(self member, peers []member, nodes []*corev1.Node) map[netip.Addr]string {
+	nodeOf := map[netip.Addr]string{}
+	for _, n := range nodes {
+		for _, a := range internalAddresses(n) {
+			// The caches have no order. Of two nodes always the same is named.
+			if other, ok := nodeOf[a]; !ok || n.Name < other {
+				nodeOf[a] = n.Name
+			}
 		}
 	}
-	return "", false
+	for _, m := range append(slices.Clone(peers), self) {
+		nodeOf[m.address] = m.node
+	}
+	return nodeOf
 }
 
 // ports returns where the ports of the Service of e lead, and what is wrong

@@ -265,11 +265,19 @@ func TestBuildWithoutVIPs(t *testing.T) {
 
 func TestBuildRefusesAddressesOfNodes(t *testing.T) {
 	t.Parallel()
+	// Nodes d to f do not run the daemon, and f has taken the address of e.
+	twoAddresses := testNode("d", "fd00::14", nil)
+	twoAddresses.Status.Addresses = append(twoAddresses.Status.Addresses,
+		corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: "10.4.0.14"},
+		corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: "10.4.0.51"})
 	got := build(testOptions(), inputs{
-		configMap: testConfigMap(map[string]string{"10.4.0.11": "", "10.4.0.12": "vip/echo", "10.4.0.50": ""}),
-		pods:      []*corev1.Pod{testPod("a", "10.4.0.11"), testPod("b", "10.4.0.12")},
+		configMap: testConfigMap(map[string]string{
+			"10.4.0.11": "", "10.4.0.12": "vip/echo", "10.4.0.14": "", "10.4.0.15": "", "10.4.0.50": "", "10.4.0.51": "",
+		}),
+		pods:  []*corev1.Pod{testPod("a", "10.4.0.11"), testPod("b", "10.4.0.12")},
+		nodes: []*corev1.Node{testNode("f", "10.4.0.15", nil), testNode("e", "10.4.0.15", nil), twoAddresses, testNode("a", "10.4.0.11", nil)},
 	})
-	want := []desired.VIP{{Address: netip.MustParseAddr("10.4.0.50")}}
+	want := []desired.VIP{{Address: netip.MustParseAddr("10.4.0.50")}, {Address: netip.MustParseAddr("10.4.0.51")}}
 	if diff := cmp.Diff(want, got.state.Routers[0].VIPs, compareAddr); diff != "" {
 		t.Errorf("VIPs (-want +got):\n%s", diff)
 	}
@@ -279,6 +287,8 @@ func TestBuildRefusesAddressesOfNodes(t *testing.T) {
 	wantProblems := []config.Problem{
 		{Key: "10.4.0.11", Message: "not served: 10.4.0.11 is the address of node worker-a, write a free address of the nodes' network"},
 		{Key: "10.4.0.12", Value: "vip/echo", Message: "not served: 10.4.0.12 is the address of node worker-b, write a free address of the nodes' network"},
+		{Key: "10.4.0.14", Message: "not served: 10.4.0.14 is the address of node worker-d, write a free address of the nodes' network"},
+		{Key: "10.4.0.15", Message: "not served: 10.4.0.15 is the address of node worker-e, write a free address of the nodes' network"},
 	}
 	if diff := cmp.Diff(wantProblems, got.problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
