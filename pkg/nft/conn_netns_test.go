@@ -169,6 +169,20 @@ func TestNetnsRefusedElements(t *testing.T) {
 	})
 }
 
+// TestNetnsConnectionStats is how Supported knows a kernel without
+// NF_CT_NETLINK from one with it.
+func TestNetnsConnectionStats(t *testing.T) {
+	inNamespace(t, func(*netnstest.NS, *conn) {
+		if err := connectionStats(unix.NFNL_SUBSYS_CTNETLINK); err != nil {
+			t.Errorf("conntrack: %v", err)
+		}
+		const nobody = 200
+		if err := connectionStats(nobody); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("a subsystem that is not there: got %v, want %v", err, unix.EINVAL)
+		}
+	})
+}
+
 // TestNetnsRefusedTransaction says which step the kernel refused, and leaves
 // nothing of the others.
 func TestNetnsRefusedTransaction(t *testing.T) {
