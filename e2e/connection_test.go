@@ -65,7 +65,7 @@ func TestClusterOpenConnections(t *testing.T) {
 			master = restarted(t, s, master, restart)
 			began := time.Now()
 			body, err := c.Ask(patience)
-			if took := time.Since(began); !errors.Is(err, syscall.ECONNRESET) || took > refusal {
+			if took := time.Since(began); !errors.Is(err, syscall.ECONNRESET) || took > scenario.Bound(refusal) {
 				t.Errorf("%q, %v after %s; want a reset at once", body, err, took)
 			}
 		})

@@ -150,7 +150,7 @@ func (d *demo) crash(ctx context.Context, s *scenario.Site) (time.Duration, erro
 		return 0, err
 	}
 	d.crashed = master
-	return f.Outage, d.failover(ctx, s, "crash_failover_ms", f, scenario.CrashTarget)
+	return f.Outage, d.failover(ctx, s, "crash_failover_ms", f, scenario.CrashTarget, crashLimit)
 }
 
 func (d *demo) deletePod(ctx context.Context, s *scenario.Site) (time.Duration, error) {
@@ -168,19 +168,26 @@ func (d *demo) deletePod(ctx context.Context, s *scenario.Site) (time.Duration, 
 	if err != nil {
 		return 0, err
 	}
-	return f.Outage, d.failover(ctx, s, "graceful_failover_ms", f, scenario.GracefulTarget)
+	return f.Outage, d.failover(ctx, s, "graceful_failover_ms", f, scenario.GracefulTarget, gracefulLimit)
 }
 
+// What fails the demonstration. The targets are medians on an idle machine; one
+// failover on a busy one may take longer, but never as long as this.
+const (
+	crashLimit    = time.Second
+	gracefulLimit = 500 * time.Millisecond
+)
+
 // failover tells what one has cost; an error if that is more than noise explains.
-func (d *demo) failover(ctx context.Context, s *scenario.Site, name string, f scenario.Failover, target time.Duration) error {
+func (d *demo) failover(ctx context.Context, s *scenario.Site, name string, f scenario.Failover, target, limit time.Duration) error {
 	d.say("client: %s", f.Probe)
 	if err := d.transitions(ctx, s, f.To, 1); err != nil {
 		return err
 	}
 	d.say("the VIP went from %s to %s; the client was without an answer for %d ms", f.From, f.To, f.Outage.Milliseconds())
 	d.say("measured: %s=%d target=%d", name, f.Outage.Milliseconds(), target.Milliseconds())
-	if f.Outage > scenario.Bound(target) {
-		return fmt.Errorf("%s=%d, target %d", name, f.Outage.Milliseconds(), target.Milliseconds())
+	if f.Outage > limit {
+		return fmt.Errorf("%s=%d, target %d, limit %d", name, f.Outage.Milliseconds(), target.Milliseconds(), limit.Milliseconds())
 	}
 	if f.Outage > target {
 		d.say("over the target: a machine that is busy otherwise, or a fault")
