@@ -71,7 +71,7 @@ func build(o config.Options, in inputs) built {
 		if !e.Refused {
 			serviceOf[e.VIP] = e.Service
 			var messages []string
-			forward.Ports, messages = ports(o, e, in.service(e.Service))
+			forward.Ports, forward.NodePorts, messages = ports(o, e, in.service(e.Service))
 			for _, m := range messages {
 				problems = append(problems, e.Problem(m))
 			}
@@ -231,12 +231,12 @@ func nodeAddresses(self member, peers []member, nodes []*corev1.Node) map[netip.
 	return nodeOf
 }
 
-// ports returns where the ports of the Service of e lead, and what is wrong
-// with it. Without a Service that can be reached there are none.
-func ports(o config.Options, e config.Entry, s *corev1.Service) (ports []desired.Port, messages []string) {
+// ports returns where the ports of the Service of e lead, its NodePorts, and
+// what is wrong with it. Without a Service that can be reached there are none.
+func ports(o config.Options, e config.Entry, s *corev1.Service) (ports []desired.Port, nodePorts []desired.NodePort, messages []string) {
 	target, problem := clusterIP(o, e, s)
 	if problem != "" {
-		return nil, []string{problem + "; until then the VIP refuses every port"}
+		return nil, nil, []string{problem + "; until then the VIP refuses every port"}
 	}
 	for _, p := range s.Spec.Ports {
 		var protocol desired.Protocol
@@ -250,15 +250,22 @@ func ports(o config.Options, e config.Entry, s *corev1.Service) (ports []desired
 			continue
 		}
 		ports = append(ports, desired.Port{Protocol: protocol, Port: uint16(p.Port), Target: target})
+		if p.NodePort != 0 {
+			nodePorts = append(nodePorts, desired.NodePort{Protocol: protocol, Port: uint16(p.NodePort)})
+		}
 	}
 	slices.SortFunc(ports, func(a, b desired.Port) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 	})
 	ports = slices.Compact(ports)
+	slices.SortFunc(nodePorts, func(a, b desired.NodePort) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+	})
+	nodePorts = slices.Compact(nodePorts)
 	if len(ports) == 0 {
 		messages = append(messages, fmt.Sprintf("Service %s has no TCP or UDP port: the VIP refuses every port", e.Service))
 	}
-	return ports, messages
+	return ports, nodePorts, messages
 }
 
 // clusterIP returns the IPv4 ClusterIP of s, the Service of e, or what is wrong

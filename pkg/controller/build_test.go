@@ -94,6 +94,29 @@ func TestBuildForwards(t *testing.T) {
 			}}},
 		},
 		{
+			name:  "NodePorts, sorted",
+			value: "vip/echo",
+			service: testService("echo", "10.96.0.7",
+				corev1.ServicePort{Port: 53, Protocol: corev1.ProtocolUDP, NodePort: 30001},
+				corev1.ServicePort{Port: 9000, Protocol: corev1.ProtocolSCTP, NodePort: 30000},
+				corev1.ServicePort{Port: 80, Protocol: corev1.ProtocolTCP, NodePort: 30003},
+				corev1.ServicePort{Port: 443, NodePort: 30002}),
+			forwards: []desired.Forward{{
+				VIP: vip,
+				Ports: []desired.Port{
+					{Protocol: desired.TCP, Port: 80, Target: target},
+					{Protocol: desired.TCP, Port: 443, Target: target},
+					{Protocol: desired.UDP, Port: 53, Target: target},
+				},
+				NodePorts: []desired.NodePort{
+					{Protocol: desired.TCP, Port: 30002},
+					{Protocol: desired.TCP, Port: 30003},
+					{Protocol: desired.UDP, Port: 30001},
+				},
+			}},
+			problems: []string{`10.4.0.50: "vip/echo": port 9000/SCTP of Service vip/echo is not served: only TCP and UDP are supported`},
+		},
+		{
 			name:  "address only",
 			value: "",
 		},

@@ -73,12 +73,16 @@ func (p Protocol) String() string {
 }
 
 // Forward is what a VIP that belongs to Services does with the packets that
-// reach it. A TCP or UDP port that is not in Ports is refused; so a VIP whose
-// Service is missing has no Ports and refuses every one.
+// reach it. A TCP or UDP port that is in neither list is refused; so a VIP whose
+// Service is missing has none and refuses every port.
 type Forward struct {
 	VIP netip.Addr
 	// Ports are sorted by protocol and port, each at most once.
 	Ports []Port
+	// NodePorts are those of the VIP's own Services, sorted by protocol and
+	// port, each at most once. They are kube-proxy's to serve, and refused
+	// if it does not serve them at the VIP.
+	NodePorts []NodePort
 }
 
 // Port is one port of a VIP and where it leads.
@@ -88,4 +92,10 @@ type Port struct {
 	// Target is the Service's ClusterIP, of the VIP's family. The packet
 	// keeps its port.
 	Target netip.Addr
+}
+
+// NodePort is a port that a Service has on the addresses of every node.
+type NodePort struct {
+	Protocol Protocol
+	Port     uint16
 }

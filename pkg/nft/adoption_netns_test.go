@@ -149,6 +149,41 @@ func TestNetnsAdoption(t *testing.T) {
 	})
 }
 
+// TestNetnsGuardComes leaves open what was open before a VIP was guarded, and
+// refuses what is new.
+func TestNetnsGuardComes(t *testing.T) {
+	for _, proxy := range []string{"kube-proxy.nft", "kube-proxy.iptables"} {
+		t.Run(proxy, func(t *testing.T) {
+			c := newCluster(t, proxy)
+			var conns []net.Conn
+			for _, from := range []*netnstest.NS{c.client, c.far, c.node} {
+				for _, address := range []string{"tcp " + emptyVIP + hostPort, "udp " + emptyVIP + otherNodePort, "tcp " + emptyVIP + ":22"} {
+					network, address, _ := strings.Cut(address, " ")
+					conn, err := dial(from, network, 0, address)
+					if err != nil {
+						t.Fatalf("%s %s: %v", network, address, err)
+					}
+					defer conn.Close()
+					if _, err := say(conn, "before\n"); err != nil {
+						t.Fatalf("%s %s: %v", network, address, err)
+					}
+					conns = append(conns, conn)
+				}
+			}
+			c.sync(t, nft.NewDatapath(), forwards())
+			for _, conn := range conns {
+				network, address := conn.RemoteAddr().Network(), conn.RemoteAddr().String()
+				if _, err := say(conn, "after\n"); err != nil {
+					t.Errorf("open: %s %s -> %s: %v", network, conn.LocalAddr(), address, err)
+				}
+				if _, err := greet(c.client, network, address); !refused(err) {
+					t.Errorf("new: %s %s: got %v, want connection refused", network, address, err)
+				}
+			}
+		})
+	}
+}
+
 // TestNetnsZoneWithConnections gives no VIP a zone in which connections of
 // another are left.
 func TestNetnsZoneWithConnections(t *testing.T) {

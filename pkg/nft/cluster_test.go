@@ -24,7 +24,7 @@ import (
 )
 
 // The addresses of a cluster. The ClusterIPs and their ports are those of
-// testdata/kube-proxy.nft.
+// testdata/kube-proxy.nft, as are the NodePorts and the hostPort.
 const (
 	clientIP    = "192.0.2.1"
 	nodeIP      = "192.0.2.2"
@@ -42,6 +42,10 @@ const (
 	localVIP   = "192.0.2.103" // localClusterIP
 	plainVIP   = "192.0.2.104" // No Service at all.
 	foreignVIP = "192.0.2.110" // clusterIP, held by nobody.
+
+	ownNodePort   = ":30080" // Of clusterIP.
+	otherNodePort = ":30081" // Of otherClusterIP.
+	hostPort      = ":3000"  // Of the pod.
 )
 
 // cluster is a node with a pod and kube-proxy's rules, a client on the node's
@@ -82,6 +86,9 @@ func newCluster(t testing.TB, proxyRules string) *cluster {
 	c.node.Sysctl("net.ipv4.conf.all.send_redirects", "0")
 	c.node.Sysctl("net.ipv4.conf.eth0.send_redirects", "0")
 	c.node.Sysctl("net.ipv4.icmp_ratelimit", "0")
+	for _, ns := range []*netnstest.NS{c.client, c.node, router, c.far} {
+		ns.Sysctl("net.ipv4.conf.all.rp_filter", "1")
+	}
 	for _, a := range []string{vip, vip2, emptyVIP, localVIP, plainVIP} {
 		c.node.Run("ip", "addr", "add", a+"/32", "dev", "eth0", "scope", "link")
 	}
@@ -99,10 +106,13 @@ func newCluster(t testing.TB, proxyRules string) *cluster {
 	return c
 }
 
-// forwards are what the ConfigMap of the tests asks for.
+// forwards are what the ConfigMap of the tests asks for. The NodePorts that a
+// VIP's Service has are given to the first VIP alone.
 func forwards() []desired.Forward {
+	withNodePorts := forward(vip, clusterIP, 80, 81, 82)
+	withNodePorts.NodePorts = []desired.NodePort{{Protocol: desired.TCP, Port: 30080}, {Protocol: desired.UDP, Port: 30080}}
 	return []desired.Forward{
-		forward(vip, clusterIP, 80, 81, 82),
+		withNodePorts,
 		forward(vip2, clusterIP, 80, 81, 82),
 		forward(emptyVIP, ""),
 		forward(localVIP, localClusterIP, 80),

@@ -98,7 +98,7 @@ func run(ctx context.Context, forwards <-chan []desired.Forward, sync func([]des
 // and an error for each forward that cannot be done.
 func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents, []error) {
 	want := contents{setErrors: {}}
-	for _, name := range []string{setVIP, mapTarget, mapZone, mapBack} {
+	for _, name := range []string{setVIP, mapTarget, setNodePort, mapZone, mapBack} {
 		want[name] = make(map[string]string, len(forwards))
 	}
 	for _, typ := range icmpErrors {
@@ -117,11 +117,18 @@ func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents
 			vips = append(vips, f.VIP)
 		}
 		for _, p := range f.Ports {
-			if !p.Target.Is4() || p.Protocol != desired.TCP && p.Protocol != desired.UDP {
+			if !p.Target.Is4() || !supportedProtocol(p.Protocol) {
 				problems = append(problems, fmt.Errorf("forward %s %s port %d to %s: not TCP or UDP over IPv4", f.VIP, p.Protocol, p.Port, p.Target))
 				continue
 			}
-			want[mapTarget][targetKey(f.VIP, p.Protocol, p.Port)] = string(p.Target.AsSlice())
+			want[mapTarget][portKey(f.VIP, p.Protocol, p.Port)] = string(p.Target.AsSlice())
+		}
+		for _, p := range f.NodePorts {
+			if !supportedProtocol(p.Protocol) {
+				problems = append(problems, fmt.Errorf("forward %s %s NodePort %d: not TCP or UDP", f.VIP, p.Protocol, p.Port))
+				continue
+			}
+			want[setNodePort][portKey(f.VIP, p.Protocol, p.Port)] = ""
 		}
 	}
 	zones, err := d.zones.assign(vips, have[mapZone])
@@ -137,9 +144,11 @@ func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents
 	return want, problems
 }
 
-// targetKey is a key of mapTarget: the address, and then protocol and port,
-// each padded to four bytes.
-func targetKey(vip netip.Addr, protocol desired.Protocol, port uint16) string {
+func supportedProtocol(p desired.Protocol) bool { return p == desired.TCP || p == desired.UDP }
+
+// portKey is a key of mapTarget and setNodePort: the address, and then protocol
+// and port, each padded to four bytes.
+func portKey(vip netip.Addr, protocol desired.Protocol, port uint16) string {
 	key := append(vip.AsSlice(), byte(protocol), 0, 0, 0)
 	key = binary.BigEndian.AppendUint16(key, port)
 	return string(append(key, 0, 0))

@@ -49,6 +49,10 @@ func testReaches(t *testing.T, c *cluster) {
 		{"process on a node that is not master", c.node, "tcp", foreignVIP + ":80", masqueraded},
 		{"pod, to its own Service", c.pod, "tcp", vip + ":80", masqueraded},
 		{"pod, on a node that is not master", c.pod, "tcp", foreignVIP + ":80", masqueraded},
+		{"client, NodePort of the VIP's Service, TCP", c.client, "tcp", vip + ownNodePort, masqueraded},
+		{"client, NodePort of the VIP's Service, UDP", c.client, "udp", vip + ownNodePort, masqueraded},
+		{"client behind a router, NodePort of the VIP's Service", c.far, "tcp", vip + ownNodePort, masqueraded},
+		{"process on the node, NodePort of the VIP's Service", c.node, "tcp", vip + ownNodePort, masqueraded},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := greet(test.from, test.network, test.address)
@@ -73,6 +77,11 @@ func testRefuses(t *testing.T, c *cluster) {
 		{"no such port, no listener", vip + ":9999"},
 		{"no Service", emptyVIP + ":80"},
 		{"no Service, a listener on the node", emptyVIP + ":22"},
+		{"NodePort of another Service", vip + otherNodePort},
+		{"NodePort of the Service of another VIP", localVIP + ownNodePort},
+		{"NodePort, no Service", emptyVIP + ownNodePort},
+		{"hostPort", vip + hostPort},
+		{"hostPort, no Service", emptyVIP + hostPort},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for name, from := range map[string]*netnstest.NS{"client": c.client, "far client": c.far, "pod": c.pod, "node": c.node} {
@@ -108,6 +117,15 @@ func testLeavesAlone(t *testing.T, c *cluster) {
 	for _, address := range []string{nodeIP + ":22", plainVIP + ":22"} {
 		if got, err := greet(c.client, "tcp", address); err != nil || got.String() != clientIP {
 			t.Errorf("%s: the listener saw %s, %v, want %s", address, got, err, clientIP)
+		}
+	}
+	for _, address := range []string{nodeIP, plainVIP} {
+		for _, network := range []string{"tcp", "udp"} {
+			for port, want := range map[string]string{ownNodePort: masqueraded, otherNodePort: masqueraded, hostPort: clientIP} {
+				if got, err := greet(c.client, network, address+port); err != nil || got.String() != want {
+					t.Errorf("%s %s%s: the pod saw %s, %v, want %s", network, address, port, got, err, want)
+				}
+			}
 		}
 	}
 	if got, err := greet(c.client, "tcp", clusterIP+":80"); err != nil || got.String() != masqueraded {
@@ -191,7 +209,7 @@ func testPathMTU(t *testing.T, c *cluster) {
 
 // testErrors looks at the error that a client gets about a closed port.
 func testErrors(t *testing.T, c *cluster) {
-	for _, address := range []string{vip + ":81", vip + ":82", emptyVIP + ":80"} {
+	for _, address := range []string{vip + ":81", vip + ":82", emptyVIP + ":80", vip + hostPort, emptyVIP + otherNodePort} {
 		errors := captureErrors(t, c.client)
 		if _, err := greet(c.client, "udp", address); !refused(err) {
 			t.Errorf("%s: got %v, want connection refused", address, err)

@@ -21,7 +21,7 @@ func TestContents(t *testing.T) {
 	target, v6 := netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd10:96::10")
 	got, problems := d.contents([]desired.Forward{
 		{VIP: vipA, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: target}, {Protocol: desired.UDP, Port: 258, Target: target}}},
-		{VIP: vipB},
+		{VIP: vipB, NodePorts: []desired.NodePort{{Protocol: desired.TCP, Port: 30080}, {Protocol: desired.UDP, Port: 30080}, {Protocol: 132, Port: 30081}}},
 		{VIP: v6, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: v6}}},
 		{},
 		{VIP: vipC, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: v6}, {Protocol: desired.TCP, Port: 81, Target: netip.Addr{}}, {Protocol: 132, Port: 82, Target: target}, {Protocol: desired.TCP, Port: 83, Target: target}}},
@@ -35,6 +35,10 @@ func TestContents(t *testing.T) {
 			"\xc0\x00\x02\x64\x11\x00\x00\x00\x01\x02\x00\x00": "\x0a\x60\x00\x0a",
 			"\xc0\x00\x02\x66\x06\x00\x00\x00\x00\x53\x00\x00": "\x0a\x60\x00\x0a",
 		},
+		"nodeport4": {
+			"\xc0\x00\x02\x65\x06\x00\x00\x00\x75\x80\x00\x00": "",
+			"\xc0\x00\x02\x65\x11\x00\x00\x00\x75\x80\x00\x00": "",
+		},
 		"zone4":       {"\xc0\x00\x02\x64": zone(20000), "\xc0\x00\x02\x65": zone(20001), "\xc0\x00\x02\x66": zone(20002)},
 		"back4":       {zone(20000): "\xc0\x00\x02\x64", zone(20001): "\xc0\x00\x02\x65", zone(20002): "\xc0\x00\x02\x66"},
 		"icmp_error4": {"\x03": "", "\x0b": "", "\x0c": ""},
@@ -43,6 +47,7 @@ func TestContents(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	wantProblems := []string{
+		"forward 192.0.2.101 unknown NodePort 30081: not TCP or UDP",
 		"forward fd10:96::10: not an IPv4 address",
 		"forward invalid IP: not an IPv4 address",
 		"forward 192.0.2.102 TCP port 80 to fd10:96::10: not TCP or UDP over IPv4",

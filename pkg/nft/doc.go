@@ -23,8 +23,26 @@
 // errors quote a packet of the connection, so in them two addresses are
 // written: the outer one and the quoted one.
 //
-// What is sent to any other TCP or UDP port of such a VIP is refused at once, so
-// that nothing that listens on all addresses of the node answers there.
+// # What is refused
+//
+// A TCP or UDP packet to any other port of such a VIP keeps its destination,
+// and the input hook of the node that has the VIP refuses it if it opens a
+// connection: nothing that listens on all addresses of the node answers there.
+// Nor may another program's DNAT lead such a connection away before that: a
+// NodePort of another Service, a Pod's hostPort, a port that Docker publishes.
+// Here the walk that ends at the first DNAT is of use:
+//
+//	prerouting  -150   client -> VIP:22         dnat to the VIP itself
+//	            -100   kube-proxy, Docker       not asked any more
+//	input        -10   refused
+//
+// A packet could be refused in prerouting as well, but there the kernel knows no
+// local destination yet, and sends the ICMP error from an address of the node
+// instead of the VIP.
+//
+// NAT is for what opens a connection, so one that is open goes on when the table
+// comes. The NodePorts of the VIP's own Services are left to kube-proxy. Where
+// it serves them on the primary addresses of the node only, they are refused.
 //
 // # Limits
 //

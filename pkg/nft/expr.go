@@ -184,6 +184,16 @@ func reject(kind uint32, code uint8) expr {
 	}}
 }
 
+// dnat leads the connection that the packet opens to the IPv4 address in a
+// register, and ends the walk through the NAT chains of the hook.
+func dnat(to reg) expr {
+	return expr{"nat", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT)
+		ae.Uint32(unix.NFTA_NAT_FAMILY, unix.NFPROTO_IPV4)
+		ae.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, uint32(to))
+	}}
+}
+
 // drop is the end of the packet, ret that of the chain; jump goes on in
 // another chain.
 func drop() expr             { return verdict(0, "") } // NF_DROP

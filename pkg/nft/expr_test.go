@@ -59,6 +59,7 @@ func TestExpr(t *testing.T) {
 		{"counter", counter(), "counter", ""},
 		{"reset", reject(unix.NFT_REJECT_TCP_RST, 0), "reject", "1=00000001"},
 		{"ICMP error", reject(unix.NFT_REJECT_ICMP_UNREACH, 3), "reject", "1=00000000 2=03"},
+		{"DNAT", dnat(reg0), "nat", "1=00000001 2=00000002 3=00000008"},
 		{"drop", drop(), "immediate", "1=00000000 2{2{1=00000000}}"},
 		{"return", ret(), "immediate", "1=00000000 2{2{1=fffffffb}}"},
 		{"jump", jump("rw"), "immediate", "1=00000000 2{2{1=fffffffd 2=727700}}"},

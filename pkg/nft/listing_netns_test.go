@@ -23,7 +23,9 @@ var rewrite = flag.Bool("rewrite", false, "write what nft lists to testdata inst
 func TestNetnsListing(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
-		if err := nft.NewDatapath().Sync([]desired.Forward{forward(vip, clusterIP, 80)}); err != nil {
+		f := forward(vip, clusterIP, 80)
+		f.NodePorts = []desired.NodePort{{Protocol: desired.TCP, Port: 30080}}
+		if err := nft.NewDatapath().Sync([]desired.Forward{f}); err != nil {
 			t.Fatal(err)
 		}
 		if err := nft.NewNeighbors().Set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0"}); err != nil {

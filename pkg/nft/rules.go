@@ -9,17 +9,19 @@ import (
 
 // The sets and maps of the datapath.
 const (
-	setVIP    = "vip4"        // Every VIP that belongs to Services.
-	mapTarget = "svc4"        // VIP, protocol, port: ClusterIP.
-	mapZone   = "zone4"       // VIP: zone.
-	mapBack   = "back4"       // Zone: VIP.
-	setErrors = "icmp_error4" // ICMP types that quote a packet.
+	setVIP      = "vip4"        // Every VIP that belongs to Services.
+	mapTarget   = "svc4"        // VIP, protocol, port: ClusterIP.
+	setNodePort = "nodeport4"   // VIP, protocol, NodePort of its own Services.
+	mapZone     = "zone4"       // VIP: zone.
+	mapBack     = "back4"       // Zone: VIP.
+	setErrors   = "icmp_error4" // ICMP types that quote a packet.
 )
 
 // The chains that are jumped to.
 const (
-	chainRewrite = "rewrite"
-	chainRestore = "restore"
+	chainRewrite  = "rewrite"
+	chainRestore  = "restore"
+	chainGuardNAT = "guard_nat"
 )
 
 // priorityRewrite is after defragmentation (-400), and before raw (-300), where
@@ -29,12 +31,17 @@ const priorityRewrite = -301
 // priorityRestore is after conntrack's NAT (100) has put the ClusterIP back.
 const priorityRestore = 200
 
+// priorityGuardNAT is before dstnat (-100), where kube-proxy's NodePorts, the
+// hostPorts of Pods and Docker's published ports are translated.
+const priorityGuardNAT = -150
+
 // priorityGuard is before filter (0), where a firewall might drop what is to
 // be refused.
 const priorityGuard = -10
 
 var (
 	ipv4Address = datatype{SetDatatype: nftables.TypeIPAddr}
+	addressPort = joined(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
 	zoneID      = datatype{SetDatatype: uint16Type(), host: true, typeof: typeof(typeofCT, unix.NFT_CT_ZONE, directionOriginal)}
 )
 
@@ -64,11 +71,8 @@ var datapathSpec = &spec{
 	name:   tableName,
 	sets: []set{
 		{name: setVIP, key: ipv4Address},
-		{
-			name:  mapTarget,
-			key:   joined(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService),
-			value: ipv4Address,
-		},
+		{name: mapTarget, key: addressPort, value: ipv4Address},
+		{name: setNodePort, key: addressPort},
 		{
 			name:  mapZone,
 			key:   datatype{SetDatatype: nftables.TypeIPAddr, typeof: typeof(typeofPayload, typeofIP, typeofIPDaddr)},
@@ -84,6 +88,14 @@ var datapathSpec = &spec{
 	chains: []chain{
 		{name: chainRewrite, rules: []rule{rewritePacket, rewriteError}},
 		{name: chainRestore, rules: []rule{restoreError, restorePacket}},
+		{
+			name: chainGuardNAT,
+			rules: []rule{
+				ownNodePort,
+				keep("no other NodePort, no hostPort: TCP", unix.IPPROTO_TCP),
+				keep("no other NodePort, no hostPort: UDP", unix.IPPROTO_UDP),
+			},
+		},
 		{
 			name:  "prerouting",
 			hook:  &hook{"filter", unix.NF_INET_PRE_ROUTING, priorityRewrite},
@@ -104,6 +116,16 @@ var datapathSpec = &spec{
 			name:  "input",
 			hook:  &hook{"filter", unix.NF_INET_LOCAL_IN, priorityRestore},
 			rules: []rule{reply},
+		},
+		{
+			name:  "guard_prerouting",
+			hook:  &hook{"nat", unix.NF_INET_PRE_ROUTING, priorityGuardNAT},
+			rules: []rule{newToVIP},
+		},
+		{
+			name:  "guard_output",
+			hook:  &hook{"nat", unix.NF_INET_LOCAL_OUT, priorityGuardNAT},
+			rules: []rule{newToVIP},
 		},
 		{
 			name: "guard",
@@ -161,9 +183,15 @@ var icmpError = slices.Concat(ipv4, []expr{
 // toVIP is
 //
 //	ip daddr @vip4 jump rewrite
-var toVIP = rule{
-	comment: "to a VIP",
-	exprs:   slices.Concat(ipv4, []expr{load(daddr, reg0), in(setVIP), jump(chainRewrite)}),
+var toVIP = jumpForVIP("to a VIP", chainRewrite)
+
+// newToVIP is, in a NAT chain, which sees only what opens a connection,
+//
+//	ip daddr @vip4 jump guard_nat
+var newToVIP = jumpForVIP("a new connection to a VIP", chainGuardNAT)
+
+func jumpForVIP(comment, chain string) rule {
+	return rule{comment, slices.Concat(ipv4, []expr{load(daddr, reg0), in(setVIP), jump(chain)})}
 }
 
 // rewritePacket is
@@ -240,6 +268,34 @@ var restoreError = rule{
 		counter(),
 		ret(),
 	}),
+}
+
+// ownNodePort is
+//
+//	ip daddr . meta l4proto . th dport @nodeport4 return
+var ownNodePort = rule{
+	comment: "a NodePort of the VIP's own Services",
+	exprs: slices.Concat(ipv4, []expr{
+		load(daddr, reg0), meta(unix.NFT_META_L4PROTO, reg1), load(dport, reg2), in(setNodePort),
+		ret(),
+	}),
+}
+
+// keep returns
+//
+//	meta l4proto tcp dnat ip to ip daddr
+//
+// for a protocol. This changes nothing in the packet, but it is the one
+// destination NAT of the connection, so that no other program's chain, which
+// comes later in the walk, leads it from the VIP to a port of its own.
+func keep(comment string, protocol byte) rule {
+	return rule{
+		comment: comment,
+		exprs: slices.Concat(ipv4, []expr{
+			meta(unix.NFT_META_L4PROTO, reg0), equal(protocol),
+			load(daddr, reg0), dnat(reg0),
+		}),
+	}
 }
 
 // refuse returns

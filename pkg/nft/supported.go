@@ -34,6 +34,14 @@ var features = []struct {
 	{"writing to packets with checksums (Linux 4.10)", probeRule(
 		load(saddr, reg0), write(saddr, reg0, packetSum),
 	)},
+	{"NAT in family inet (NFT_NAT, Linux 5.2)", spec{
+		family: nftables.TableFamilyINet,
+		chains: []chain{{
+			name:  "prerouting",
+			hook:  &hook{"nat", unix.NF_INET_PRE_ROUTING, priorityGuardNAT},
+			rules: []rule{keep("probe", unix.IPPROTO_TCP)},
+		}},
+	}},
 	{"reject (NFT_REJECT_INET)", probeRule(reject(unix.NFT_REJECT_ICMP_UNREACH, icmpPortUnreachable))},
 	{"the table of the datapath", *datapathSpec},
 	{"the table of the neighbors", *neighborsSpec},
