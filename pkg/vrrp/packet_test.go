@@ -207,8 +207,10 @@ func TestParseVectors(t *testing.T) {
 		{name: "source multicast", header: groupHeader("224.0.0.18"), payload: base, discard: DiscardSource},
 		{name: "source loopback", header: groupHeader("127.0.0.1"), payload: base, discard: DiscardSource},
 		{name: "source broadcast", header: groupHeader("255.255.255.255"), payload: base, discard: DiscardSource},
-		{name: "v2 on a v3 router is the Router's to discard", payload: "2135c802000191f7c0000235c00002990000000000000000", form: ChecksumMessage,
-			want: with(func(a *Advertisement) { a.Version, a.Interval = V2, time.Second })},
+		{
+			name: "v2 on a v3 router is the Router's to discard", payload: "2135c802000191f7c0000235c00002990000000000000000", form: ChecksumMessage,
+			want: with(func(a *Advertisement) { a.Version, a.Interval = V2, time.Second }),
+		},
 		{name: "v2 PASS", payload: "2134960101011816 c0000234 7365637265743132", discard: DiscardAuthentication},
 		{name: "v2 PASS, wrong password", payload: "2134c80101018e21 c0000234 77726f6e67707721", discard: DiscardAuthentication},
 		{name: "v2 unknown authentication", payload: "2134c80103015194 c0000234 0000000000000000", discard: DiscardAuthentication},

@@ -276,12 +276,11 @@ func TestRouterStalledMaster(t *testing.T) {
 func TestRouterStalledMasterNopreempt(t *testing.T) {
 	t.Parallel()
 	b := master(t, nopreempt)
-	lastSent := b.now
 	b.pass(100*ms + 200*ms + 781250) // the shortest Master_Down_Interval there is
 	b.do(b.r.Stalled(b.now, 201*ms), sends(100), announces())
 
 	b = master(t, nopreempt)
-	lastSent = b.now
+	lastSent := b.now
 	b.pass(100*ms + 200*ms + 781251)
 	b.do(b.r.Stalled(b.now, 201*ms), transition(Master, Backup, ReasonStalled))
 	b.deadlineIn(360937500)

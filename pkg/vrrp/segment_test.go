@@ -348,13 +348,13 @@ func (h *host) judge(why Reason) {
 	interval := min(w.interval, h.config.learn(w.interval))
 	silence := h.s.now.Sub(w.master)
 	needed := h.config.MasterDownInterval(interval) + h.config.TakeoverDelay
-	switch {
-	case why == ReasonMasterDown:
-	case why == ReasonPreempted:
+	switch why {
+	case ReasonMasterDown:
+	case ReasonPreempted:
 		if w.lower < 0 || w.lower < w.master {
 			h.s.failf("%d preempted nobody", h.index)
 		}
-	case why == ReasonMasterResigned:
+	case ReasonMasterResigned:
 		if w.resigned < 0 {
 			h.s.failf("%d took over, and nobody resigned", h.index)
 		}
