@@ -218,11 +218,11 @@ func parseAddr(s string) netip.Addr {
 func nodeAddresses(self member, peers []member, nodes []*corev1.Node) map[netip.Addr]string {
 	nodeOf := map[netip.Addr]string{}
 	for _, n := range nodes {
-		for _, a := range internalAddresses(n) {
-			// The caches have no order. Of two nodes always the same is named.
-			if other, ok := nodeOf[a]; !ok || n.Name < other {
-				nodeOf[a] = n.Name
-			}
+		// The first only: some infrastructures list a bound VIP among the others.
+		a := preferIPv4(internalAddresses(n))
+		// The caches have no order. Of two nodes always the same is named.
+		if other, ok := nodeOf[a]; a.IsValid() && (!ok || n.Name < other) {
+			nodeOf[a] = n.Name
 		}
 	}
 	for _, m := range append(slices.Clone(peers), self) {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kube-vrrp-vip/pkg/host"
@@ -35,6 +36,8 @@ type announcement struct {
 
 // report is what became of an order.
 type report struct {
+	// source names what of the actuator reports.
+	source string
 	// seq is the order whose leases are renewed; zero if the report is not
 	// about leases.
 	seq uint64
@@ -58,18 +61,25 @@ type actuator struct {
 	announcements *mailbox[map[int]announcement]
 	answers       *mailbox[map[netip.Addr]string]
 
+	// bound is what is on the links now, for announce.
+	bound atomic.Pointer[map[host.VirtualAddress]bool]
 	// answering is what neighbors was last told, nil if that failed. Only
-	// answer uses it.
+	// tell uses it.
 	answering map[netip.Addr]string
+	// announceFailed and tellFailed keep the end of a failure from going
+	// unreported. Each is used by one goroutine.
+	announceFailed, tellFailed bool
 }
 
 func newActuator(a addresses, n announcer, nb neighbors, reported func(report)) *actuator {
-	return &actuator{
+	act := &actuator{
 		addresses: a, announcer: n, neighbors: nb, reported: reported,
 		orders:        newMailbox[order](),
 		announcements: newMailbox[map[int]announcement](),
 		answers:       newMailbox[map[netip.Addr]string](),
 	}
+	act.bound.Store(&map[host.VirtualAddress]bool{})
+	return act
 }
 
 // post hands over an order. What it replaces is not carried out but for its
@@ -86,7 +96,7 @@ func (a *actuator) post(o order) {
 // repairs what others have removed.
 const tellAgain = 5 * time.Second
 
-// run carries out orders until ctx ends, the last one included.
+// run carries out orders until ctx ends; the leases of the last one included.
 func (a *actuator) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	announcing, stopAnnouncing := context.WithCancel(context.WithoutCancel(ctx))
@@ -112,39 +122,48 @@ func (a *actuator) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// bind renews the leases and passes on what is to be announced: only what is
-// bound, so that a host that believes an announcement is answered.
+// bind renews the leases and passes on what is to be announced. What is let go
+// of is not announced from before it is gone.
 func (a *actuator) bind(o order) {
-	r := report{seq: o.seq}
+	r := report{source: "leases", seq: o.seq}
+	was, bound := *a.bound.Load(), make(map[host.VirtualAddress]bool, len(o.want))
+	for _, v := range o.want {
+		bound[v] = was[v]
+	}
+	a.bound.Store(&bound)
 	if err := a.addresses.Set(o.want); err != nil {
 		r.failed, r.errs = addressErrors(err)
 	}
-	bound := map[int]announcement{}
-	for link, n := range o.announce {
-		n.vips = slices.DeleteFunc(slices.Clone(n.vips), func(vip netip.Addr) bool {
-			v := host.VirtualAddress{Link: link, Address: vip}
-			_, failed := r.failed[v]
-			return failed || !slices.Contains(o.want, v)
-		})
-		if len(n.vips) > 0 {
-			bound[link] = n
-		}
+	now := make(map[host.VirtualAddress]bool, len(o.want))
+	for _, v := range o.want {
+		now[v] = r.failed[v] == nil
 	}
-	if len(bound) > 0 {
-		a.announcements.put(bound, mergeAnnouncements)
+	a.bound.Store(&now)
+	if len(o.announce) > 0 {
+		a.announcements.put(o.announce, mergeAnnouncements)
 	}
 	a.reported(r)
 }
 
+// announce announces what is bound at that moment, so that a host that believes
+// it is answered.
 func (a *actuator) announce(all map[int]announcement) {
 	var errs []error
 	for link, n := range all {
-		if err := a.announcer.Announce(link, n.hardwareAddr, n.vips); err != nil {
+		bound := *a.bound.Load()
+		vips := slices.DeleteFunc(slices.Clone(n.vips), func(vip netip.Addr) bool {
+			return !bound[host.VirtualAddress{Link: link, Address: vip}]
+		})
+		if len(vips) == 0 {
+			continue
+		}
+		if err := a.announcer.Announce(link, n.hardwareAddr, vips); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	if len(errs) > 0 {
-		a.reported(report{errs: errs})
+	if failed := len(errs) > 0; failed || a.announceFailed {
+		a.announceFailed = failed
+		a.reported(report{source: "announcements", errs: errs})
 	}
 }
 
@@ -154,9 +173,14 @@ func (a *actuator) tell(answer map[netip.Addr]string, again bool) {
 		return
 	}
 	a.answering = answer
+	r := report{source: "neighbors"}
 	if err := a.neighbors.Set(answer); err != nil {
 		a.answering = nil
-		a.reported(report{errs: []error{err}})
+		r.errs = []error{err}
+	}
+	if failed := len(r.errs) > 0; failed || a.tellFailed {
+		a.tellFailed = failed
+		a.reported(r)
 	}
 }
 

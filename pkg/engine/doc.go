@@ -1,14 +1,14 @@
 // Package engine runs the virtual routers of this node.
 //
 // One loop on a locked OS thread owns every vrrp.Router. Each time it wakes
-// it reads the clock, drains the sockets, takes its commands, looks whether it
-// was late, and only then fires deadlines: a Master is never declared down
-// while one of its advertisements waits unread, and our own lateness is never
-// taken for its silence.
+// it drains the sockets, takes its commands, looks whether it was late, and only
+// then fires deadlines: but in a flood a Master is not declared down while one of
+// its advertisements waits unread, and our own lateness is not taken for its
+// silence.
 //
 // The loop does nothing that can block. What it wants of the kernel it posts
-// to goroutines of which each does one thing: the actuator renews the leases of
-// the addresses, announces them and says who answers ARP; the listener opens and
+// to others: the actuator renews the leases of the addresses, announces them and
+// says who answers ARP, each on a goroutine of its own; the listener opens and
 // closes sockets; the notifier writes log lines and tells of transitions. They
 // report back.
 //

@@ -19,6 +19,8 @@ const (
 	// started again; it doubles each time.
 	retryMin = time.Second
 	retryMax = 30 * time.Second
+	// reasonListening is why a router that is about to start is in Initialize.
+	reasonListening = "listening"
 )
 
 // instance is a virtual router that runs on an interface.
@@ -40,6 +42,9 @@ type instance struct {
 	since        time.Time
 	changed      vrrp.Time
 	sendFailures int
+	// advertised tells that an advertisement went out since it became Master:
+	// until then it holds and announces nothing.
+	advertised bool
 	// held tells that an address was bound since it became Master; unbound is
 	// since when none was, zero if one is.
 	held bool
@@ -81,12 +86,12 @@ func (l *loop) configure(now vrrp.Time) {
 	l.tellUnplaced(unplaced)
 	var instances []*instance
 	for _, p := range placements {
-		if err := l.deaf[p.link.Index]; err != nil && p.fault == "" {
-			p.fault = faultNotListening
-		}
 		i := slices.IndexFunc(l.instances, func(in *instance) bool {
 			return in.key == p.key && in.link.Index == p.link.Index && in.config.Version == p.config.Version
 		})
+		if p.fault == "" && l.cannotHear(p.link.Index, i >= 0 && l.instances[i].state() != vrrp.Initialize) {
+			p.fault = faultNotListening
+		}
 		if i < 0 {
 			in := &instance{
 				placement: p, startAt: never, retry: retryMin,
@@ -114,11 +119,19 @@ func (l *loop) configure(now vrrp.Time) {
 	l.orderDue = true
 }
 
+// cannotHear tells that the sockets of an interface could not be opened or, for
+// a router that runs, are not open: its silence would say nothing. One that does
+// not run yet waits for them.
+func (l *loop) cannotHear(index int, runs bool) bool {
+	_, listening := l.listening[index]
+	return l.deaf[index] != nil || runs && !listening
+}
+
 // schedule arranges for an instance to be started when its interface has
 // been listened on for long enough. Backup waits Master_Down_Interval anyway:
 // that is part of the listening.
 func (l *loop) schedule(in *instance, now vrrp.Time) {
-	in.reason = "listening"
+	in.reason = reasonListening
 	since, ok := l.listening[in.link.Index]
 	if !ok {
 		in.startAt = never // Its sockets are being opened.
@@ -155,8 +168,8 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 	case old.fault != "":
 		in.retry = retryMin
 		l.schedule(in, now)
-	case in.state() == vrrp.Initialize && in.startAt == never:
-		l.schedule(in, now)
+	case in.state() == vrrp.Initialize && in.reason == reasonListening:
+		l.schedule(in, now) // It may listen since another time.
 	}
 	added := slices.ContainsFunc(p.config.Addresses, func(a netip.Addr) bool { return !slices.Contains(old.config.Addresses, a) })
 	moved := !bytes.Equal(old.link.HardwareAddr, p.link.HardwareAddr)
@@ -223,16 +236,16 @@ func (l *loop) stop(now vrrp.Time) {
 // reported takes note of what became of an order.
 func (l *loop) reported(r report, now vrrp.Time) {
 	if err := errors.Join(r.errs...); err != nil {
-		l.logOnce("actuator", err.Error(), func() { l.logger.Error(err, "Address or announcement failed") })
+		l.logOnce(r.source, err.Error(), func() { l.logger.Error(err, "Address or announcement failed") })
 	} else {
-		delete(l.logged, "actuator")
+		delete(l.logged, r.source)
 	}
 	if r.seq == 0 {
 		return
 	}
 	l.acked, l.waiting = r.seq, now
 	for _, in := range l.instances {
-		if in.state() != vrrp.Master || r.seq < in.ordered {
+		if !in.advertised || r.seq < in.ordered {
 			continue
 		}
 		l.noteFailures(in, r, now)

@@ -33,6 +33,8 @@ type listener struct {
 	// open are the ports that the loop was last told of. dropped are those
 	// that it was told of before: they are its own until it lets go of them.
 	open, dropped []*lan.Port
+	// said tells that the last report was of no failure.
+	said bool
 }
 
 func newListener(p ports, reported func(listenReport)) *listener {
@@ -67,6 +69,7 @@ func (l *listener) carryOut(o listenOrder) {
 		// The kernel frees a socket whatever close returns.
 		_ = l.ports.Close(p)
 	}
+	before := slices.Clone(l.open)
 	l.dropped = slices.DeleteFunc(l.dropped, func(p *lan.Port) bool { return slices.Contains(o.unused, p) })
 	l.open = slices.DeleteFunc(l.open, func(p *lan.Port) bool {
 		drop := !slices.Contains(o.interfaces, p.Interface) || slices.Contains(o.broken, p)
@@ -87,6 +90,10 @@ func (l *listener) carryOut(o listenOrder) {
 		}
 		l.open = append(l.open, p)
 	}
+	if len(r.failed) == 0 && l.said && slices.Equal(l.open, before) {
+		return
+	}
+	l.said = len(r.failed) == 0
 	r.ports = slices.Clone(l.open)
 	l.reported(r)
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -30,8 +31,8 @@ const (
 	releaseCopies = 3
 	// drainLimit is how many packets are read before the timers are looked
 	// at all the same, so that a flood cannot keep the loop from them. It is
-	// far more than the routers of a LAN send while a loop stands still.
-	drainLimit = 2048
+	// more than the buffers of a few interfaces hold.
+	drainLimit = 8192
 	// renewalLimit is how long an order may wait to be carried out: by then
 	// the leases are about to end, and with them what the Master stands for.
 	renewalLimit = 1500 * time.Millisecond
@@ -118,13 +119,18 @@ func (l *loop) turn() (done bool) {
 	l.drain()
 	l.take()
 	now := l.now()
-	l.late.note(now, now.Sub(due))
+	late := now.Sub(due)
+	l.late.note(now, late)
+	if late > 0 {
+		// What was reported while we stood still may not be here yet.
+		l.waiting = min(now, l.waiting.Add(late))
+	}
 	l.fire(now)
 	l.release(now)
 	if now >= l.nextLease {
 		l.nextLease = now.Add(leaseRefresh)
 		l.orderDue = true
-		l.mend()
+		l.mend(now)
 	}
 	l.placeOrder(now)
 	l.publish(now)
@@ -178,7 +184,7 @@ func (l *loop) fire(now vrrp.Time) {
 	stuck := l.stuck(now)
 	for _, in := range l.instances {
 		switch {
-		case stuck && in.state() == vrrp.Master:
+		case stuck && in.state() != vrrp.Initialize:
 			l.fail(in, faultLeaseNotRenewed, now)
 		case stuck && in.startAt <= now:
 			in.startAt = now.Add(in.retry)
@@ -186,8 +192,8 @@ func (l *loop) fire(now vrrp.Time) {
 			l.start(in, now)
 		}
 		if due, ok := in.timer(); ok && due <= now {
-			// The sockets are empty, so nothing that arrived while we stood
-			// still is unread. The router knows how late is too late.
+			// What arrived while we stood still has been read, but for a flood.
+			// The router knows how late is too late.
 			l.apply(in, in.router.Stalled(now, now.Sub(due)), now)
 			l.apply(in, in.router.Expire(now), now)
 		}
@@ -219,16 +225,21 @@ func (l *loop) apply(in *instance, out vrrp.Output, now vrrp.Time) {
 	}
 }
 
+// firstSent follows a Master's first advertisement: now that it is heard, it
+// takes the addresses.
+func (l *loop) firstSent(in *instance, now vrrp.Time) {
+	in.advertised = true
+	in.ordered, l.orderDue = l.seq+1, true
+	in.announce.start(now)
+}
+
 // changed follows a change of state.
 func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrrp.Time) {
 	in.reason, in.since, in.changed = reason, wallClock(), now
-	in.sendFailures, in.unbound, in.held = 0, 0, false
-	switch {
-	case to == vrrp.Master:
-		in.announce.start(now)
-		in.ordered, l.orderDue = l.seq+1, true
-	case from == vrrp.Master:
+	in.unbound, in.held = 0, false
+	if from == vrrp.Master {
 		in.announce.stop()
+		in.sendFailures, in.advertised = 0, false
 		clear(in.failed)
 		l.orderDue = true
 	}
@@ -258,6 +269,9 @@ func (l *loop) send(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
 	err := l.network.Send(in.link.Index, in.config.Source, l.buffer)
 	if err == nil {
 		in.sendFailures = 0
+		if !in.advertised && in.state() == vrrp.Master {
+			l.firstSent(in, now)
+		}
 		if len(l.logged) > 0 {
 			delete(l.logged, in.key.Interface+"/send")
 		}
@@ -286,7 +300,7 @@ func (l *loop) placeOrder(now vrrp.Time) {
 	o := order{seq: l.seq, answer: l.answer(), announce: l.announce}
 	l.announce = nil
 	for _, in := range l.instances {
-		if in.state() != vrrp.Master {
+		if in.state() != vrrp.Master || !in.advertised {
 			continue
 		}
 		for _, v := range in.vips {
@@ -370,7 +384,13 @@ func (l *loop) take() {
 	}
 	if m.links != nil {
 		l.links = m.links
-		l.listen(listenOrder{interfaces: l.candidates()})
+		candidates := l.candidates()
+		for index := range l.listening {
+			if !slices.ContainsFunc(candidates, func(i lan.Interface) bool { return i.Index == index }) {
+				delete(l.listening, index)
+			}
+		}
+		l.listen(listenOrder{interfaces: candidates})
 	}
 	if m.state != nil {
 		l.desired = m.state
@@ -406,8 +426,8 @@ func (l *loop) listened(r listenReport, now vrrp.Time) {
 	since := map[int]vrrp.Time{}
 	for _, p := range l.ports {
 		since[p.Index] = now
-		if slices.Contains(old, p) {
-			since[p.Index] = l.listening[p.Index]
+		if began, ok := l.listening[p.Index]; ok && slices.Contains(old, p) {
+			since[p.Index] = began
 		}
 	}
 	l.listening = since
@@ -416,8 +436,8 @@ func (l *loop) listened(r listenReport, now vrrp.Time) {
 		l.listen(listenOrder{interfaces: l.candidates(), unused: unused})
 	}
 	var errs []error
-	for _, err := range l.deaf {
-		errs = append(errs, err)
+	for _, index := range slices.Sorted(maps.Keys(l.deaf)) {
+		errs = append(errs, l.deaf[index])
 	}
 	if err := errors.Join(errs...); err != nil {
 		l.logOnce("listen", err.Error(), func() { l.logger.Error(err, "Listening for VRRP is incomplete") })
@@ -427,7 +447,7 @@ func (l *loop) listened(r listenReport, now vrrp.Time) {
 }
 
 // mend has sockets opened that could not be, or that do not work any more.
-func (l *loop) mend() {
+func (l *loop) mend(now vrrp.Time) {
 	broken := l.network.Broken()
 	if len(l.deaf) == 0 && len(broken) == 0 || l.links == nil {
 		return
@@ -436,9 +456,13 @@ func (l *loop) mend() {
 	for _, p := range l.ports {
 		if slices.Contains(broken, p.Index) {
 			o.broken = append(o.broken, p)
+			delete(l.listening, p.Index)
 		}
 	}
 	l.listen(o)
+	if len(o.broken) > 0 && l.desired != nil && !l.stopping {
+		l.configure(now)
+	}
 }
 
 // bound tells whether an address is on an interface.

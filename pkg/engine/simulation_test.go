@@ -307,8 +307,11 @@ func TestSimulatedSendFails(t *testing.T) {
 		w.fatalf("%s is held by %v, want by the node that can send", vipA, got)
 	}
 	w.nodes[1-old.id].crash()
-	before := len(old.transitions)
+	before, announced := len(old.transitions), old.announcements
 	w.run(2 * time.Minute)
+	if len(old.held()) != 0 || old.announcements != announced {
+		w.fatalf("holds %v and announced %d times though nobody hears it", old.held(), old.announcements-announced)
+	}
 	tries := 0
 	for _, tr := range old.transitions[before:] {
 		if tr.To == vrrp.Master {
@@ -404,6 +407,33 @@ func TestSimulatedDeafPeer(t *testing.T) {
 	w.run(10 * time.Second)
 	if got := master.announcements - before; got < 5 || got > 60 {
 		w.fatalf("announced %d times in 10 s beside a deaf peer, want about four bursts' worth a second at most", got)
+	}
+}
+
+// A Backup whose sockets are gone must not take silence for the Master's end.
+func TestSimulatedBackupWithoutSockets(t *testing.T) {
+	w := settled(t, 18, 2)
+	master := w.oneMaster("before")
+	backup := w.nodes[1-master]
+	in, ports := backup.loop.instances[0], backup.loop.ports
+	backup.engine.tell(func(m *messages) { m.listening = append(m.listening, listenReport{}) })
+	backup.turn()
+	if in.state() != vrrp.Initialize || in.reason != faultNotListening {
+		w.fatalf("state %s for reason %q without sockets, want Initialize for %q", in.state(), in.reason, faultNotListening)
+	}
+	w.run(10 * time.Second)
+	if in.state() != vrrp.Initialize {
+		w.fatalf("state %s without sockets", in.state())
+	}
+	backup.engine.tell(func(m *messages) { m.listening = append(m.listening, listenReport{ports: ports}) })
+	backup.turn()
+	w.run(2 * time.Second)
+	if in.state() != vrrp.Initialize {
+		w.fatalf("state %s before the interface was listened on for %s again", in.state(), listenTime)
+	}
+	w.run(2 * time.Second)
+	if in.state() != vrrp.Backup || w.oneMaster("after the sockets came back") != master {
+		w.fatalf("state %s after the sockets came back, want Backup", in.state())
 	}
 }
 
