@@ -118,7 +118,7 @@ func TestDocumentReasons(t *testing.T) {
 func TestDocumentStates(t *testing.T) {
 	t.Parallel()
 	source := readFile(t, "pkg", "vrrp", "state.go") + readFile(t, "pkg", "engine", "place.go") + readFile(t, "pkg", "engine", "instance.go")
-	want := matches(`(?:Reason\w+ +Reason|fault\w+ *|in\.reason) += "(\w+)"`, source)
+	want := matches(`(?:Reason\w+ +Reason|fault\w+ *|reason\w+) += "(\w+)"`, source)
 	documented := column(section(t, readFile(t, "docs", "operations.md"), "## States and reasons"), 1)
 	for i, reason := range documented {
 		documented[i], _, _ = strings.Cut(reason, ":") // What follows tells more.
