@@ -203,42 +203,20 @@ func (i *inbox) take() messages {
 // notifier runs what must not be done by the loop, in order: writing a log
 // line and telling others of a transition can block.
 type notifier struct {
-	mu     sync.Mutex
-	queue  []func()
-	signal chan struct{}
+	queue *mailbox[[]func()]
 }
 
-func newNotifier() *notifier { return &notifier{signal: make(chan struct{}, 1)} }
+func newNotifier() *notifier { return &notifier{queue: newMailbox[[]func()]()} }
 
 // tell queues f. It never blocks.
 func (n *notifier) tell(f func()) {
-	n.mu.Lock()
-	n.queue = append(n.queue, f)
-	n.mu.Unlock()
-	select {
-	case n.signal <- struct{}{}:
-	default:
-	}
+	n.queue.put([]func(){f}, func(old, v []func()) []func() { return append(old, v...) })
 }
 
 // run runs what is queued until ctx ends, and what is queued by then.
-func (n *notifier) run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			n.flush()
-			return
-		case <-n.signal:
-			n.flush()
-		}
-	}
-}
+func (n *notifier) run(ctx context.Context) { n.queue.serve(ctx, runAll) }
 
-func (n *notifier) flush() {
-	n.mu.Lock()
-	queue := n.queue
-	n.queue = nil
-	n.mu.Unlock()
+func runAll(queue []func()) {
 	for _, f := range queue {
 		f()
 	}

@@ -45,11 +45,11 @@ type instance struct {
 	// advertised tells that an advertisement went out since it became Master:
 	// until then it holds and announces nothing.
 	advertised bool
-	// held tells that an address was bound since it became Master; unbound is
-	// since when none was, zero if one is.
-	held bool
 	// ordered is the first order that its addresses are in.
 	ordered uint64
+	// held tells that an address was bound since it became Master; unbound is
+	// since when none was, zero if one is.
+	held    bool
 	unbound vrrp.Time
 	// failed are the addresses that could not be bound, and why.
 	failed map[netip.Addr]error
@@ -275,7 +275,7 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 		}
 	}
 	switch n := len(in.failed); {
-	case n == 0 || n < len(in.config.Addresses):
+	case n < len(in.config.Addresses):
 		in.held, in.unbound = true, 0
 		if n == 0 && now.Sub(in.changed) > retryMax {
 			in.retry = retryMin

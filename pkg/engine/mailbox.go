@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// mailbox is how the loop hands work to a goroutine that may block: only the
-// newest matters, and putting it in never blocks.
+// mailbox is how the loop hands work to a goroutine that may block: what waits
+// is replaced by the newest, or merged with it, and putting it in never blocks.
 type mailbox[T any] struct {
 	mu     sync.Mutex
 	value  T

@@ -163,7 +163,8 @@ func (n *simNode) carryOut(o order) {
 func (n *simNode) turn() {
 	for range 10 {
 		n.loop.turn()
-		n.engine.notifier.flush()
+		told, _ := n.engine.notifier.queue.take()
+		runAll(told)
 		if len(n.queue) == 0 && int64(n.loop.deadline()) > n.w.now && n.inboxEmpty() {
 			return
 		}
