@@ -99,7 +99,7 @@ func (s segment) holders(vip netip.Addr) []int {
 func (s segment) held(vip netip.Addr, i int, why string) time.Duration {
 	s.t.Helper()
 	begin := time.Now()
-	mac, want := s.mac(i), fmt.Sprint([]int{i})
+	mac, want := s.Hosts[i].HardwareAddr("eth0").String(), fmt.Sprint([]int{i})
 	s.eventually(func() bool {
 		if fmt.Sprint(s.holders(vip)) != want {
 			return false
@@ -120,17 +120,6 @@ func (s segment) send(vip netip.Addr) {
 	defer c.Close()
 	// Refused is as good an answer as any.
 	_, _ = c.Write([]byte("?"))
-}
-
-func (s segment) mac(i int) string {
-	fields := strings.Fields(s.Hosts[i].Run("ip", "-o", "link", "show", "dev", "eth0"))
-	for j, f := range fields {
-		if f == "link/ether" {
-			return fields[j+1]
-		}
-	}
-	s.t.Fatalf("host %d: no MAC in %v", i, fields)
-	return ""
 }
 
 func (s segment) eventually(f func() bool, format string, args ...any) {

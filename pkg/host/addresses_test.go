@@ -3,7 +3,6 @@ package host_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -61,20 +60,10 @@ func (a addresses) RemoveLeftovers() (found []host.VirtualAddress, err error) {
 	return found, err
 }
 
-func (n node) index(link string) int {
-	n.t.Helper()
-	var index int
-	out := n.Run("ip", "-o", "link", "show", "dev", link)
-	if _, err := fmt.Sscanf(out, "%d:", &index); err != nil {
-		n.t.Fatalf("index of %s: %v in %q", link, err, out)
-	}
-	return index
-}
-
 // vips are virtual addresses on eth0.
 func (n node) vips(addresses ...string) []host.VirtualAddress {
 	n.t.Helper()
-	index := n.index("eth0")
+	index := n.Index("eth0")
 	var vips []host.VirtualAddress
 	for _, a := range addresses {
 		vips = append(vips, host.VirtualAddress{Link: index, Address: netip.MustParseAddr(a)})
@@ -191,7 +180,7 @@ func TestNetnsAddressesRemoveLeftovers(t *testing.T) {
 	n.Run("ip", "link", "add", "a-name-of-15-ch", "type", "bridge")
 	n.Run("ip", "addr", "add", "198.51.100.1/24", "dev", "a-name-of-15-ch")
 	left := append(n.vips("192.0.2.50", "192.0.2.51"), host.VirtualAddress{
-		Link: n.index("a-name-of-15-ch"), Address: netip.MustParseAddr("198.51.100.50"),
+		Link: n.Index("a-name-of-15-ch"), Address: netip.MustParseAddr("198.51.100.50"),
 	})
 	if err := n.addresses().Set(left); err != nil {
 		t.Fatal(err)
@@ -292,7 +281,7 @@ func TestNetnsAddressesOnALinkThatIsDeleted(t *testing.T) {
 	n := newNode(t)
 	a := n.addresses()
 	n.Run("ip", "link", "add", "br9", "type", "bridge")
-	gone := []host.VirtualAddress{{Link: n.index("br9"), Address: netip.MustParseAddr("198.51.100.50")}}
+	gone := []host.VirtualAddress{{Link: n.Index("br9"), Address: netip.MustParseAddr("198.51.100.50")}}
 	if err := a.Set(gone); err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +347,7 @@ func TestNetnsVirtualAddressIsReachable(t *testing.T) {
 func TestNetnsAddressesManyAtOnce(t *testing.T) {
 	n := newNode(t)
 	a := n.addresses()
-	index := n.index("eth0")
+	index := n.Index("eth0")
 	var vips []host.VirtualAddress
 	for i := range 255 {
 		vips = append(vips, host.VirtualAddress{Link: index, Address: netip.AddrFrom4([4]byte{10, 4, 1, byte(i + 1)})})
@@ -378,7 +367,7 @@ func TestNetnsAddressesManyAtOnce(t *testing.T) {
 	}
 	// A failure for each of them must not overrun the socket.
 	n.Run("ip", "link", "add", "br9", "type", "bridge")
-	gone := n.index("br9")
+	gone := n.Index("br9")
 	n.Run("ip", "link", "del", "br9")
 	for i := range vips {
 		vips[i].Link = gone

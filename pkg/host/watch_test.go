@@ -79,7 +79,7 @@ func TestNetnsWatch(t *testing.T) {
 	n := newNode(t)
 	w := n.watch()
 	eth0 := w.link("eth0")
-	if eth0.Index != n.index("eth0") || len(eth0.HardwareAddr) != 6 || !eth0.Up || !eth0.Multicast || eth0.Loopback || eth0.Kind != "veth" {
+	if eth0.Index != n.Index("eth0") || len(eth0.HardwareAddr) != 6 || !eth0.Up || !eth0.Multicast || eth0.Loopback || eth0.Kind != "veth" {
 		t.Errorf("eth0 is %+v", eth0)
 	}
 	if lo := w.link("lo"); !lo.Loopback || !lo.Up || lo.Kind != "" {
@@ -170,7 +170,7 @@ func TestNetnsWatchIsSilentAboutRenewals(t *testing.T) {
 func TestNetnsWatchSurvivesLostEvents(t *testing.T) {
 	n := newNode(t)
 	a := n.addresses()
-	index := n.index("eth0")
+	index := n.Index("eth0")
 	var vips []host.VirtualAddress
 	for i := range 4000 {
 		vips = append(vips, host.VirtualAddress{Link: index, Address: netip.AddrFrom4([4]byte{10, 4, byte(i >> 8), byte(i)})})

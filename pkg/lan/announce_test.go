@@ -20,7 +20,7 @@ func TestNetnsAnnounce(t *testing.T) {
 	l, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
 	vips := []netip.Addr{netip.MustParseAddr("192.0.2.50"), netip.MustParseAddr("192.0.2.51")}
-	mac := from.mac("eth0")
+	mac := from.HardwareAddr("eth0")
 	var want []string
 	for _, op := range []uint16{lan.ARPRequest, lan.ARPReply} {
 		for _, vip := range vips {
@@ -34,7 +34,7 @@ func TestNetnsAnnounce(t *testing.T) {
 		return err
 	}
 	capture := to.captureARP()
-	index := from.index("eth0")
+	index := from.Index("eth0")
 	for range 2 {
 		if err := announce(index); err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestNetnsAnnounceErrors(t *testing.T) {
 	capture := to.captureARP()
 	var a lan.Announcer
 	defer a.Close()
-	index, mac := from.index("eth0"), from.mac("eth0")
+	index, mac := from.Index("eth0"), from.HardwareAddr("eth0")
 	vip := netip.MustParseAddr("192.0.2.50")
 	from.Do(func() {
 		if err := a.Announce(index, mac[:4], []netip.Addr{vip}); err == nil {
@@ -98,7 +98,7 @@ func TestNetnsAnnounceMovesAnAddress(t *testing.T) {
 	to.Run("ip", "neigh", "add", "192.0.2.50", "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "reachable")
 	var a lan.Announcer
 	defer a.Close()
-	index, mac := from.index("eth0"), from.mac("eth0")
+	index, mac := from.Index("eth0"), from.HardwareAddr("eth0")
 	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		var err error
 		from.Do(func() { err = a.Announce(index, mac, []netip.Addr{netip.MustParseAddr("192.0.2.50")}) })
@@ -120,7 +120,7 @@ func (h host) captureARP() func(n int) []string {
 	h.t.Helper()
 	var conn *packet.Conn
 	var err error
-	index := h.index("eth0")
+	index := h.Index("eth0")
 	h.Do(func() { conn, err = packet.Listen(&net.Interface{Index: index}, packet.Raw, unix.ETH_P_ARP, nil) })
 	if err != nil {
 		h.t.Fatal(err)

@@ -68,7 +68,7 @@ func (h host) listen(links ...string) {
 	broken := h.Broken()
 	clear(h.ports)
 	for _, l := range links {
-		index := h.index(l)
+		index := h.Index(l)
 		p := before[index]
 		if p == nil || slices.Contains(broken, index) {
 			var err error
@@ -101,29 +101,9 @@ func (h host) expectBroken(want ...int) {
 	}
 }
 
-func (h host) index(link string) int {
-	h.t.Helper()
-	var index int
-	out := h.Run("ip", "-o", "link", "show", "dev", link)
-	if _, err := fmt.Sscanf(out, "%d:", &index); err != nil {
-		h.t.Fatalf("index of %s: %v in %q", link, err, out)
-	}
-	return index
-}
-
-func (h host) mac(link string) net.HardwareAddr {
-	h.t.Helper()
-	fields := strings.Fields(h.Run("ip", "-o", "link", "show", "dev", link))
-	mac, err := net.ParseMAC(fields[slices.Index(fields, "link/ether")+1])
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return mac
-}
-
 func (h host) send(link string, payload []byte) {
 	h.t.Helper()
-	if err := h.Send(h.index(link), h.addr, payload); err != nil {
+	if err := h.Send(h.Index(link), h.addr, payload); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -166,8 +146,8 @@ func TestNetnsSendAndReceive(t *testing.T) {
 	p := to.next()
 	after := to.Now()
 
-	if p.Index != to.index("eth0") {
-		t.Errorf("index %d, want %d", p.Index, to.index("eth0"))
+	if p.Index != to.Index("eth0") {
+		t.Errorf("index %d, want %d", p.Index, to.Index("eth0"))
 	}
 	if p.Arrived < before || p.Arrived > after {
 		t.Errorf("arrived at %d, want %d to %d", p.Arrived, before, after)
@@ -231,7 +211,7 @@ func TestNetnsSendBlockedByAFirewall(t *testing.T) {
 	_, hosts := newLAN(t, 1)
 	h := hosts[0]
 	h.RunInput("table inet firewall { chain output { type filter hook output priority 0; ip protocol 112 drop; }; }", "nft", "-f", "-")
-	err := h.Send(h.index("eth0"), h.addr, message)
+	err := h.Send(h.Index("eth0"), h.addr, message)
 	if !errors.Is(err, unix.EPERM) {
 		t.Errorf("error is %v, want EPERM", err)
 	}
@@ -266,9 +246,9 @@ func TestNetnsSendErrors(t *testing.T) {
 	h := hosts[0]
 	for name, err := range map[string]error{
 		"no such link":       h.Send(99, h.addr, message),
-		"no source":          h.Send(h.index("eth0"), netip.Addr{}, message),
-		"IPv6":               h.Send(h.index("eth0"), netip.MustParseAddr("fe80::1"), message),
-		"an endless message": h.Send(h.index("eth0"), h.addr, make([]byte, 70000)),
+		"no source":          h.Send(h.Index("eth0"), netip.Addr{}, message),
+		"IPv6":               h.Send(h.Index("eth0"), netip.MustParseAddr("fe80::1"), message),
+		"an endless message": h.Send(h.Index("eth0"), h.addr, make([]byte, 70000)),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)
@@ -286,11 +266,11 @@ func TestNetnsTwoInterfacesDoNotMix(t *testing.T) {
 	two.listen("eth0", "eth1")
 
 	hosts[1].send("eth0", marked(1))
-	if p := two.expect(marked(1)); p.Index != two.index("eth0") {
+	if p := two.expect(marked(1)); p.Index != two.Index("eth0") {
 		t.Errorf("what came in on eth0 has index %d", p.Index)
 	}
 	others[0].send("eth0", marked(2))
-	if p := two.expect(marked(2)); p.Index != two.index("eth1") {
+	if p := two.expect(marked(2)); p.Index != two.Index("eth1") {
 		t.Errorf("what came in on eth1 has index %d", p.Index)
 	}
 	two.send("eth1", marked(3))
@@ -310,7 +290,7 @@ func TestNetnsUse(t *testing.T) {
 	to.listen("eth0", "lo")
 	to.expect(marked(1)) // The same again keeps what is waiting.
 
-	index := to.index("eth0")
+	index := to.Index("eth0")
 	to.listen("lo")
 	if err := to.Send(index, to.addr, message); err == nil {
 		t.Error("sent without a port")
@@ -337,7 +317,7 @@ func TestNetnsPorts(t *testing.T) {
 
 	// A port collects what comes before it is used.
 	to.listen()
-	p, err := to.open(lan.Interface{Index: to.index("eth0"), Name: "eth0"})
+	p, err := to.open(lan.Interface{Index: to.Index("eth0"), Name: "eth0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -379,7 +359,7 @@ func TestNetnsInterfaceGoesDownAndUp(t *testing.T) {
 func TestNetnsInterfaceIsDeletedAndCreatedAgain(t *testing.T) {
 	l, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
-	index := to.index("eth0")
+	index := to.Index("eth0")
 	to.expectBroken()
 	to.Run("ip", "link", "del", "eth0")
 	to.settles()
@@ -442,7 +422,7 @@ var (
 // frame is an Ethernet frame with a marked message from eth0, whose IP header
 // has the flags and protocol. tag is of a VLAN, or nothing.
 func (h host) frame(mac net.HardwareAddr, tag string, to netip.Addr, flags, protocol, mark byte) []byte {
-	b := append(bytes.Clone(mac), h.mac("eth0")...)
+	b := append(bytes.Clone(mac), h.HardwareAddr("eth0")...)
 	b = append(b, tag...)
 	b = append(b, 8, 0)
 	header := append([]byte{0x45, 0xc0, 0, 37, 0, 1, flags, 0, 255, protocol, 0, 0, 192, 0, 2, 1}, to.AsSlice()...)
@@ -455,7 +435,7 @@ func (h host) transmitter() func(frame []byte) {
 	h.t.Helper()
 	var conn *packet.Conn
 	var err error
-	index := h.index("eth0")
+	index := h.Index("eth0")
 	h.Do(func() { conn, err = packet.Listen(&net.Interface{Index: index}, packet.Raw, unix.ETH_P_IP, nil) })
 	if err != nil {
 		h.t.Fatal(err)
@@ -479,12 +459,12 @@ func TestNetnsReceivesNothingElse(t *testing.T) {
 		from.frame(groupMAC, "", group, 0x20, 112, 2), // a first fragment
 		from.frame(groupMAC, "", group, 0x01, 112, 3), // a later fragment
 		from.frame(groupMAC, "", to.addr, 0, 112, 4),  // to this host's address
-		from.frame(to.mac("eth0"), "", to.addr, 0, 112, 5),
+		from.frame(to.HardwareAddr("eth0"), "", to.addr, 0, 112, 5),
 		from.frame(groupMAC, "", netip.MustParseAddr("224.0.0.19"), 0, 112, 6),
 		from.frame(net.HardwareAddr{2, 9, 9, 9, 9, 9}, "", group, 0, 112, 7), // for another host
 		from.frame(groupMAC, "\x81\x00\x00\x05", group, 0, 112, 8),           // of a VLAN that is not here
 		from.frame(groupMAC, "", group, 0, 112, 9),                           // an advertisement
-		from.frame(to.mac("eth0"), "", group, 0x40, 112, 10),                 // an advertisement to this host only
+		from.frame(to.HardwareAddr("eth0"), "", group, 0x40, 112, 10),        // an advertisement to this host only
 	} {
 		transmit(frame)
 	}
@@ -500,7 +480,7 @@ func TestNetnsStackedInterfaces(t *testing.T) {
 	to.Run("ip", "link", "add", "upper", "link", "eth0", "type", "macvlan", "mode", "bridge")
 	to.Run("ip", "link", "set", "upper", "up")
 	to.listen("eth0", "upper")
-	lower, upper := to.index("eth0"), to.index("upper")
+	lower, upper := to.Index("eth0"), to.Index("upper")
 
 	type received struct {
 		Index int
@@ -519,8 +499,8 @@ func TestNetnsStackedInterfaces(t *testing.T) {
 		}
 	}
 	transmit := from.transmitter()
-	transmit(from.frame(to.mac("upper"), "", group, 0, 112, 1))
-	transmit(from.frame(to.mac("eth0"), "", group, 0, 112, 2))
+	transmit(from.frame(to.HardwareAddr("upper"), "", group, 0, 112, 1))
+	transmit(from.frame(to.HardwareAddr("eth0"), "", group, 0, 112, 2))
 	expect(received{lower, 2}, received{upper, 1})
 	transmit(from.frame(groupMAC, "", group, 0, 112, 3))
 	expect(received{lower, 3}, received{upper, 3})
@@ -532,7 +512,7 @@ func TestNetnsBurst(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
 	const burst = 500
-	index := from.index("eth0")
+	index := from.Index("eth0")
 	for i := range burst {
 		if err := from.Send(index, from.addr, marked(byte(i))); err != nil {
 			t.Fatal(err)
@@ -594,7 +574,7 @@ func TestNetnsWait(t *testing.T) {
 func TestNetnsNoAllocation(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
-	index := from.index("eth0")
+	index := from.Index("eth0")
 	var p lan.Packet
 	allocations := testing.AllocsPerRun(100, func() {
 		if err := from.Send(index, from.addr, message); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,6 +195,32 @@ func (ns *NS) ListenPacket(network, address string) net.PacketConn {
 	}
 	ns.t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// Index returns the interface index of a link.
+func (ns *NS) Index(link string) int {
+	ns.t.Helper()
+	var index int
+	out := ns.Run("ip", "-o", "link", "show", "dev", link)
+	if _, err := fmt.Sscanf(out, "%d:", &index); err != nil {
+		ns.t.Fatalf("%s: index of %s: %v in %q", ns.name, link, err, out)
+	}
+	return index
+}
+
+// HardwareAddr returns the Ethernet address of a link.
+func (ns *NS) HardwareAddr(link string) net.HardwareAddr {
+	ns.t.Helper()
+	fields := strings.Fields(ns.Run("ip", "-o", "link", "show", "dev", link))
+	i := slices.Index(fields, "link/ether") + 1
+	if i == 0 || i == len(fields) {
+		ns.t.Fatalf("%s: no Ethernet address of %s in %q", ns.name, link, fields)
+	}
+	mac, err := net.ParseMAC(fields[i])
+	if err != nil {
+		ns.t.Fatalf("%s: Ethernet address of %s: %v", ns.name, link, err)
+	}
+	return mac
 }
 
 // Sysctl writes a network sysctl such as net.ipv4.ip_forward.
