@@ -183,8 +183,13 @@ func equalConfigs(a, b vrrp.Config) bool {
 		a.Preempt == b.Preempt && a.TakeoverDelay == b.TakeoverDelay && a.Source == b.Source && slices.Equal(a.Addresses, b.Addresses)
 }
 
-// start takes an instance out of Initialize.
+// start takes an instance out of Initialize, unless its sockets have gone since
+// that was arranged.
 func (l *loop) start(in *instance, now vrrp.Time) {
+	if l.cannotHear(in.link.Index, true) {
+		l.schedule(in, now)
+		return
+	}
 	in.startAt = never
 	l.apply(in, in.router.Startup(now), now)
 }

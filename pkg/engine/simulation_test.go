@@ -438,6 +438,26 @@ func TestSimulatedBackupWithoutSockets(t *testing.T) {
 	}
 }
 
+// Nor must one that was to try again.
+func TestSimulatedRetryWithoutSockets(t *testing.T) {
+	w := newWorld(t, 19, 1)
+	n := w.nodes[0]
+	n.bindFails[vipA] = true
+	w.apply(stateOf(vipA))
+	w.run(5 * time.Second)
+	in := n.loop.instances[0]
+	if in.reason != faultBindFailed {
+		w.fatalf("reason %q, want %q", in.reason, faultBindFailed)
+	}
+	n.engine.tell(func(m *messages) { m.listening = append(m.listening, listenReport{}) })
+	n.turn()
+	before := len(n.transitions)
+	w.run(time.Minute)
+	if got := n.transitions[before:]; len(got) != 0 || in.reason != reasonListening {
+		w.fatalf("transitions %+v, reason %q without sockets, want none and %q", got, in.reason, reasonListening)
+	}
+}
+
 // A fault that is there from the start is told, once.
 func TestSimulatedFaultFromTheStart(t *testing.T) {
 	w := newWorld(t, 12, 1)
