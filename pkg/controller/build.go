@@ -40,7 +40,10 @@ type built struct {
 // costs the others nothing.
 func build(o config.Options, in inputs) built {
 	self, peers, problems := members(o, in)
-	state := desired.State{Node: self.address}
+	state := desired.State{}
+	if self.address.IsValid() {
+		state.NodeAddresses = []netip.Addr{self.address}
+	}
 	if in.configMap == nil {
 		return built{state: state, problems: append(problems, config.Problem{
 			Key:     o.ConfigMap.String(),

@@ -245,7 +245,7 @@ func TestBuildState(t *testing.T) {
 		return desired.VIP{Address: netip.MustParseAddr(s), Interfaces: []string{"eth1"}}
 	}
 	want := desired.State{
-		Node: netip.MustParseAddr("10.4.0.11"),
+		NodeAddresses: []netip.Addr{netip.MustParseAddr("10.4.0.11")},
 		Routers: []desired.Router{{
 			Family:                vrrp.IPv4,
 			VRID:                  50,
@@ -269,7 +269,7 @@ func TestBuildState(t *testing.T) {
 
 func TestBuildWithoutVIPs(t *testing.T) {
 	t.Parallel()
-	want := desired.State{Node: netip.MustParseAddr("10.4.0.11")}
+	want := desired.State{NodeAddresses: []netip.Addr{netip.MustParseAddr("10.4.0.11")}}
 	for name, configMap := range map[string]*corev1.ConfigMap{
 		"deleted": nil,
 		"no data": testConfigMap(nil),

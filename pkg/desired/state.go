@@ -10,14 +10,27 @@ import (
 // State is everything this node is asked to do. Two States that ask for the
 // same are equal by reflect.DeepEqual: every list is sorted.
 type State struct {
-	// Node is the node's own address. It names the interface of a VIP for
-	// which nothing better is known, and is invalid until it was learned.
-	Node netip.Addr
+	// NodeAddresses are the node's own addresses, at most one of each family,
+	// IPv4 first; empty until they were learned. They name the interface of a
+	// VIP for which nothing better is known, and with unicast they are what
+	// advertisements are sent from.
+	NodeAddresses []netip.Addr
 	// Routers are the virtual routers to run, sorted by family and VRID.
 	Routers []Router
 	// Forwards are the VIPs that stand in front of Services, sorted by VIP.
 	// They are the same whether or not this node is Master.
 	Forwards []Forward
+}
+
+// NodeAddress returns the node's own address of a family, invalid if there is
+// none.
+func (s State) NodeAddress(f vrrp.Family) netip.Addr {
+	for _, a := range s.NodeAddresses {
+		if vrrp.FamilyOf(a) == f {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // Router is one virtual router (RFC 9568 section 1.6) as the configuration
@@ -38,6 +51,27 @@ type Router struct {
 	// so that two Backups never promote themselves together. It never shows
 	// on the wire.
 	TakeoverDelay time.Duration
+	// PreemptDelay is how long a Master of lower priority is left alone.
+	PreemptDelay time.Duration
+	// DownAdverts is how many advertisements in a row must be missed, and
+	// AdvertsPerInterval how often one is sent in an interval; 0 is the
+	// protocol's default.
+	DownAdverts        int
+	AdvertsPerInterval int
+	// Checksum is the form of VRRPv3's checksum over IPv4.
+	Checksum vrrp.ChecksumForm
+	// Password is VRRPv2's; the zero value means no authentication.
+	Password vrrp.Password `json:"-"`
+	// Unicast sends advertisements to Peers, from the interface that carries
+	// the node's address of the family, instead of to the multicast group.
+	Unicast bool
+	// Peers are the addresses of the other nodes that run the daemon and, with
+	// Unicast, of routers named by the operator, of the router's family,
+	// sorted.
+	Peers []netip.Addr
+	// Force starts the router although others use its VRID for something
+	// else.
+	Force bool
 	// VIPs are the addresses, sorted; the order is the order on the wire.
 	VIPs []VIP
 }
@@ -47,7 +81,8 @@ type VIP struct {
 	Address netip.Addr
 	// Interfaces are the names an operator asked for: the first that exists
 	// is taken. Empty: the interface whose connected prefix contains Address,
-	// else the one that carries State.Node.
+	// else the one that carries the node's
+	// address.
 	Interfaces []string
 }
 

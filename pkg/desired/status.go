@@ -23,6 +23,9 @@ type Status struct {
 	Beat int64 `json:"beat"`
 	// Lateness is the worst lateness of the loop in the last one to two minutes.
 	Lateness time.Duration `json:"latenessNanoseconds"`
+	// Foreign are the routers heard whose virtual router is not one of ours,
+	// sorted by interface, family, VRID and source.
+	Foreign []ForeignRouter `json:"foreign,omitempty"`
 	// Unheard counts packets that belong to no virtual router or could not
 	// be parsed, by reason.
 	Unheard map[string]uint64 `json:"unheard,omitempty"`
@@ -52,9 +55,17 @@ type RouterStatus struct {
 	// it, and invalid if none was heard.
 	Master netip.Addr `json:"master"`
 	// MasterPriority is what that Master advertised.
-	MasterPriority uint8         `json:"masterPriority"`
-	VIPs           []VIPStatus   `json:"vips"`
-	Counters       vrrp.Counters `json:"counters"`
+	MasterPriority uint8 `json:"masterPriority"`
+	// ListOf is the Master whose address list our advertisements carry, since
+	// keepalived discards another than its own; invalid if they carry ours.
+	ListOf netip.Addr `json:"listOf"`
+	// Unicast are the peers that advertisements are sent to; none with
+	// multicast.
+	Unicast []netip.Addr `json:"unicast,omitempty"`
+	// Alarms are what an operator must look at.
+	Alarms   []Alarm       `json:"alarms,omitempty"`
+	VIPs     []VIPStatus   `json:"vips"`
+	Counters vrrp.Counters `json:"counters"`
 }
 
 // VIPStatus is one address of a running virtual router.
@@ -62,8 +73,35 @@ type VIPStatus struct {
 	Address netip.Addr `json:"address"`
 	// Bound tells that the address is on the interface now.
 	Bound bool `json:"bound"`
+	// Interface is where the address belongs.
+	Interface string `json:"interface"`
+	// Advertised tells that it is among the addresses that our advertisements
+	// carry. Those that are not are held and announced all the same.
+	Advertised bool `json:"advertised"`
 	// Placement says why the VIP is on this interface.
 	Placement string `json:"placement"`
+}
+
+// Alarm is something about a running virtual router that an operator must look
+// at.
+type Alarm struct {
+	// Reason is a word of vrrp.AlarmReason's.
+	Reason string `json:"reason"`
+	// Source is who sent what caused it.
+	Source netip.Addr `json:"source"`
+	Detail string     `json:"detail,omitempty"`
+	// Since is when it began.
+	Since time.Time `json:"since"`
+}
+
+// ForeignRouter is a router that was heard on one of our interfaces.
+type ForeignRouter struct {
+	RouterKey
+	Source    netip.Addr    `json:"source"`
+	Version   vrrp.Version  `json:"version"`
+	Priority  uint8         `json:"priority"`
+	Interval  time.Duration `json:"advertisementIntervalNanoseconds"`
+	Addresses []netip.Addr  `json:"addresses"`
 }
 
 // UnplacedVIP is a VIP that has no interface on this node.

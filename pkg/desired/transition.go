@@ -24,3 +24,13 @@ type Transition struct {
 	// VIPs are the router's addresses at that moment.
 	VIPs []netip.Addr
 }
+
+// AlarmChange is the beginning or the end of an Alarm.
+type AlarmChange struct {
+	RouterKey
+	Alarm
+	// On tells that it began; else it has ended.
+	On bool
+	// VIPs are the router's addresses.
+	VIPs []netip.Addr
+}

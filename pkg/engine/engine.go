@@ -26,7 +26,7 @@ type network interface {
 	Broken() []int
 	Wait(deadline int64) error
 	Receive(*lan.Packet) bool
-	Send(index int, source netip.Addr, payload []byte) error
+	Send(index int, source, destination netip.Addr, payload []byte) error
 	Wake()
 }
 

@@ -149,7 +149,7 @@ func (l *loop) drain() {
 
 // receive hands one packet to the virtual router it belongs to.
 func (l *loop) receive() {
-	header, payload, discard := vrrp.ParseIPv4(l.packet.Data)
+	header, payload, discard := vrrp.ParseIP(l.packet.Data)
 	if discard != vrrp.DiscardNone {
 		l.unheard[discard.String()]++
 		return
@@ -165,18 +165,18 @@ func (l *loop) receive() {
 		return
 	}
 	if l.isOwn(header.Source) {
-		in.router.CountDiscard(vrrp.DiscardOwnSource)
+		in.router.Discard(l.now(), header, vrrp.DiscardOwnSource)
 		return
 	}
 	form, discard := vrrp.Parse(header, payload, &l.advert)
 	if discard != vrrp.DiscardNone {
-		in.router.CountDiscard(discard)
+		in.router.Discard(l.now(), header, discard)
 		return
 	}
 	in.router.CountChecksum(form)
 	now := l.now()
 	arrived := min(vrrp.Time(l.packet.Arrived), now)
-	l.apply(in, in.router.Receive(now, arrived, header.Source, &l.advert), now)
+	l.apply(in, in.router.Receive(now, arrived, header, &l.advert), now)
 }
 
 // fire does everything that is due.
@@ -266,7 +266,7 @@ func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrr
 // none: its peers take over, so it must let go.
 func (l *loop) send(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
 	l.buffer = a.Append(l.buffer[:0], in.config.Source, vrrp.GroupIPv4)
-	err := l.network.Send(in.link.Index, in.config.Source, l.buffer)
+	err := l.network.Send(in.link.Index, in.config.Source, vrrp.GroupIPv4, l.buffer)
 	if err == nil {
 		in.sendFailures = 0
 		if !in.advertised && in.state() == vrrp.Master {
@@ -332,7 +332,7 @@ func (l *loop) release(now vrrp.Time) {
 			return false
 		}
 		for range releaseCopies {
-			if err := l.network.Send(r.link, r.source, r.payload); err != nil {
+			if err := l.network.Send(r.link, r.source, vrrp.GroupIPv4, r.payload); err != nil {
 				break // The link is gone, and with it everybody who could hear.
 			}
 		}

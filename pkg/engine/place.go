@@ -48,7 +48,7 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 	var unplaced []desired.UnplacedVIP
 	for _, router := range s.Routers {
 		for _, vip := range router.VIPs {
-			link, reason, ok := choose(vip, s.Node, links)
+			link, reason, ok := choose(vip, s.NodeAddress(router.Family), links)
 			if !ok {
 				unplaced = append(unplaced, desired.UnplacedVIP{Address: vip.Address, Reason: reason})
 				continue
@@ -56,7 +56,7 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 			key := desired.RouterKey{Interface: link.Name, Family: router.Family, VRID: router.VRID}
 			p := placements[key]
 			if p == nil {
-				p = newPlacement(key, router, s.Node, link)
+				p = newPlacement(key, router, s.NodeAddress(router.Family), link)
 				placements[key] = p
 			}
 			p.vips = append(p.vips, placedVIP{address: vip.Address, reason: reason})

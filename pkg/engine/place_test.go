@@ -252,7 +252,7 @@ func TestPlace(t *testing.T) {
 			t.Parallel()
 			s := desired.State{Routers: tt.routers}
 			if tt.node != "" {
-				s.Node = netip.MustParseAddr(tt.node)
+				s.NodeAddresses = []netip.Addr{netip.MustParseAddr(tt.node)}
 			}
 			placements, missing := place(s, tt.links)
 			var got []placed

@@ -239,7 +239,7 @@ func (n *simNode) Receive(p *lan.Packet) bool {
 	return true
 }
 
-func (n *simNode) Send(index int, source netip.Addr, payload []byte) error {
+func (n *simNode) Send(index int, source, _ netip.Addr, payload []byte) error {
 	if n.linkDown || n.sendFails {
 		return fmt.Errorf("network is down")
 	}

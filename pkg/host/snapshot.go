@@ -27,12 +27,12 @@ type Link struct {
 	// Kind is the type of a virtual link as vishvananda/netlink names it
 	// ("veth", "dummy"), empty for hardware.
 	Kind string
-	// Addresses are the IPv4 addresses, in the kernel's order: of two global
+	// Addresses are the IPv4 and IPv6 addresses, in the kernel's order: of two global
 	// ones the older comes first.
 	Addresses []Address
 }
 
-// Address is an IPv4 address on a link.
+// Address is an address on a link.
 type Address struct {
 	Prefix netip.Prefix
 	// Ours tells that this daemon, or an earlier process of it, bound it.
@@ -41,6 +41,9 @@ type Address struct {
 	Permanent bool
 	// Secondary tells that an older address has the same prefix.
 	Secondary bool
+	// Tentative tells that duplicate address detection has not ended, or found
+	// a duplicate: nothing can be sent from it.
+	Tentative bool
 	// Scope is rtnetlink's: 0 global, 253 link, 254 host.
 	Scope uint8
 	Label string

@@ -168,9 +168,9 @@ func (n *Network) Receive(p *Packet) bool {
 	return false
 }
 
-// Send sends payload, one VRRP message, from source to 224.0.0.18 on an
-// interface whose port is in use.
-func (n *Network) Send(index int, source netip.Addr, payload []byte) error {
+// Send sends payload, one VRRP message, from source to destination on an
+// interface whose port of that family is in use.
+func (n *Network) Send(index int, source, destination netip.Addr, payload []byte) error {
 	if !source.Is4() {
 		return fmt.Errorf("send VRRP: %q is no IPv4 address", source)
 	}

@@ -103,7 +103,7 @@ func (h host) expectBroken(want ...int) {
 
 func (h host) send(link string, payload []byte) {
 	h.t.Helper()
-	if err := h.Send(h.Index(link), h.addr, payload); err != nil {
+	if err := h.Send(h.Index(link), h.addr, vrrpGroup, payload); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -211,7 +211,7 @@ func TestNetnsSendBlockedByAFirewall(t *testing.T) {
 	_, hosts := newLAN(t, 1)
 	h := hosts[0]
 	h.RunInput("table inet firewall { chain output { type filter hook output priority 0; ip protocol 112 drop; }; }", "nft", "-f", "-")
-	err := h.Send(h.Index("eth0"), h.addr, message)
+	err := h.Send(h.Index("eth0"), h.addr, vrrpGroup, message)
 	if !errors.Is(err, unix.EPERM) {
 		t.Errorf("error is %v, want EPERM", err)
 	}
@@ -245,10 +245,10 @@ func TestNetnsSendErrors(t *testing.T) {
 	_, hosts := newLAN(t, 1)
 	h := hosts[0]
 	for name, err := range map[string]error{
-		"no such link":       h.Send(99, h.addr, message),
-		"no source":          h.Send(h.Index("eth0"), netip.Addr{}, message),
-		"IPv6":               h.Send(h.Index("eth0"), netip.MustParseAddr("fe80::1"), message),
-		"an endless message": h.Send(h.Index("eth0"), h.addr, make([]byte, 70000)),
+		"no such link":       h.Send(99, h.addr, vrrpGroup, message),
+		"no source":          h.Send(h.Index("eth0"), netip.Addr{}, vrrpGroup, message),
+		"IPv6":               h.Send(h.Index("eth0"), netip.MustParseAddr("fe80::1"), vrrpGroup, message),
+		"an endless message": h.Send(h.Index("eth0"), h.addr, vrrpGroup, make([]byte, 70000)),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)
@@ -292,7 +292,7 @@ func TestNetnsUse(t *testing.T) {
 
 	index := to.Index("eth0")
 	to.listen("lo")
-	if err := to.Send(index, to.addr, message); err == nil {
+	if err := to.Send(index, to.addr, vrrpGroup, message); err == nil {
 		t.Error("sent without a port")
 	}
 	if member() {
@@ -364,7 +364,7 @@ func TestNetnsInterfaceIsDeletedAndCreatedAgain(t *testing.T) {
 	to.Run("ip", "link", "del", "eth0")
 	to.settles()
 	to.expectBroken(index)
-	if err := to.Send(index, to.addr, message); err == nil {
+	if err := to.Send(index, to.addr, vrrpGroup, message); err == nil {
 		t.Error("sent on a link that is gone")
 	}
 
@@ -514,7 +514,7 @@ func TestNetnsBurst(t *testing.T) {
 	const burst = 500
 	index := from.Index("eth0")
 	for i := range burst {
-		if err := from.Send(index, from.addr, marked(byte(i))); err != nil {
+		if err := from.Send(index, from.addr, vrrpGroup, marked(byte(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -577,7 +577,7 @@ func TestNetnsNoAllocation(t *testing.T) {
 	index := from.Index("eth0")
 	var p lan.Packet
 	allocations := testing.AllocsPerRun(100, func() {
-		if err := from.Send(index, from.addr, message); err != nil {
+		if err := from.Send(index, from.addr, vrrpGroup, message); err != nil {
 			t.Fatal(err)
 		}
 		if err := to.Wait(to.Now() + int64(time.Minute)); err != nil {
@@ -590,3 +590,5 @@ func TestNetnsNoAllocation(t *testing.T) {
 		t.Errorf("%.1f allocations for a packet", allocations)
 	}
 }
+
+var vrrpGroup = netip.MustParseAddr("224.0.0.18")

@@ -48,6 +48,8 @@ type Interface struct {
 	Index int
 	// Name is for errors.
 	Name string
+	// IPv6 tells which family's packets the port is for.
+	IPv6 bool
 }
 
 // Port is the sockets of one interface.

@@ -23,6 +23,24 @@ func FamilyOf(a netip.Addr) Family {
 	return IPv6
 }
 
+// Password is the authentication data of RFC 2338 section 5.3.10: at most 8
+// bytes, padded with zeros. It never shows in logs and metrics.
+type Password [8]byte
+
+// String hides the password.
+func (p Password) String() string {
+	if p == (Password{}) {
+		return "none"
+	}
+	return "hidden"
+}
+
+// GoString hides the password from %#v.
+func (p Password) GoString() string { return p.String() }
+
+// MarshalText hides the password, in JSON too.
+func (p Password) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
 // Version is the protocol version.
 type Version uint8
 
@@ -62,6 +80,26 @@ type Config struct {
 	// TakeoverDelay is waited on top of Master_Down_Interval and Skew_Time
 	// before promotion; a local matter, never on the wire.
 	TakeoverDelay time.Duration
+	// PreemptDelay is how long a Master of lower priority is left alone after
+	// it was first heard; only with Preempt.
+	PreemptDelay time.Duration
+	// AdvertsPerInterval is how often an advertisement is sent in an
+	// AdvertisementInterval, 1 to 4, so that more losses in a row are needed
+	// for a false takeover. Others see the interval only. 0 means 1.
+	AdvertsPerInterval int
+	// Checksum is the form of the checksum that IPv4 advertisements of V3 are
+	// sent with; ChecksumNone means ChecksumPseudoHeader. Every form is
+	// accepted.
+	Checksum ChecksumForm
+	// Password is that of RFC 2338's simple text authentication, with V2
+	// only; the zero value means no authentication.
+	Password Password
+	// Unicast sends advertisements to Peers instead of the multicast group,
+	// and accepts them from Peers only.
+	Unicast bool
+	// Peers are the addresses that the other members are known to send from.
+	// With multicast they only tell members from strangers.
+	Peers []netip.Addr
 	// Addresses are IPvX_Addresses: what is advertised, in this order.
 	Addresses []netip.Addr
 	// Source is the primary address of the interface: the one our

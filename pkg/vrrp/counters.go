@@ -58,9 +58,9 @@ type statistics struct {
 	warnings             [warnings]uint64
 }
 
-// CountDiscard counts a packet of this virtual router that Parse did not
-// accept. What Receive discards it counts itself.
-func (r *Router) CountDiscard(d Discard) {
+// Discard takes in that a packet of this virtual router was not accepted by
+// Parse. What Receive discards it takes in itself.
+func (r *Router) Discard(_ Time, _ Header, d Discard) {
 	if d < discards {
 		r.statistics.discarded[d]++
 	}

@@ -114,7 +114,7 @@ func FuzzRouter(f *testing.F) {
 				if v2 {
 					a.Interval = time.Second * time.Duration(1+y%2)
 				}
-				out = r.Receive(now, now.Add(c.AdvertisementInterval*time.Duration(int(y)-200)/8), netip.AddrFrom4([4]byte{192, 0, 2, x}), &a)
+				out = r.Receive(now, now.Add(c.AdvertisementInterval*time.Duration(int(y)-200)/8), groupHeaderOf(netip.AddrFrom4([4]byte{192, 0, 2, x})), &a)
 			case 4:
 				out = r.Stalled(now, c.AdvertisementInterval*time.Duration(y)/32)
 			case 5:

@@ -17,6 +17,17 @@ const (
 // GroupIPv4 is the multicast group that IPv4 advertisements are sent to.
 var GroupIPv4 = netip.AddrFrom4([4]byte{224, 0, 0, 18})
 
+// GroupIPv6 is the multicast group that IPv6 advertisements are sent to.
+var GroupIPv6 = netip.MustParseAddr("ff02::12")
+
+// Group returns the multicast group of a family.
+func Group(f Family) netip.Addr {
+	if f == IPv6 {
+		return GroupIPv6
+	}
+	return GroupIPv4
+}
+
 var broadcastIPv4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // Header is what VRRP looks at in the IP header of a packet.
@@ -67,6 +78,10 @@ func ParseIPv4(packet []byte) (Header, []byte, Discard) {
 		TTL:         packet[8],
 	}, packet[header:total], DiscardNone
 }
+
+// ParseIP is ParseIPv4 or its counterpart for IPv6, by the version that the
+// packet begins with.
+func ParseIP(packet []byte) (Header, []byte, Discard) { return ParseIPv4(packet) }
 
 // isHostIPv4 tells whether a is an IPv4 address that one host can have.
 func isHostIPv4(a netip.Addr) bool {

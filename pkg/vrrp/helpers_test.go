@@ -108,7 +108,7 @@ func (b *bench) hears(host byte, priority uint8, changes ...func(a *Advertisemen
 	for _, change := range changes {
 		change(&a)
 	}
-	return b.r.Receive(b.now, b.now, hostAddr(host), &a)
+	return b.r.Receive(b.now, b.now, groupHeaderOf(hostAddr(host)), &a)
 }
 
 func every(d time.Duration) func(a *Advertisement) {
@@ -174,6 +174,8 @@ func checkOutput(r *Router, c Config, before State, now Time, out Output) error 
 	}
 	return nil
 }
+
+func groupHeaderOf(source netip.Addr) Header { return Header{source, GroupIPv4, TTL} }
 
 func hostAddr(host byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, host}) }
 

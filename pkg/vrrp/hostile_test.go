@@ -30,12 +30,12 @@ func (b *bench) deliver(p []byte) (Output, Discard) {
 	var a Advertisement
 	form, d := Parse(h, payload, &a)
 	if d != DiscardNone {
-		b.r.CountDiscard(d)
+		b.r.Discard(b.now, h, d)
 		return Output{}, d
 	}
 	b.r.CountChecksum(form)
 	before := b.r.statistics.discarded
-	out := b.r.Receive(b.now, b.now, h.Source, &a)
+	out := b.r.Receive(b.now, b.now, h, &a)
 	for d, n := range b.r.statistics.discarded {
 		if n != before[d] {
 			return out, Discard(d)

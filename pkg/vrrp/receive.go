@@ -8,9 +8,10 @@ import (
 // Receive takes in an advertisement that Parse accepted. The kernel took the
 // packet at arrived, not after now: the timers count from then, however long
 // it waited for us to read it. The addresses of a are not kept.
-func (r *Router) Receive(now, arrived Time, source netip.Addr, a *Advertisement) Output {
+func (r *Router) Receive(now, arrived Time, h Header, a *Advertisement) Output {
+	source := h.Source
 	if d := r.check(source, a); d != DiscardNone {
-		r.CountDiscard(d)
+		r.Discard(now, h, d)
 		return Output{}
 	}
 	r.count(a)

@@ -38,7 +38,7 @@ func TestRouterArrivalTime(t *testing.T) {
 	resign := a
 	resign.Priority = 0
 	receive := func(b *bench, ago time.Duration, a *Advertisement) Output {
-		return b.r.Receive(b.now, b.now.Add(-ago), hostAddr(9), a)
+		return b.r.Receive(b.now, b.now.Add(-ago), groupHeaderOf(hostAddr(9)), a)
 	}
 
 	b := backup(t)
@@ -502,6 +502,7 @@ func TestRouterStatus(t *testing.T) {
 	b := newBench(t)
 	check := func(want Status) {
 		t.Helper()
+		want.Advertised = b.c.Addresses
 		if diff := cmp.Diff(want, statusOf(b.r), cmpAddr); diff != "" {
 			t.Errorf("status: -want +got\n%s", diff)
 		}
@@ -559,9 +560,9 @@ func TestRouterCounters(t *testing.T) {
 	b.r.Expire(b.now)
 	b.hears(9, 99)
 	b.r.Shutdown(b.now)
-	b.r.CountDiscard(DiscardChecksum)
-	b.r.CountDiscard(DiscardChecksum)
-	b.r.CountDiscard(discards)
+	b.r.Discard(b.now, Header{}, DiscardChecksum)
+	b.r.Discard(b.now, Header{}, DiscardChecksum)
+	b.r.Discard(b.now, Header{}, discards)
 	b.r.CountChecksum(ChecksumPseudoHeader)
 	b.r.CountChecksum(checksumForms)
 	want := Counters{
@@ -599,13 +600,13 @@ func TestRouterAllocatesNothing(t *testing.T) {
 	lower := Advertisement{V3, 50, 50, 200 * ms, make([]netip.Addr, MaxAddresses)}
 	source := hostAddr(9)
 	for name, f := range map[string]func(){
-		"Backup":        func() { b.r.Receive(b.now, b.now, source, &a) },
-		"Backup lower":  func() { b.r.Receive(b.now, b.now, source, &lower) },
+		"Backup":        func() { b.r.Receive(b.now, b.now, groupHeaderOf(source), &a) },
+		"Backup lower":  func() { b.r.Receive(b.now, b.now, groupHeaderOf(source), &lower) },
 		"Backup stall":  func() { b.r.Stalled(b.now, time.Second) },
-		"Master lower":  func() { m.r.Receive(m.now, m.now, source, &lower) },
-		"Master own":    func() { m.r.Receive(m.now, m.now, m.c.Source, &lower) },
+		"Master lower":  func() { m.r.Receive(m.now, m.now, groupHeaderOf(source), &lower) },
+		"Master own":    func() { m.r.Receive(m.now, m.now, groupHeaderOf(m.c.Source), &lower) },
 		"Master timer":  func() { m.pass(100 * ms); m.r.Expire(m.now) },
-		"Count discard": func() { m.r.CountDiscard(DiscardChecksum) },
+		"Count discard": func() { m.r.Discard(m.now, Header{}, DiscardChecksum) },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)

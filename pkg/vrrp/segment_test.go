@@ -276,7 +276,7 @@ func (h *host) loop() {
 			h.s.failf("%d discarded a packet: %v", h.index, d)
 		}
 		h.note(p.arrived)
-		h.call("Receive", func() Output { return h.router.Receive(now, p.arrived, header.Source, &h.advert) })
+		h.call("Receive", func() Output { return h.router.Receive(now, p.arrived, header, &h.advert) })
 	}
 	h.inbox = h.inbox[:0]
 	h.call("Stalled", func() Output { return h.router.Stalled(now, late) })

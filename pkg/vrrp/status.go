@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -26,7 +27,14 @@ type Status struct {
 	// itself last.
 	Heard     bool
 	LastHeard Time
-	Counters  Counters
+	// Advertised are the addresses that our advertisements carry, or would:
+	// as many of Config.Addresses as fit, and while a Master that does not have
+	// all of them may still be there, exactly its list, because keepalived
+	// discards another than its own.
+	Advertised []netip.Addr
+	// ListOf is the Master whose list that is; invalid if it is ours.
+	ListOf   netip.Addr
+	Counters Counters
 }
 
 // State returns the state.
@@ -43,6 +51,7 @@ func (r *Router) Status() Status {
 		MasterAdverInterval: r.masterAdverInterval,
 		Heard:               r.heard,
 		LastHeard:           r.lastHeard,
+		Advertised:          slices.Clone(r.config.Addresses),
 		Counters:            r.statistics.counters(),
 	}
 	if r.state == Master {
