@@ -66,6 +66,9 @@ type Config struct {
 	// OnTransition is called for every change of state, in order, by a
 	// goroutine that may be blocked.
 	OnTransition func(desired.Transition)
+	// OnAlarm is called for every beginning and end of an alarm, in order and
+	// with the transitions, by the same goroutine.
+	OnAlarm func(desired.AlarmChange)
 	// Release makes a Master that is stopped give its addresses away at once:
 	// it lets go of them and advertises priority 0. Without it the addresses
 	// are left to their lease.

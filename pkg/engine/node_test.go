@@ -61,6 +61,9 @@ func runNode(state string) (err error) {
 		OnTransition: func(t desired.Transition) {
 			fmt.Printf("transition: %s -> %s (%s)\n", t.From, t.To, t.Reason)
 		},
+		OnAlarm: func(a desired.AlarmChange) {
+			fmt.Printf("alarm: %s %s %t\n", a.Reason, a.Source, a.On)
+		},
 	})
 	e.Apply(s)
 	watchCtx, stopWatch := context.WithCancel(context.Background())

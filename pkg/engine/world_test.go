@@ -78,6 +78,7 @@ type simNode struct {
 	bindFails   map[netip.Addr]bool
 	expiry      map[netip.Addr]int64
 	transitions []desired.Transition
+	alarms      []desired.AlarmChange
 	// unbinds counts, by address, how often it went from bound to unbound.
 	unbinds map[netip.Addr]int
 	sent    [][]byte
@@ -105,6 +106,10 @@ func (n *simNode) boot(state *desired.State) {
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
 			n.w.log("n%d %s -> %s (%s)", n.id, t.From, t.To, t.Reason)
+		},
+		OnAlarm: func(a desired.AlarmChange) {
+			n.alarms = append(n.alarms, a)
+			n.w.log("n%d alarm %s on %t", n.id, a.Reason, a.On)
 		},
 	})
 	n.act = newActuator(n, n, noNeighbors{}, func(r report) {
