@@ -23,7 +23,7 @@ import (
 type network interface {
 	Now() int64
 	Use([]*lan.Port)
-	Broken() []int
+	Broken() []*lan.Port
 	Wait(deadline int64) error
 	Receive(*lan.Packet) bool
 	Send(index int, source, destination netip.Addr, payload []byte) error

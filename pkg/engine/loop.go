@@ -452,15 +452,11 @@ func (l *loop) mend(now vrrp.Time) {
 	if len(l.deaf) == 0 && len(broken) == 0 || l.links == nil {
 		return
 	}
-	o := listenOrder{interfaces: l.candidates()}
-	for _, p := range l.ports {
-		if slices.Contains(broken, p.Index) {
-			o.broken = append(o.broken, p)
-			delete(l.listening, p.Index)
-		}
+	for _, p := range broken {
+		delete(l.listening, p.Index)
 	}
-	l.listen(o)
-	if len(o.broken) > 0 && l.desired != nil && !l.stopping {
+	l.listen(listenOrder{interfaces: l.candidates(), broken: broken})
+	if len(broken) > 0 && l.desired != nil && !l.stopping {
 		l.configure(now)
 	}
 }

@@ -220,10 +220,10 @@ func (n *simNode) held() []netip.Addr {
 }
 
 func (n *simNode) Now() int64       { return n.w.now }
-func (n *simNode) Use([]*lan.Port)  {}
-func (n *simNode) Broken() []int    { return nil }
-func (n *simNode) Wait(int64) error { return nil }
-func (n *simNode) Wake()            {}
+func (n *simNode) Use([]*lan.Port)     {}
+func (n *simNode) Broken() []*lan.Port { return nil }
+func (n *simNode) Wait(int64) error    { return nil }
+func (n *simNode) Wake()               {}
 
 func (n *simNode) Open(i lan.Interface) (*lan.Port, error) { return &lan.Port{Interface: i}, nil }
 func (n *simNode) Close(*lan.Port) error                   { return nil }

@@ -72,17 +72,17 @@ func (n *Network) Use(ports []*Port) {
 	n.setPoll()
 }
 
-// Broken returns the indices of the interfaces whose ports have stopped working
-// for good and must be opened anew, such as after the interface was deleted and
-// created again with the same index. It does not block.
-func (n *Network) Broken() []int {
-	var indices []int
+// Broken returns the ports in use that have stopped working for good and must
+// be opened anew, such as after the interface was deleted and created again with
+// the same index. It does not block.
+func (n *Network) Broken() []*Port {
+	var broken []*Port
 	for _, p := range n.ports {
 		if p.broken || !p.attached() {
-			indices = append(indices, p.Index)
+			broken = append(broken, p)
 		}
 	}
-	return indices
+	return broken
 }
 
 func (n *Network) setPoll() {

@@ -70,7 +70,7 @@ func (h host) listen(links ...string) {
 	for _, l := range links {
 		index := h.Index(l)
 		p := before[index]
-		if p == nil || slices.Contains(broken, index) {
+		if p == nil || slices.Contains(broken, p) {
 			var err error
 			if p, err = h.open(lan.Interface{Index: index, Name: l}); err != nil {
 				h.t.Fatal(err)
@@ -96,7 +96,11 @@ func (h host) open(i lan.Interface) (p *lan.Port, err error) {
 
 func (h host) expectBroken(want ...int) {
 	h.t.Helper()
-	if d := cmp.Diff(want, h.Broken()); d != "" {
+	var got []int
+	for _, p := range h.Broken() {
+		got = append(got, p.Index)
+	}
+	if d := cmp.Diff(want, got); d != "" {
 		h.t.Errorf("broken: -want +got\n%s", d)
 	}
 }
