@@ -110,7 +110,7 @@ func FuzzRouter(f *testing.F) {
 			case 1:
 				out = r.Shutdown(now)
 			case 2, 3:
-				a := Advertisement{c.Version, c.VRID, y, centisecond * time.Duration(1+int(x)*int(y)%4095), c.Addresses}
+				a := Advertisement{Version: c.Version, VRID: c.VRID, Priority: y, Interval: centisecond * time.Duration(1+int(x)*int(y)%4095), Addresses: c.Addresses}
 				if v2 {
 					a.Interval = time.Second * time.Duration(1+y%2)
 				}

@@ -188,7 +188,7 @@ func TestHostileAddressList(t *testing.T) {
 func TestHostileLongestInterval(t *testing.T) {
 	t.Parallel()
 	b := master(t, vectorConfig)
-	a := Advertisement{V3, 53, 255, 40950 * ms, b.c.Addresses}
+	a := Advertisement{Version: V3, VRID: 53, Priority: 255, Interval: 40950 * ms, Addresses: b.c.Addresses}
 	out, d := b.deliver(ipv4Packet(a.Append(nil, addr("192.0.2.9"), GroupIPv4)))
 	b.do(out, sends(100), lasting(40950*ms), transition(Master, Backup, ReasonHigherPriority))
 	if d != DiscardNone {

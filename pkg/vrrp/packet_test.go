@@ -48,49 +48,49 @@ var goldenPackets = []struct {
 		name:   "keepalived v2",
 		source: "192.0.2.1", destination: "224.0.0.18",
 		payload: "2133960100018696 c0000233 0000000000000000",
-		want:    Advertisement{V2, 51, 150, time.Second, addrs("192.0.2.51")},
+		want:    Advertisement{Version: V2, VRID: 51, Priority: 150, Interval: time.Second, Addresses: addrs("192.0.2.51")},
 		form:    ChecksumMessage,
 	},
 	{
 		name:   "keepalived v2 unicast",
 		source: "192.0.2.1", destination: "192.0.2.2",
 		payload: "213796010001868e c0000237 0000000000000000",
-		want:    Advertisement{V2, 55, 150, time.Second, addrs("192.0.2.55")},
+		want:    Advertisement{Version: V2, VRID: 55, Priority: 150, Interval: time.Second, Addresses: addrs("192.0.2.55")},
 		form:    ChecksumMessage,
 	},
 	{
 		name:   "keepalived v3",
 		source: "192.0.2.1", destination: "224.0.0.18",
 		payload: "31359602000a115a c0000235 c0000299",
-		want:    Advertisement{V3, 53, 150, 100 * time.Millisecond, addrs("192.0.2.53", "192.0.2.153")},
+		want:    Advertisement{Version: V3, VRID: 53, Priority: 150, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.53", "192.0.2.153")},
 		form:    ChecksumPseudoHeader,
 	},
 	{
 		name:   "keepalived v3 priority 0",
 		source: "192.0.2.1", destination: "224.0.0.18",
 		payload: "31350002000aa75a c0000235 c0000299",
-		want:    Advertisement{V3, 53, 0, 100 * time.Millisecond, addrs("192.0.2.53", "192.0.2.153")},
+		want:    Advertisement{Version: V3, VRID: 53, Priority: 0, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.53", "192.0.2.153")},
 		form:    ChecksumPseudoHeader,
 	},
 	{
 		name:   "keepalived v3 unicast",
 		source: "192.0.2.1", destination: "192.0.2.2",
 		payload: "31389601000af202 c0000238",
-		want:    Advertisement{V3, 56, 150, 100 * time.Millisecond, addrs("192.0.2.56")},
+		want:    Advertisement{Version: V3, VRID: 56, Priority: 150, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.56")},
 		form:    ChecksumPseudoHeader,
 	},
 	{
 		name:   "FRR v2",
 		source: "192.0.2.2", destination: "224.0.0.18",
 		payload: "2147c8010001546e c0000247 0000000000000000",
-		want:    Advertisement{V2, 71, 200, time.Second, addrs("192.0.2.71")},
+		want:    Advertisement{Version: V2, VRID: 71, Priority: 200, Interval: time.Second, Addresses: addrs("192.0.2.71")},
 		form:    ChecksumMessage,
 	},
 	{
 		name:   "FRR v3",
 		source: "192.0.2.2", destination: "224.0.0.18",
 		payload: "3148c801000aa1d1 c0000248",
-		want:    Advertisement{V3, 72, 200, 100 * time.Millisecond, addrs("192.0.2.72")},
+		want:    Advertisement{Version: V3, VRID: 72, Priority: 200, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.72")},
 		form:    ChecksumPseudoHeader,
 	},
 }
@@ -142,7 +142,7 @@ const base = "3135c802000adf51c0000235c0000299"
 // TestParseVectors sends what broken and hostile routers send.
 func TestParseVectors(t *testing.T) {
 	t.Parallel()
-	baseAdvert := Advertisement{V3, 53, 200, 100 * time.Millisecond, addrs("192.0.2.53", "192.0.2.153")}
+	baseAdvert := Advertisement{Version: V3, VRID: 53, Priority: 200, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.53", "192.0.2.153")}
 	with := func(change func(a *Advertisement)) *Advertisement {
 		a := baseAdvert
 		change(&a)
@@ -218,7 +218,7 @@ func TestParseVectors(t *testing.T) {
 		{name: "v2 without authentication data", payload: "2133c80100015496c0000233", discard: DiscardPacketLength},
 		{
 			name: "v2 authentication data of type 0 is ignored", payload: "21339601000138c8 c0000233 1234123412341732", form: ChecksumMessage,
-			want: &Advertisement{V2, 51, 150, time.Second, addrs("192.0.2.51")},
+			want: &Advertisement{Version: V2, VRID: 51, Priority: 150, Interval: time.Second, Addresses: addrs("192.0.2.51")},
 		},
 	}
 	for _, tt := range tests {
@@ -227,7 +227,7 @@ func TestParseVectors(t *testing.T) {
 			if !h.Source.IsValid() {
 				h = groupHeader("192.0.2.9")
 			}
-			before := Advertisement{V2, 1, 2, 3, addrs("192.0.2.77")}
+			before := Advertisement{Version: V2, VRID: 1, Priority: 2, Interval: 3, Addresses: addrs("192.0.2.77")}
 			got, want := before, before
 			if tt.want != nil {
 				want = *tt.want
@@ -293,7 +293,7 @@ func TestAppendEveryVRID(t *testing.T) {
 	}
 	for _, v := range []Version{V2, V3} {
 		for vrid := 1; vrid <= 255; vrid++ {
-			want := Advertisement{v, uint8(vrid), 100, time.Second, many[:vrid]}
+			want := Advertisement{Version: v, VRID: uint8(vrid), Priority: 100, Interval: time.Second, Addresses: many[:vrid]}
 			b := want.Append(nil, addr("192.0.2.1"), GroupIPv4)
 			var got Advertisement
 			if form, d := Parse(groupHeader("192.0.2.1"), b, &got); d != DiscardNone || form == ChecksumNone {
@@ -333,7 +333,7 @@ func TestChecksum(t *testing.T) {
 func TestChecksumZeroIsLegal(t *testing.T) {
 	t.Parallel()
 	// Of all last addresses, one makes the checksum 0.
-	a := Advertisement{V2, 51, 150, time.Second, addrs("192.0.2.51")}
+	a := Advertisement{Version: V2, VRID: 51, Priority: 150, Interval: time.Second, Addresses: addrs("192.0.2.51")}
 	for i := range 1 << 16 {
 		a.Addresses[0] = netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
 		b := a.Append(nil, addr("192.0.2.1"), GroupIPv4)
@@ -386,7 +386,7 @@ func TestCodecAllocatesNothing(t *testing.T) {
 	packet := ipv4Packet(good)
 	a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddresses)}
 	b := make([]byte, 0, 1500)
-	v2 := Advertisement{V2, 51, 150, time.Second, addrs("192.0.2.51")}
+	v2 := Advertisement{Version: V2, VRID: 51, Priority: 150, Interval: time.Second, Addresses: addrs("192.0.2.51")}
 	for name, f := range map[string]func(){
 		"ParseIPv4":     func() { ParseIPv4(packet) },
 		"PeekVRID":      func() { PeekVRID(good) },
@@ -414,7 +414,7 @@ func BenchmarkParse(b *testing.B) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	a := Advertisement{V3, 53, 200, 100 * time.Millisecond, addrs("192.0.2.53", "192.0.2.153")}
+	a := Advertisement{Version: V3, VRID: 53, Priority: 200, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.53", "192.0.2.153")}
 	source, buffer := addr("192.0.2.9"), make([]byte, 0, 1500)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -34,7 +34,7 @@ func TestRouterDownAdverts(t *testing.T) {
 // The timers count from when the kernel took the packet.
 func TestRouterArrivalTime(t *testing.T) {
 	t.Parallel()
-	a := Advertisement{V3, 50, 200, 100 * ms, testConfig().Addresses}
+	a := Advertisement{Version: V3, VRID: 50, Priority: 200, Interval: 100 * ms, Addresses: testConfig().Addresses}
 	resign := a
 	resign.Priority = 0
 	receive := func(b *bench, ago time.Duration, a *Advertisement) Output {
@@ -596,8 +596,8 @@ func TestRouterAllocatesNothing(t *testing.T) {
 	m := master(t)
 	shuffled := slices.Clone(b.c.Addresses)
 	slices.Reverse(shuffled)
-	a := Advertisement{V3, 50, 200, 200 * ms, shuffled}
-	lower := Advertisement{V3, 50, 50, 200 * ms, make([]netip.Addr, MaxAddresses)}
+	a := Advertisement{Version: V3, VRID: 50, Priority: 200, Interval: 200 * ms, Addresses: shuffled}
+	lower := Advertisement{Version: V3, VRID: 50, Priority: 50, Interval: 200 * ms, Addresses: make([]netip.Addr, MaxAddresses)}
 	source := hostAddr(9)
 	for name, f := range map[string]func(){
 		"Backup":        func() { b.r.Receive(b.now, b.now, groupHeaderOf(source), &a) },
