@@ -40,8 +40,8 @@ test: deps build ## run every test ring
 unit: deps ## run the tests that need no privilege
 	hack/test unit
 
-sim: deps ## run the simulated LANs
-	hack/test sim
+sim: deps ## run the simulated LANs; SEEDS=100000 runs so many, in minutes
+	SEEDS=$(SEEDS) hack/test sim
 
 netns: deps ## run the tests in network namespaces
 	hack/test netns

@@ -1,19 +1,24 @@
 package vrrp
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
 
-// The rows of RFC 9568 section 6.4, one test each: I is Initialize (6.4.1), B
-// Backup (6.4.2), M Master (6.4.3). Where version 2 (RFC 3768 section 6.4)
-// differs, the test says so.
+// The rows of the state machine of RFC 9568 section 6.4, after a summary of it:
+// I is Initialize (6.4.1), B Backup (6.4.2), M Master (6.4.3). Where version 2
+// (RFC 3768 section 6.4) differs, the test says so.
 
-// I1 is the address owner's start, as Master. Nobody is the owner here.
-func TestRouterI1NeverOwner(t *testing.T) {
+// Row I1, RFC 9568 section 6.4.1: the address owner starts as Master. It cannot
+// be reached: priority 255 is rejected, by Validate and by NewRouter.
+func TestRowI1OwnerIsRejected(t *testing.T) {
 	t.Parallel()
 	c := testConfig()
 	c.Priority = PriorityOwner
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "priority 255") {
+		t.Errorf("priority 255: error %v, want one that names it", err)
+	}
 	defer func() {
 		if recover() == nil {
 			t.Error("priority 255 was taken")
@@ -22,7 +27,9 @@ func TestRouterI1NeverOwner(t *testing.T) {
 	NewRouter(c)
 }
 
-func TestRouterI2Startup(t *testing.T) {
+// Row I2, RFC 9568 section 6.4.1: Startup leads to Backup, and
+// Master_Down_Timer is set to Master_Down_Interval.
+func TestRowI2Startup(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
@@ -33,7 +40,8 @@ func TestRouterI2Startup(t *testing.T) {
 	b.deadlineIn(3609375 * time.Microsecond)
 }
 
-func TestRouterI2StartupOnlyOnce(t *testing.T) {
+// Row I2: in another state Startup changes nothing.
+func TestRowI2StartupOnlyOnce(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.pass(100 * ms)
@@ -41,7 +49,8 @@ func TestRouterI2StartupOnlyOnce(t *testing.T) {
 	b.deadlineIn(260937500)
 }
 
-func TestRouterI3InitializeIgnoresEverything(t *testing.T) {
+// Row I3, RFC 9568 section 6.4.1: nothing but Startup leads out of Initialize.
+func TestRowI3InitializeIgnoresEverything(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.do(b.hears(9, 200))
@@ -58,7 +67,9 @@ func TestRouterI3InitializeIgnoresEverything(t *testing.T) {
 	}
 }
 
-func TestRouterB1Shutdown(t *testing.T) {
+// Row B1, RFC 9568 section 6.4.2: Shutdown cancels the timer, and nothing is
+// sent.
+func TestRowB1Shutdown(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.do(b.r.Shutdown(b.now), transition(Backup, Initialize, ReasonShutdown))
@@ -68,7 +79,9 @@ func TestRouterB1Shutdown(t *testing.T) {
 	}
 }
 
-func TestRouterB2MasterDown(t *testing.T) {
+// Row B2, RFC 9568 section 6.4.2: when Master_Down_Timer fires an advertisement
+// is sent and Adver_Timer set.
+func TestRowB2MasterDown(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.do(b.r.Expire(b.now))
@@ -79,7 +92,8 @@ func TestRouterB2MasterDown(t *testing.T) {
 	b.deadlineIn(100 * ms)
 }
 
-func TestRouterB3PriorityZero(t *testing.T) {
+// Row B3, RFC 9568 section 6.4.2: after a resignation Skew_Time is left.
+func TestRowB3PriorityZero(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.do(b.hears(9, 200))
@@ -90,8 +104,8 @@ func TestRouterB3PriorityZero(t *testing.T) {
 	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterResigned))
 }
 
-// Skew_Time is that of the Master's interval, not of our own.
-func TestRouterB3SkewOfLearnedInterval(t *testing.T) {
+// Row B3: Skew_Time is that of the Master's interval, not of our own.
+func TestRowB3SkewOfLearnedInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.do(b.hears(9, 200, every(200*ms)))
@@ -99,7 +113,9 @@ func TestRouterB3SkewOfLearnedInterval(t *testing.T) {
 	b.deadlineIn(121875 * time.Microsecond)
 }
 
-func TestRouterB4HigherOrEqualPriority(t *testing.T) {
+// Row B4, RFC 9568 section 6.4.2: a Master that is not to be preempted sets the
+// timer anew.
+func TestRowB4HigherOrEqualPriority(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name     string
@@ -127,9 +143,9 @@ func TestRouterB4HigherOrEqualPriority(t *testing.T) {
 	}
 }
 
-// Both Skew_Time and Master_Down_Interval follow a learned interval; RFC 5798
+// Row B4, RFC 9568 section 6.4.2: both Skew_Time and Master_Down_Interval follow a learned interval; RFC 5798
 // had only the latter.
-func TestRouterB4LearnsInterval(t *testing.T) {
+func TestRowB4LearnsInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.do(b.hears(9, 200, every(200*ms)))
@@ -138,8 +154,8 @@ func TestRouterB4LearnsInterval(t *testing.T) {
 	b.deadlineIn(36093750)
 }
 
-// RFC 3768 section 7.1: version 2 does not learn, it discards.
-func TestRouterB4Version2DiscardsOtherInterval(t *testing.T) {
+// Row B4, RFC 3768 section 7.1: version 2 does not learn, it discards.
+func TestRowB4Version2DiscardsOtherInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t, version2)
 	b.pass(time.Second)
@@ -152,7 +168,8 @@ func TestRouterB4Version2DiscardsOtherInterval(t *testing.T) {
 	b.deadlineIn(3609375 * time.Microsecond)
 }
 
-func TestRouterB5LowerPriority(t *testing.T) {
+// Row B5, RFC 9568 section 6.4.2: a Master to be preempted is not listened to.
+func TestRowB5LowerPriority(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	for range 3 {
@@ -164,7 +181,8 @@ func TestRouterB5LowerPriority(t *testing.T) {
 	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonPreempted))
 }
 
-func TestRouterM1Shutdown(t *testing.T) {
+// Row M1, RFC 9568 section 6.4.3: Shutdown sends priority 0.
+func TestRowM1Shutdown(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.do(b.r.Shutdown(b.now), sends(0), transition(Master, Initialize, ReasonShutdown))
@@ -174,7 +192,8 @@ func TestRouterM1Shutdown(t *testing.T) {
 	}
 }
 
-func TestRouterM2AdverTimer(t *testing.T) {
+// Row M2, RFC 9568 section 6.4.3: an advertisement each time Adver_Timer fires.
+func TestRowM2AdverTimer(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	for range 3 {
@@ -186,7 +205,9 @@ func TestRouterM2AdverTimer(t *testing.T) {
 	}
 }
 
-func TestRouterM3PriorityZero(t *testing.T) {
+// Row M3, RFC 9568 section 6.4.3: a resignation is answered and resets
+// Adver_Timer.
+func TestRowM3PriorityZero(t *testing.T) {
 	t.Parallel()
 	for _, version := range []func(*Config){func(*Config) {}, version2} {
 		b := master(t, version)
@@ -197,7 +218,9 @@ func TestRouterM3PriorityZero(t *testing.T) {
 	}
 }
 
-func TestRouterM4HigherPriority(t *testing.T) {
+// Row M4, RFC 9568 section 6.4.3: a higher priority, or an equal one from a
+// higher address, wins.
+func TestRowM4HigherPriority(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name     string
@@ -222,9 +245,9 @@ func TestRouterM4HigherPriority(t *testing.T) {
 	}
 }
 
-// The loser says so once, so that the winner announces its addresses again;
+// Row M4: the loser says so once, so that the winner announces its addresses again;
 // then it is quiet, and takes over as any Backup.
-func TestRouterM4LoserTakesOverAgain(t *testing.T) {
+func TestRowM4LoserTakesOverAgain(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.do(b.hears(9, 200), sends(100), transition(Master, Backup, ReasonHigherPriority))
@@ -232,7 +255,9 @@ func TestRouterM4LoserTakesOverAgain(t *testing.T) {
 	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
 }
 
-func TestRouterM5LowerPriority(t *testing.T) {
+// Row M5, RFC 9568 section 6.4.3, new since RFC 5798: a lower priority, or an
+// equal one from a lower address, is answered at once.
+func TestRowM5LowerPriorityIsAnswered(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name     string
@@ -253,17 +278,17 @@ func TestRouterM5LowerPriority(t *testing.T) {
 	}
 }
 
-// RFC 3768 section 6.4.3: version 2 discards it. The hosts' caches need the
+// Row M5, RFC 3768 section 6.4.3: version 2 discards it. The hosts' caches need the
 // announcement as much.
-func TestRouterM5Version2IsSilent(t *testing.T) {
+func TestRowM5Version2IsSilent(t *testing.T) {
 	t.Parallel()
 	b := master(t, version2)
 	b.do(b.hears(9, 99), announces())
 	b.inState(Master)
 }
 
-// M6: nobody can win against its own address.
-func TestRouterM6OwnAddress(t *testing.T) {
+// Row M6: nobody can win against its own address.
+func TestRowM6OwnAddress(t *testing.T) {
 	t.Parallel()
 	for _, priority := range []uint8{0, 99, 100, 101, 255} {
 		b := master(t)

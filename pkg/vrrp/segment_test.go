@@ -15,6 +15,7 @@ import (
 // a function of its seed and of the calls made to it.
 type segment struct {
 	t     *testing.T
+	seed  uint64
 	rng   *rand.Rand
 	now   Time
 	hosts []*host
@@ -99,6 +100,7 @@ const (
 func newSegment(t *testing.T, seed uint64) *segment {
 	return &segment{
 		t:        t,
+		seed:     seed,
 		rng:      rand.New(rand.NewPCG(seed, 0)),
 		maxDelay: 500 * time.Microsecond,
 		maxLate:  200 * time.Microsecond,
@@ -123,7 +125,9 @@ func (s *segment) logf(format string, args ...any) {
 // failf ends the test and tells how it came to that.
 func (s *segment) failf(format string, args ...any) {
 	s.t.Helper()
-	s.t.Fatalf("%s\n%s", fmt.Sprintf(format, args...), strings.Join(s.trace[max(0, len(s.trace)-200):], "\n"))
+	trace := strings.Join(s.trace[max(0, len(s.trace)-200):], "\n")
+	s.t.Fatalf("%s\n%s\nseed %d; if this is TestSimulation, again: go test ./pkg/vrrp -run TestSimulation -vrrp.seed=%d",
+		fmt.Sprintf(format, args...), trace, s.seed, s.seed)
 }
 
 // run lets time go by.

@@ -3,7 +3,9 @@ package vrrp
 import (
 	"flag"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -28,14 +30,29 @@ var (
 //   - After a partition the Master that remains announces its addresses.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
-	first, last := 0, *seeds
 	if *seed >= 0 {
-		first, last = *seed, *seed+1
+		simulate(t, uint64(*seed))
+		return
 	}
-	for n := first; n < last; n++ {
-		if !t.Run(fmt.Sprintf("seed=%d", n), func(t *testing.T) { simulate(t, uint64(n)) }) {
-			t.Fatalf("again: go test ./pkg/vrrp -run TestSimulation -vrrp.seed=%d", n)
-		}
+	// One test for each processor, whatever the number of seeds.
+	var done atomic.Int64
+	var failed atomic.Bool
+	shards := runtime.GOMAXPROCS(0)
+	for shard := range shards {
+		t.Run(fmt.Sprintf("shard=%d", shard), func(t *testing.T) {
+			t.Parallel()
+			defer func() {
+				if t.Failed() {
+					failed.Store(true)
+				}
+			}()
+			for n := shard; n < *seeds && !failed.Load(); n += shards {
+				simulate(t, uint64(n))
+				if d := done.Add(1); d%10_000 == 0 {
+					t.Logf("progress: %d of %d seeds", d, *seeds)
+				}
+			}
+		})
 	}
 }
 
