@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"net/netip"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -32,8 +35,10 @@ type instance struct {
 	// behind the placement's.
 	applied vrrp.Config
 	// startAt is when it is to be started; never if it runs or cannot.
-	startAt  vrrp.Time
-	retry    time.Duration
+	startAt vrrp.Time
+	retry   time.Duration
+	// started tells that it was out of Initialize once.
+	started  bool
 	announce announceSchedule
 
 	reason string
@@ -53,6 +58,8 @@ type instance struct {
 	unbound vrrp.Time
 	// failed are the addresses that could not be bound, and why.
 	failed map[netip.Addr]error
+	// alarms are those that are on, each reason once.
+	alarms []desired.Alarm
 }
 
 // deadline is when something is to be done for the instance.
@@ -79,52 +86,65 @@ func (in *instance) state() vrrp.State {
 	return in.router.State()
 }
 
-// configure makes the instances those that the desired State and the links
-// ask for. One that stays is changed in place and keeps its state.
+// destinations are where advertisements go to.
+func (in *instance) destinations() []netip.Addr {
+	if in.config.Unicast {
+		return in.config.Peers
+	}
+	return groups[in.key.Family]
+}
+
+// groups are made once: what goes out ten times a second must not allocate.
+var groups = map[vrrp.Family][]netip.Addr{vrrp.IPv4: {vrrp.GroupIPv4}, vrrp.IPv6: {vrrp.GroupIPv6}}
+
+// configure makes the instances those that the placements ask for. One that
+// stays is changed in place and keeps its state.
 func (l *loop) configure(now vrrp.Time) {
-	placements, unplaced := place(*l.desired, l.links.Links)
-	l.tellUnplaced(unplaced)
-	var instances []*instance
-	for _, p := range placements {
-		i := slices.IndexFunc(l.instances, func(in *instance) bool {
-			return in.key == p.key && in.link.Index == p.link.Index && in.config.Version == p.config.Version
-		})
-		if p.fault == "" && l.cannotHear(p.link.Index, i >= 0 && l.instances[i].state() != vrrp.Initialize) {
+	running := map[desired.RouterKey]*instance{}
+	for _, in := range l.instances {
+		running[in.key] = in
+	}
+	instances := make([]*instance, 0, len(l.placements))
+	l.routers = map[routerKey]*instance{}
+	for _, p := range l.placements {
+		in := running[p.key]
+		if in != nil && (in.link.Index != p.link.Index || in.config.Version != p.config.Version) {
+			in = nil
+		}
+		if p.fault == "" && l.cannotHear(p.port(), in != nil && in.state() != vrrp.Initialize) {
 			p.fault = faultNotListening
 		}
-		if i < 0 {
-			in := &instance{
-				placement: p, startAt: never, retry: retryMin,
-				reason: p.fault, since: wallClock(), failed: map[netip.Addr]error{},
-			}
-			in.announce.stop()
-			if p.fault == "" {
-				in.router, in.applied = vrrp.NewRouter(p.config), p.config
-				l.schedule(in, now)
-			} else {
-				l.tellFault(in)
-			}
-			instances = append(instances, in)
-			continue
+		if in == nil {
+			in = l.newInstance(p, now)
+		} else {
+			delete(running, p.key)
+			l.reconfigure(in, p, now)
 		}
-		in := l.instances[i]
-		l.instances = slices.Delete(l.instances, i, i+1)
 		instances = append(instances, in)
-		l.reconfigure(in, p, now)
+		if in.router != nil {
+			l.routers[routerKey{p.port(), p.key.VRID}] = in
+		}
 	}
 	for _, in := range l.instances {
-		l.shutdown(in, string(vrrp.ReasonShutdown), now)
+		if running[in.key] == in {
+			l.shutdown(in, string(vrrp.ReasonShutdown), now)
+		}
 	}
 	l.instances = instances
+	l.answering = l.answers()
 	l.orderDue = true
 }
 
-// cannotHear tells that the sockets of an interface could not be opened or, for
-// a router that runs, are not open: its silence would say nothing. One that does
-// not run yet waits for them.
-func (l *loop) cannotHear(index int, runs bool) bool {
-	_, listening := l.listening[index]
-	return l.deaf[index] != nil || runs && !listening
+func (l *loop) newInstance(p placement, now vrrp.Time) *instance {
+	in := &instance{placement: p, startAt: never, retry: retryMin, reason: p.fault, since: wallClock()}
+	in.announce.stop()
+	if p.fault == "" {
+		in.router, in.applied = vrrp.NewRouter(p.config), p.config
+		l.schedule(in, now)
+	} else {
+		l.tellFault(in, p.fault, netip.Addr{})
+	}
+	return in
 }
 
 // schedule arranges for an instance to be started when its interface has
@@ -132,7 +152,7 @@ func (l *loop) cannotHear(index int, runs bool) bool {
 // that is part of the listening.
 func (l *loop) schedule(in *instance, now vrrp.Time) {
 	in.reason = reasonListening
-	since, ok := l.listening[in.link.Index]
+	since, ok := l.listening[in.port()]
 	if !ok {
 		in.startAt = never // Its sockets are being opened.
 		return
@@ -152,7 +172,7 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 		}
 		in.placement, in.reason = p, p.fault
 		if idle && old.fault != p.fault {
-			l.tellFault(in)
+			l.tellFault(in, p.fault, netip.Addr{})
 		}
 		return
 	}
@@ -160,7 +180,7 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 	switch {
 	case in.router == nil:
 		in.router = vrrp.NewRouter(p.config)
-	case !equalConfigs(in.applied, p.config):
+	case !reflect.DeepEqual(in.applied, p.config):
 		l.apply(in, in.router.SetConfig(now, p.config), now)
 	}
 	in.applied = p.config
@@ -171,26 +191,36 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 	case in.state() == vrrp.Initialize && in.reason == reasonListening:
 		l.schedule(in, now) // It may listen since another time.
 	}
-	added := slices.ContainsFunc(p.config.Addresses, func(a netip.Addr) bool { return !slices.Contains(old.config.Addresses, a) })
-	moved := !bytes.Equal(old.link.HardwareAddr, p.link.HardwareAddr)
-	if (added || moved) && in.state() == vrrp.Master {
+	if in.state() == vrrp.Master && slices.ContainsFunc(p.vips, func(v placedVIP) bool { return !old.has(v) }) {
 		in.announce.start(now)
 	}
 }
 
-func equalConfigs(a, b vrrp.Config) bool {
-	return a.Priority == b.Priority && a.AdvertisementInterval == b.AdvertisementInterval && a.DownAdverts == b.DownAdverts &&
-		a.Preempt == b.Preempt && a.TakeoverDelay == b.TakeoverDelay && a.Source == b.Source && slices.Equal(a.Addresses, b.Addresses)
+// has tells whether a VIP is where it was, as its neighbors know it.
+func (p *placement) has(v placedVIP) bool {
+	return slices.ContainsFunc(p.vips, func(o placedVIP) bool {
+		return o.address == v.address && o.link.Index == v.link.Index && bytes.Equal(o.link.HardwareAddr, v.link.HardwareAddr)
+	})
 }
 
 // start takes an instance out of Initialize, unless its sockets have gone since
-// that was arranged.
+// that was arranged, or it would disturb others who use its VRID already.
 func (l *loop) start(in *instance, now vrrp.Time) {
-	if l.cannotHear(in.link.Index, true) {
+	if l.cannotHear(in.port(), true) {
 		l.schedule(in, now)
 		return
 	}
-	in.startAt = never
+	if !in.started && !in.force {
+		if source, reason, found := l.conflict(in, now); found {
+			in.startAt = now.Add(leaseRefresh)
+			if !strings.HasPrefix(in.reason, faultVRIDConflict) {
+				in.reason = reason
+				l.tellFault(in, reason, source)
+			}
+			return
+		}
+	}
+	in.startAt, in.started = never, true
 	l.apply(in, in.router.Startup(now), now)
 }
 
@@ -212,13 +242,7 @@ func (l *loop) shutdown(in *instance, reason string, now vrrp.Time) {
 	}
 	out := in.router.Shutdown(now)
 	if out.Send != nil {
-		l.orderDue = true
-		l.releases = append(l.releases, release{
-			link: in.link.Index, source: in.config.Source,
-			payload: out.Send.Append(nil, in.config.Source, vrrp.GroupIPv4),
-			// The order that placeOrder posts at the end of this turn.
-			seq: l.seq + 1, deadline: now.Add(releaseTime),
-		})
+		l.releaseLater(in, out.Send, now)
 	}
 	if t := out.Transition; t != nil {
 		l.changed(in, t.From, t.To, reason, now)
@@ -241,9 +265,9 @@ func (l *loop) stop(now vrrp.Time) {
 // reported takes note of what became of an order.
 func (l *loop) reported(r report, now vrrp.Time) {
 	if err := errors.Join(r.errs...); err != nil {
-		l.logOnce(r.source, err.Error(), func() { l.logger.Error(err, "Address or announcement failed") })
+		l.logOnce(topic{what: r.source}, err.Error(), func() { l.logger.Error(err, "Address or announcement failed") })
 	} else {
-		delete(l.logged, r.source)
+		delete(l.logged, topic{what: r.source})
 	}
 	if r.seq == 0 {
 		return
@@ -262,16 +286,22 @@ func (l *loop) reported(r report, now vrrp.Time) {
 // their Master: only a router that can bind none of its addresses gives up,
 // and one that could before only when its leases are about to end.
 func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
+	if len(r.failed) == 0 && len(in.failed) == 0 {
+		in.noteHeld(now)
+		return
+	}
 	key, previous := in.key, in.failed
 	in.failed = map[netip.Addr]error{}
-	for v, err := range r.failed {
-		if v.Link == in.link.Index && slices.Contains(in.config.Addresses, v.Address) {
-			in.failed[v.Address] = err
-			if previous[v.Address] == nil {
-				l.notifier.tell(func() {
-					l.logger.Error(err, "Address not bound", "interface", key.Interface, "vrid", key.VRID, "vip", v.Address)
-				})
-			}
+	for _, v := range in.vips {
+		err := r.failed[host.VirtualAddress{Link: v.link.Index, Address: v.address}]
+		if err == nil {
+			continue
+		}
+		in.failed[v.address] = err
+		if previous[v.address] == nil {
+			l.notifier.tell(func() {
+				l.logger.Error(err, "Address not bound", "interface", v.link.Name, "family", key.Family, "vrid", key.VRID, "vip", v.address)
+			})
 		}
 	}
 	for vip := range previous {
@@ -280,11 +310,8 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 		}
 	}
 	switch n := len(in.failed); {
-	case n < len(in.config.Addresses):
-		in.held, in.unbound = true, 0
-		if n == 0 && now.Sub(in.changed) > retryMax {
-			in.retry = retryMin
-		}
+	case n < len(in.vips):
+		in.noteHeld(now)
 	case in.unbound == 0 && in.held:
 		in.unbound = now
 	case !in.held || now.Sub(in.unbound) >= 2*leaseRefresh:
@@ -292,14 +319,26 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 	}
 }
 
+// noteHeld follows that an address is bound.
+func (in *instance) noteHeld(now vrrp.Time) {
+	in.held, in.unbound = true, 0
+	if len(in.failed) == 0 && now.Sub(in.changed) > retryMax {
+		in.retry = retryMin
+	}
+}
+
 // tellFault tells of a fault that no change of state comes with: the router is
-// in Initialize already.
-func (l *loop) tellFault(in *instance) {
+// in Initialize already. source is who caused it, if anybody did.
+func (l *loop) tellFault(in *instance, fault string, source netip.Addr) {
 	t := desired.Transition{
-		RouterKey: in.key, From: vrrp.Initialize, To: vrrp.Initialize, Reason: in.fault, Time: wallClock(), VIPs: slices.Clone(in.config.Addresses),
+		RouterKey: in.key, From: vrrp.Initialize, To: vrrp.Initialize, Reason: fault, Time: wallClock(), VIPs: slices.Clone(in.config.Addresses),
 	}
 	l.notifier.tell(func() {
-		l.logger.Info("Virtual router cannot run", "interface", t.Interface, "vrid", t.VRID, "reason", t.Reason)
+		fields := []any{"interface", t.Interface, "family", t.Family, "vrid", t.VRID, "reason", t.Reason}
+		if source.IsValid() {
+			fields = append(fields, "source", source)
+		}
+		l.logger.Info("Virtual router cannot run", fields...)
 		l.engine.config.OnTransition(t)
 	})
 }

@@ -20,8 +20,8 @@ type listenOrder struct {
 // listenReport is what the loop can listen on now.
 type listenReport struct {
 	ports []*lan.Port
-	// failed says, by index, why an interface cannot be listened on.
-	failed map[int]error
+	// failed says why an interface cannot be listened on.
+	failed map[portKey]error
 }
 
 // listener opens and closes ports for the loop, which must not wait for the
@@ -78,14 +78,14 @@ func (l *listener) carryOut(o listenOrder) {
 		}
 		return drop
 	})
-	r := listenReport{failed: map[int]error{}}
+	r := listenReport{failed: map[portKey]error{}}
 	for _, i := range o.interfaces {
 		if slices.ContainsFunc(l.open, func(p *lan.Port) bool { return p.Interface == i }) {
 			continue
 		}
 		p, err := l.ports.Open(i)
 		if err != nil {
-			r.failed[i.Index] = err
+			r.failed[portOf(i)] = err
 			continue
 		}
 		l.open = append(l.open, p)

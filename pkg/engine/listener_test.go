@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kube-vrrp-vip/pkg/lan"
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // fakePorts records what is opened and closed.
@@ -57,7 +58,7 @@ func TestListener(t *testing.T) {
 
 	both := []lan.Interface{eth0, eth1}
 	step("one cannot be opened", listenOrder{interfaces: both}, []string{"open 2"}, 1)
-	if !errors.Is(r.failed[3], refused) {
+	if !errors.Is(r.failed[portKey{3, vrrp.IPv4}], refused) {
 		t.Errorf("reports %v, want the failure of eth1", r.failed)
 	}
 	f.fail = nil

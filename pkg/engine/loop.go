@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"errors"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -47,15 +45,25 @@ type loop struct {
 	listen   func(listenOrder)
 	notifier *notifier
 
-	desired   *desired.State
-	links     *host.Snapshot
-	instances []*instance // sorted by key
-	unplaced  []desired.UnplacedVIP
-	// ports are what is listened on, listening is since when and deaf why
-	// not, by index.
-	ports     []*lan.Port
-	listening map[int]vrrp.Time
-	deaf      map[int]error
+	desired *desired.State
+	links   *host.Snapshot
+	// own are the node's addresses, bound those of ours that are on a link.
+	own   map[ownAddress]bool
+	bound map[host.VirtualAddress]bool
+	// placements are what desired and links ask for.
+	placements []placement
+	instances  []*instance // sorted by key
+	unplaced   []desired.UnplacedVIP
+	// routers are the instances that were ever fit to run.
+	routers map[routerKey]*instance
+	// interfaces are to be listened on. ports are what is listened on,
+	// listening is since when and deaf why not.
+	interfaces []lan.Interface
+	ports      []*lan.Port
+	listening  map[portKey]vrrp.Time
+	deaf       map[portKey]error
+	// sightings are what was heard on a port since it is listened on.
+	sightings map[portKey]*vrrp.Sightings
 
 	seq   uint64
 	acked uint64
@@ -75,7 +83,21 @@ type loop struct {
 	unheard   map[string]uint64
 	late      latenessWindow
 	published uint64
-	logged    map[string]string
+	logged    map[topic]string
+}
+
+// routerKey names the virtual router that a packet is for.
+type routerKey struct {
+	portKey
+	vrid uint8
+}
+
+// topic is what is not to be said twice: what of the engine it is about and,
+// where there are several, which.
+type topic struct {
+	what string
+	link string
+	peer netip.Addr
 }
 
 // release is a priority 0 advertisement that waits for its addresses to be
@@ -83,17 +105,23 @@ type loop struct {
 type release struct {
 	link     int
 	source   netip.Addr
-	payload  []byte
+	messages []message
 	seq      uint64 // the order without the addresses
 	deadline vrrp.Time
+}
+
+// message is an advertisement as it goes to one destination.
+type message struct {
+	destination netip.Addr
+	payload     []byte
 }
 
 func newLoop(e *Engine, logger klog.Logger, post func(order), listen func(listenOrder)) *loop {
 	l := &loop{
 		network: e.config.Network, engine: e, logger: logger, post: post, listen: listen, notifier: e.notifier,
-		listening: map[int]vrrp.Time{}, deaf: map[int]error{},
+		listening: map[portKey]vrrp.Time{}, deaf: map[portKey]error{}, sightings: map[portKey]*vrrp.Sightings{},
 		buffer:  make([]byte, 0, 2048),
-		unheard: map[string]uint64{}, logged: map[string]string{},
+		unheard: map[string]uint64{}, logged: map[topic]string{},
 	}
 	l.nextLease = l.now()
 	return l
@@ -131,6 +159,7 @@ func (l *loop) turn() (done bool) {
 		l.nextLease = now.Add(leaseRefresh)
 		l.orderDue = true
 		l.mend(now)
+		l.watchAlarms(now)
 	}
 	l.placeOrder(now)
 	l.publish(now)
@@ -154,28 +183,33 @@ func (l *loop) receive() {
 		l.unheard[discard.String()]++
 		return
 	}
+	now := l.now()
+	arrived := min(vrrp.Time(l.packet.Arrived), now)
+	port := portKey{l.packet.Index, vrrp.FamilyOf(header.Source)}
+	own := l.isOwn(port.index, header.Source)
+	if s := l.sightings[port]; s != nil && !own {
+		s.Note(arrived, header, payload)
+	}
 	vrid, ok := vrrp.PeekVRID(payload)
 	if !ok {
 		l.unheard[vrrp.DiscardPacketLength.String()]++
 		return
 	}
-	in := l.find(l.packet.Index, vrid)
+	in := l.routers[routerKey{port, vrid}]
 	if in == nil {
 		l.unheard[vrrp.DiscardVRID.String()]++
 		return
 	}
-	if l.isOwn(header.Source) {
-		in.router.Discard(l.now(), header, vrrp.DiscardOwnSource)
+	if own {
+		in.router.Discard(now, header, vrrp.DiscardOwnSource)
 		return
 	}
 	form, discard := vrrp.Parse(header, payload, &l.advert)
 	if discard != vrrp.DiscardNone {
-		in.router.Discard(l.now(), header, discard)
+		in.router.Discard(now, header, discard)
 		return
 	}
 	in.router.CountChecksum(form)
-	now := l.now()
-	arrived := min(vrrp.Time(l.packet.Arrived), now)
 	l.apply(in, in.router.Receive(now, arrived, header, &l.advert), now)
 }
 
@@ -198,10 +232,7 @@ func (l *loop) fire(now vrrp.Time) {
 			l.apply(in, in.router.Expire(now), now)
 		}
 		if in.announce.due(now) {
-			l.announce = mergeAnnouncements(l.announce, map[int]announcement{
-				in.link.Index: {hardwareAddr: in.link.HardwareAddr, vips: in.config.Addresses},
-			})
-			l.orderDue = true
+			l.announceVIPs(in)
 		}
 	}
 }
@@ -251,7 +282,7 @@ func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrr
 	}
 	l.notifier.tell(func() {
 		fields := []any{
-			"interface", t.Interface, "vrid", t.VRID,
+			"interface", t.Interface, "family", t.Family, "vrid", t.VRID,
 			"oldState", t.From, "state", t.To, "reason", t.Reason, "vip", t.VIPs,
 		}
 		if t.Silence != 0 {
@@ -263,112 +294,45 @@ func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrr
 }
 
 // send sends an advertisement. A Master whose advertisements do not go out is
-// none: its peers take over, so it must let go.
+// none: its peers take over, so it must let go. With unicast one that reaches
+// any peer has gone out, and so has one that has no peer to reach.
 func (l *loop) send(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
-	l.buffer = a.Append(l.buffer[:0], in.config.Source, vrrp.GroupIPv4)
-	err := l.network.Send(in.link.Index, in.config.Source, vrrp.GroupIPv4, l.buffer)
-	if err == nil {
+	failed, destinations := 0, in.destinations()
+	for _, to := range destinations {
+		l.buffer = a.Append(l.buffer[:0], in.config.Source, to)
+		err := l.network.Send(in.link.Index, in.config.Source, to, l.buffer)
+		said := topic{what: "send", link: in.key.Interface}
+		if in.config.Unicast {
+			said.peer = to
+		}
+		if err == nil {
+			delete(l.logged, said)
+			continue
+		}
+		failed++
+		key := in.key
+		l.logOnce(said, err.Error(), func() {
+			l.logger.Info("Advertisement not sent", "interface", key.Interface, "family", key.Family, "vrid", key.VRID, "err", err)
+		})
+	}
+	if failed == 0 || failed < len(destinations) {
 		in.sendFailures = 0
 		if !in.advertised && in.state() == vrrp.Master {
 			l.firstSent(in, now)
 		}
-		if len(l.logged) > 0 {
-			delete(l.logged, in.key.Interface+"/send")
-		}
 		return
 	}
-	key := in.key
-	l.logOnce(key.Interface+"/send", err.Error(), func() {
-		l.logger.Info("Advertisement not sent", "interface", key.Interface, "vrid", key.VRID, "err", err)
-	})
 	if in.sendFailures++; in.sendFailures >= sendFailuresAllowed && in.state() == vrrp.Master {
 		l.fail(in, faultSendFailed, now)
 	}
 }
 
-// placeOrder posts what the actuator is to do, if that has changed or the
-// leases are to be renewed.
-func (l *loop) placeOrder(now vrrp.Time) {
-	if !l.orderDue {
-		return
-	}
-	l.orderDue = false
-	if l.acked == l.seq {
-		l.waiting = now
-	}
-	l.seq++
-	o := order{seq: l.seq, answer: l.answer(), announce: l.announce}
-	l.announce = nil
-	for _, in := range l.instances {
-		if in.state() != vrrp.Master || !in.advertised {
-			continue
-		}
-		for _, v := range in.vips {
-			o.want = append(o.want, host.VirtualAddress{Link: in.link.Index, Address: v.address})
-		}
-	}
-	l.post(o)
-}
-
-// answer names the interface that answers ARP for each VIP. Like the
-// forwarding rules it outlives the process.
-func (l *loop) answer() map[netip.Addr]string {
-	if l.stopping {
-		return l.answering
-	}
-	l.answering = map[netip.Addr]string{}
-	for _, in := range l.instances {
-		for _, v := range in.vips {
-			l.answering[v.address] = in.link.Name
-		}
-	}
-	return l.answering
-}
-
-// release sends the priority 0 advertisements whose addresses are gone.
-func (l *loop) release(now vrrp.Time) {
-	l.releases = slices.DeleteFunc(l.releases, func(r release) bool {
-		if l.acked < r.seq && now < r.deadline {
-			return false
-		}
-		for range releaseCopies {
-			if err := l.network.Send(r.link, r.source, vrrp.GroupIPv4, r.payload); err != nil {
-				break // The link is gone, and with it everybody who could hear.
-			}
-		}
-		return true
-	})
-}
-
-// find returns the virtual router that is on an interface and was ever fit to
-// run.
-func (l *loop) find(index int, vrid uint8) *instance {
-	for _, in := range l.instances {
-		if in.link.Index == index && in.key.VRID == vrid && in.router != nil {
-			return in
-		}
-	}
-	return nil
-}
-
-// isOwn tells whether an address is one of this node's.
-func (l *loop) isOwn(a netip.Addr) bool {
-	for i := range l.links.Links {
-		for j := range l.links.Links[i].Addresses {
-			if l.links.Links[i].Addresses[j].Prefix.Addr() == a {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // logOnce runs log when what is said about a topic has changed.
-func (l *loop) logOnce(topic, said string, log func()) {
-	if l.logged[topic] == said {
+func (l *loop) logOnce(t topic, said string, log func()) {
+	if l.logged[t] == said {
 		return
 	}
-	l.logged[topic] = said
+	l.logged[t] = said
 	l.notifier.tell(log)
 }
 
@@ -384,16 +348,12 @@ func (l *loop) take() {
 	}
 	if m.links != nil {
 		l.links = m.links
-		candidates := l.candidates()
-		for index := range l.listening {
-			if !slices.ContainsFunc(candidates, func(i lan.Interface) bool { return i.Index == index }) {
-				delete(l.listening, index)
-			}
-		}
-		l.listen(listenOrder{interfaces: candidates})
 	}
 	if m.state != nil {
 		l.desired = m.state
+	}
+	if (m.links != nil || m.state != nil) && l.links != nil {
+		l.place()
 	}
 	if (len(m.listening) > 0 || m.links != nil || m.state != nil) && l.desired != nil && l.links != nil && !l.stopping {
 		l.configure(now)
@@ -401,72 +361,4 @@ func (l *loop) take() {
 	if m.stop && !l.stopping {
 		l.stop(now)
 	}
-}
-
-// candidates are the interfaces that a VIP could be placed on.
-func (l *loop) candidates() (interfaces []lan.Interface) {
-	for _, link := range l.links.Links {
-		if link.Loopback || !link.Multicast || !link.Up {
-			continue
-		}
-		if _, ok := sourceAddress(link, netip.Addr{}); ok {
-			interfaces = append(interfaces, lan.Interface{Index: link.Index, Name: link.Name})
-		}
-	}
-	return interfaces
-}
-
-// listened takes over the ports that are open now, and gives back those that
-// are not needed any more. Every report must pass here: a port that only one
-// of them names is to be given back too.
-func (l *loop) listened(r listenReport, now vrrp.Time) {
-	old := l.ports
-	l.ports, l.deaf = r.ports, r.failed
-	l.network.Use(l.ports)
-	since := map[int]vrrp.Time{}
-	for _, p := range l.ports {
-		since[p.Index] = now
-		if began, ok := l.listening[p.Index]; ok && slices.Contains(old, p) {
-			since[p.Index] = began
-		}
-	}
-	l.listening = since
-	unused := slices.DeleteFunc(slices.Clone(old), func(p *lan.Port) bool { return slices.Contains(l.ports, p) })
-	if len(unused) > 0 {
-		l.listen(listenOrder{interfaces: l.candidates(), unused: unused})
-	}
-	var errs []error
-	for _, index := range slices.Sorted(maps.Keys(l.deaf)) {
-		errs = append(errs, l.deaf[index])
-	}
-	if err := errors.Join(errs...); err != nil {
-		l.logOnce("listen", err.Error(), func() { l.logger.Error(err, "Listening for VRRP is incomplete") })
-	} else {
-		delete(l.logged, "listen")
-	}
-}
-
-// mend has sockets opened that could not be, or that do not work any more.
-func (l *loop) mend(now vrrp.Time) {
-	broken := l.network.Broken()
-	if len(l.deaf) == 0 && len(broken) == 0 || l.links == nil {
-		return
-	}
-	for _, p := range broken {
-		delete(l.listening, p.Index)
-	}
-	l.listen(listenOrder{interfaces: l.candidates(), broken: broken})
-	if len(broken) > 0 && l.desired != nil && !l.stopping {
-		l.configure(now)
-	}
-}
-
-// bound tells whether an address is on an interface.
-func bound(s host.Snapshot, index int, vip netip.Addr) bool {
-	for _, link := range s.Links {
-		if link.Index == index {
-			return slices.ContainsFunc(link.Addresses, func(a host.Address) bool { return a.Ours && a.Prefix.Addr() == vip })
-		}
-	}
-	return false
 }

@@ -8,6 +8,7 @@ import (
 
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -23,23 +24,35 @@ const (
 	faultNotListening    = "notListening"
 	faultLeaseNotRenewed = "leaseNotRenewed"
 	faultInvalidConfig   = "invalidConfig"
+	faultVRIDConflict    = "vridConflict"
 )
 
 // placement is a virtual router on the interface it belongs to.
 type placement struct {
-	key    desired.RouterKey
+	key desired.RouterKey
+	// link is what advertisements go out on and come in on.
 	link   host.Link
 	config vrrp.Config
+	force  bool
 	vips   []placedVIP
 	// fault is why the router cannot run, empty if it can.
 	fault string
 }
 
-// placedVIP is an address and why it is on this interface.
+// placedVIP is an address, the interface it belongs to, and why.
 type placedVIP struct {
 	address netip.Addr
+	link    host.Link
 	reason  string
 }
+
+// portKey names a port: what of one family is heard on an interface.
+type portKey struct {
+	index  int
+	family vrrp.Family
+}
+
+func (p *placement) port() portKey { return portKey{p.link.Index, p.key.Family} }
 
 // place decides which interface each VIP belongs to, and so which virtual
 // routers run where. It is a pure function. The placements are sorted by key.
@@ -47,20 +60,30 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 	placements := map[desired.RouterKey]*placement{}
 	var unplaced []desired.UnplacedVIP
 	for _, router := range s.Routers {
+		node := s.NodeAddress(router.Family)
 		for _, vip := range router.VIPs {
-			link, reason, ok := choose(vip, s.NodeAddress(router.Family), links)
+			link, reason, ok := choose(vip, s, links)
+			transport := link
+			if ok && router.Unicast {
+				if transport, ok = carrier(node, links); !ok {
+					reason = fmt.Sprintf("unicast needs an address of this node of the VIP's family (IPv%d), and no interface carries one", router.Family)
+				}
+			}
 			if !ok {
 				unplaced = append(unplaced, desired.UnplacedVIP{Address: vip.Address, Reason: reason})
 				continue
 			}
-			key := desired.RouterKey{Interface: link.Name, Family: router.Family, VRID: router.VRID}
+			key := desired.RouterKey{Interface: transport.Name, Family: router.Family, VRID: router.VRID}
 			p := placements[key]
 			if p == nil {
-				p = newPlacement(key, router, s.NodeAddress(router.Family), link)
+				p = newPlacement(key, router, node, transport)
 				placements[key] = p
 			}
-			p.vips = append(p.vips, placedVIP{address: vip.Address, reason: reason})
+			p.vips = append(p.vips, placedVIP{address: vip.Address, link: link, reason: reason})
 			p.config.Addresses = append(p.config.Addresses, vip.Address)
+			if p.fault == "" {
+				p.fault = linkFault(link)
+			}
 		}
 	}
 	all := make([]placement, 0, len(placements))
@@ -78,23 +101,28 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 }
 
 func newPlacement(key desired.RouterKey, r desired.Router, node netip.Addr, link host.Link) *placement {
-	source, ok := sourceAddress(link, node)
-	p := &placement{key: key, link: link, config: vrrp.Config{
+	source, ok := sourceAddress(link, r, node)
+	p := &placement{key: key, link: link, force: r.Force, config: vrrp.Config{
 		Version:               r.Version,
 		Family:                r.Family,
 		VRID:                  r.VRID,
 		Priority:              r.Priority,
 		AdvertisementInterval: r.AdvertisementInterval,
+		DownAdverts:           r.DownAdverts,
 		Preempt:               r.Preempt,
 		TakeoverDelay:         r.TakeoverDelay,
+		PreemptDelay:          r.PreemptDelay,
+		AdvertsPerInterval:    r.AdvertsPerInterval,
+		Checksum:              r.Checksum,
+		Password:              r.Password,
+		Unicast:               r.Unicast,
+		Peers:                 r.Peers,
 		Source:                source,
 	}}
+	p.fault = linkFault(link)
 	switch {
-	case !link.Up:
-		p.fault = faultLinkDown
-	case !link.Running:
-		p.fault = faultNoCarrier
-	case !link.Multicast:
+	case p.fault != "":
+	case !r.Unicast && !link.Multicast:
 		p.fault = faultNoMulticast
 	case !ok:
 		p.fault = faultNoSourceAddress
@@ -102,8 +130,20 @@ func newPlacement(key desired.RouterKey, r desired.Router, node netip.Addr, link
 	return p
 }
 
+// linkFault says why nothing works on a link.
+func linkFault(link host.Link) string {
+	switch {
+	case !link.Up:
+		return faultLinkDown
+	case !link.Running:
+		return faultNoCarrier
+	default:
+		return ""
+	}
+}
+
 // choose names the interface of a VIP and says why, or why there is none.
-func choose(vip desired.VIP, node netip.Addr, links []host.Link) (host.Link, string, bool) {
+func choose(vip desired.VIP, s desired.State, links []host.Link) (host.Link, string, bool) {
 	for _, l := range links {
 		// kube-proxy in ipvs mode keeps such addresses on a dummy link, a
 		// server behind direct routing on lo: not as somebody's on the LAN.
@@ -127,25 +167,28 @@ func choose(vip desired.VIP, node netip.Addr, links []host.Link) (host.Link, str
 	if link, prefix, ok := connected(vip.Address, links); ok {
 		return link, "connected prefix " + prefix.Masked().String(), true
 	}
-	for _, l := range links {
-		for _, a := range l.Addresses {
-			if !l.Loopback && !a.Ours && a.Prefix.Addr() == node {
-				return l, "carries the node address " + node.String(), true
-			}
-		}
+	family := vrrp.FamilyOf(vip.Address)
+	node := s.NodeAddress(family)
+	if family == vrrp.IPv6 && !node.IsValid() {
+		// A node that Kubernetes knows by its IPv4 address only.
+		node = s.NodeAddress(vrrp.IPv4)
+	}
+	if link, ok := carrier(node, links); ok && (family == vrrp.IPv4 || hasLinkLocal(link)) {
+		return link, "carries the node address " + node.String(), true
 	}
 	return host.Link{}, "no interface of this node has a connected prefix that contains it, and none carries the node address", false
 }
 
 // connected returns the interface whose connected prefix contains address,
-// the longest prefix first.
+// the longest prefix first. That of IPv6's link-local addresses is on every
+// interface.
 func connected(address netip.Addr, links []host.Link) (best host.Link, prefix netip.Prefix, ok bool) {
 	for _, l := range links {
 		if l.Loopback {
 			continue
 		}
 		for _, a := range l.Addresses {
-			if a.Ours || a.Prefix.IsSingleIP() || !a.Prefix.Contains(address) {
+			if a.Ours || a.Prefix.IsSingleIP() || isLinkLocal(a) || !a.Prefix.Contains(address) {
 				continue
 			}
 			if !ok || a.Prefix.Bits() > prefix.Bits() {
@@ -156,21 +199,77 @@ func connected(address netip.Addr, links []host.Link) (best host.Link, prefix ne
 	return best, prefix, ok
 }
 
-// sourceAddress returns the address our advertisements come from: the node's
-// own if the interface carries it, else the interface's first primary one.
-func sourceAddress(link host.Link, node netip.Addr) (source netip.Addr, ok bool) {
+// carrier returns the interface that has an address.
+func carrier(address netip.Addr, links []host.Link) (host.Link, bool) {
+	for _, l := range links {
+		for _, a := range l.Addresses {
+			if !l.Loopback && !a.Ours && a.Prefix.Addr() == address {
+				return l, true
+			}
+		}
+	}
+	return host.Link{}, false
+}
+
+// sourceAddress returns the address our advertisements come from. With unicast
+// it is the node's own; else with IPv4 the node's own if the interface carries
+// it and the interface's first primary one if not, and with IPv6 the
+// interface's link-local address (RFC 9568 section 5.1.2.1).
+func sourceAddress(link host.Link, r desired.Router, node netip.Addr) (source netip.Addr, ok bool) {
 	for _, a := range link.Addresses {
-		if a.Ours || !a.Prefix.Addr().Is4() {
+		address := a.Prefix.Addr()
+		if a.Ours || a.Tentative || vrrp.FamilyOf(address) != r.Family {
 			continue
 		}
-		if a.Prefix.Addr() == node {
+		if address == node && (r.Unicast || r.Family == vrrp.IPv4) {
 			return node, true
 		}
-		if !ok && !a.Secondary {
-			source, ok = a.Prefix.Addr(), true
+		first := !a.Secondary
+		if r.Family == vrrp.IPv6 {
+			first = isLinkLocal(a)
+		}
+		if !ok && !r.Unicast && first {
+			source, ok = address, true
 		}
 	}
 	return source, ok
+}
+
+// isLinkLocal tells whether a is a link-local address of IPv6. An IPv4 one is
+// an address like any other here.
+func isLinkLocal(a host.Address) bool {
+	return a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast()
+}
+
+func hasLinkLocal(l host.Link) bool {
+	return slices.ContainsFunc(l.Addresses, func(a host.Address) bool { return !a.Ours && isLinkLocal(a) })
+}
+
+// candidates are the ports that are listened on: those of the placements, and
+// of every interface that a VIP could be placed on later. A link-local address
+// alone does not make it one of those, since each Pod's end of a veth pair has
+// one.
+func candidates(links []host.Link, placements []placement) (interfaces []lan.Interface) {
+	placed := map[portKey]bool{}
+	for i := range placements {
+		placed[placements[i].port()] = true
+	}
+	for _, l := range links {
+		if l.Loopback || !l.Up {
+			continue
+		}
+		configured := slices.ContainsFunc(l.Addresses, func(a host.Address) bool { return !a.Ours && !isLinkLocal(a) })
+		for _, family := range []vrrp.Family{vrrp.IPv4, vrrp.IPv6} {
+			fit := slices.ContainsFunc(l.Addresses, func(a host.Address) bool {
+				// Listening needs no address that can be sent from yet.
+				return !a.Ours && vrrp.FamilyOf(a.Prefix.Addr()) == family && (family == vrrp.IPv4 || isLinkLocal(a))
+			})
+			if placed[portKey{l.Index, family}] || fit && configured && l.Multicast {
+				interfaces = append(interfaces, lan.Interface{Index: l.Index, Name: l.Name, IPv6: family == vrrp.IPv6})
+			}
+		}
+	}
+	return interfaces
 }
 
 func compareKeys(a, b desired.RouterKey) int {

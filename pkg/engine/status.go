@@ -1,11 +1,15 @@
 package engine
 
 import (
+	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -28,14 +32,17 @@ func (l *loop) publish(now vrrp.Time) {
 	for _, in := range l.instances {
 		s.Routers = append(s.Routers, l.routerStatus(in))
 	}
-	if l.links != nil {
-		for _, link := range l.links.Links {
-			if l.listening[link.Index] != 0 {
-				s.Interfaces = append(s.Interfaces, link.Name)
-			}
+	for _, p := range l.ports {
+		if _, ok := l.listening[portOf(p.Interface)]; ok {
+			s.Interfaces = append(s.Interfaces, p.Name)
+			s.Foreign = l.appendForeign(s.Foreign, p.Interface, now)
 		}
-		slices.Sort(s.Interfaces)
 	}
+	slices.Sort(s.Interfaces)
+	s.Interfaces = slices.Compact(s.Interfaces) // It has a port for each family.
+	slices.SortStableFunc(s.Foreign, func(a, b desired.ForeignRouter) int {
+		return cmp.Or(compareKeys(a.RouterKey, b.RouterKey), a.Source.Compare(b.Source))
+	})
 	l.engine.status.Store(s)
 }
 
@@ -47,15 +54,38 @@ func (l *loop) routerStatus(in *instance) desired.RouterStatus {
 	s := desired.RouterStatus{
 		RouterKey: in.key, State: r.State, Reason: in.reason, Since: in.since,
 		Version: in.config.Version, Priority: in.config.Priority, Interval: in.config.AdvertisementInterval,
-		Master: r.Master, MasterPriority: r.MasterPriority, Counters: r.Counters,
+		Master: r.Master, MasterPriority: r.MasterPriority, ListOf: r.ListOf, Alarms: in.alarms, Counters: r.Counters,
 		VIPs: make([]desired.VIPStatus, 0, len(in.vips)),
+	}
+	if in.config.Unicast {
+		s.Unicast = in.config.Peers
+	}
+	advertised := make(map[netip.Addr]bool, len(r.Advertised))
+	for _, a := range r.Advertised {
+		advertised[a] = true
 	}
 	for _, v := range in.vips {
 		s.VIPs = append(s.VIPs, desired.VIPStatus{
-			Address: v.address, Bound: bound(*l.links, in.link.Index, v.address), Placement: v.reason,
+			Address: v.address, Interface: v.link.Name, Placement: v.reason, Advertised: advertised[v.address],
+			Bound: l.bound[host.VirtualAddress{Link: v.link.Index, Address: v.address}],
 		})
 	}
 	return s
+}
+
+// appendForeign appends who is heard on an interface for a virtual router that
+// is not one of ours.
+func (l *loop) appendForeign(all []desired.ForeignRouter, i lan.Interface, now vrrp.Time) []desired.ForeignRouter {
+	for _, h := range l.sightings[portOf(i)].Heard(now) {
+		key := desired.RouterKey{Interface: i.Name, Family: h.Family, VRID: h.VRID}
+		if _, ours := slices.BinarySearchFunc(l.instances, key, func(in *instance, k desired.RouterKey) int { return compareKeys(in.key, k) }); ours {
+			continue
+		}
+		all = append(all, desired.ForeignRouter{
+			RouterKey: key, Source: h.Source, Version: h.Version, Priority: h.Priority, Interval: h.Interval, Addresses: h.Addresses,
+		})
+	}
+	return all
 }
 
 // latenessWindow remembers the worst lateness of the last one to two minutes.

@@ -219,7 +219,7 @@ func (n *simNode) held() []netip.Addr {
 	return vips
 }
 
-func (n *simNode) Now() int64       { return n.w.now }
+func (n *simNode) Now() int64          { return n.w.now }
 func (n *simNode) Use([]*lan.Port)     {}
 func (n *simNode) Broken() []*lan.Port { return nil }
 func (n *simNode) Wait(int64) error    { return nil }

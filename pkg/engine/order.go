@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+
+	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// placeOrder posts what the actuator is to do, if that has changed or the
+// leases are to be renewed.
+func (l *loop) placeOrder(now vrrp.Time) {
+	if !l.orderDue {
+		return
+	}
+	l.orderDue = false
+	if l.acked == l.seq {
+		l.waiting = now
+	}
+	l.seq++
+	o := order{seq: l.seq, answer: l.answering, announce: mergeAnnouncements(nil, l.announce)}
+	l.announce = nil
+	for _, in := range l.instances {
+		if in.state() != vrrp.Master || !in.advertised {
+			continue
+		}
+		for _, v := range in.vips {
+			o.want = append(o.want, host.VirtualAddress{Link: v.link.Index, Address: v.address})
+		}
+	}
+	l.post(o)
+}
+
+// announceVIPs has an instance's addresses announced with the next order.
+func (l *loop) announceVIPs(in *instance) {
+	if l.announce == nil {
+		l.announce = map[int]announcement{}
+	}
+	for _, v := range in.vips {
+		a := l.announce[v.link.Index]
+		a.hardwareAddr, a.vips = v.link.HardwareAddr, append(a.vips, v.address)
+		l.announce[v.link.Index] = a
+	}
+	l.orderDue = true
+}
+
+// answers names the interface that answers ARP for each VIP.
+func (l *loop) answers() map[netip.Addr]string {
+	answering := map[netip.Addr]string{}
+	for _, in := range l.instances {
+		for _, v := range in.vips {
+			if v.address.Is4() {
+				answering[v.address] = v.link.Name
+			}
+		}
+	}
+	return answering
+}
+
+// releaseLater arranges for priority 0 to be sent when the addresses of an
+// instance are gone.
+func (l *loop) releaseLater(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
+	r := release{
+		link: in.link.Index, source: in.config.Source,
+		// The order that placeOrder posts at the end of this turn.
+		seq: l.seq + 1, deadline: now.Add(releaseTime),
+	}
+	for _, to := range in.destinations() {
+		r.messages = append(r.messages, message{to, a.Append(nil, r.source, to)})
+	}
+	l.orderDue = true
+	l.releases = append(l.releases, r)
+}
+
+// release sends the priority 0 advertisements whose addresses are gone.
+func (l *loop) release(now vrrp.Time) {
+	l.releases = slices.DeleteFunc(l.releases, func(r release) bool {
+		if l.acked < r.seq && now < r.deadline {
+			return false
+		}
+		for range releaseCopies {
+			for _, m := range r.messages {
+				// If the link is gone, so is everybody who could hear.
+				_ = l.network.Send(r.link, r.source, m.destination, m.payload)
+			}
+		}
+		return true
+	})
+}
