@@ -43,7 +43,7 @@ unit: deps ## run the tests that need no privilege
 sim: deps ## run the simulated LANs; SEEDS=100000 runs so many, in minutes
 	SEEDS=$(SEEDS) hack/test sim
 
-netns: deps ## run the tests in network namespaces
+netns: deps build ## run the tests in network namespaces
 	hack/test netns
 
 cluster: deps build ## run the tests on a real Kubernetes in network namespaces

@@ -1,0 +1,94 @@
+package vrrplab
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func closeFD(fd int) error { return unix.Close(fd) }
+
+// openAsker opens the client's socket for questions.
+func openAsker(client *Host) (fd int, err error) {
+	err = client.Do(func() error {
+		ifi, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		// Protocol 0 receives nothing: the recorder sees the answers.
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+			return os.NewSyscallError("socket", err)
+		}
+		return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: ifi.Index}))
+	})
+	return fd, err
+}
+
+// Ask lets the client ask the LAN once who has an address. Answers tells who
+// answered.
+func (l *Lab) Ask(a netip.Addr) error {
+	mac, err := net.ParseMAC(l.Client.MAC)
+	if err != nil {
+		return err
+	}
+	frame := neighborSolicitation(mac, l.Client.LinkLocal, a)
+	if a.Is4() {
+		frame = arpRequest(mac, l.Client.IPv4, a)
+	}
+	if _, err := unix.Write(l.asker, frame); err != nil {
+		return fmt.Errorf("ask who has %s: %w", a, err)
+	}
+	return nil
+}
+
+// Answers returns the hosts that have answered the client's questions for an
+// address since a time.
+func (l *Lab) Answers(a netip.Addr, since time.Time) []int {
+	hosts := []int{}
+	for _, p := range l.Recorder.Packets(since, func(p Packet) bool {
+		n := p.Neighbor
+		return n != nil && n.Answer && !n.Gratuitous && n.Address == a && (n.To == l.Client.IPv4 || n.To == l.Client.LinkLocal)
+	}) {
+		if !slices.Contains(hosts, p.Host) {
+			hosts = append(hosts, p.Host)
+		}
+	}
+	slices.Sort(hosts)
+	return hosts
+}
+
+func arpRequest(mac net.HardwareAddr, own, a netip.Addr) []byte {
+	b := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	b = append(b, mac...)
+	b = append(b, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1)
+	b = append(b, mac...)
+	b = append(b, own.AsSlice()...)
+	b = append(b, make([]byte, 6)...)
+	return append(b, a.AsSlice()...)
+}
+
+// neighborSolicitation is an Ethernet frame (RFC 4861 section 4.3).
+func neighborSolicitation(mac net.HardwareAddr, own, a netip.Addr) []byte {
+	target := a.As16()
+	group := netip.MustParseAddr("ff02::1:ff00:0").As16()
+	copy(group[13:], target[13:])
+	m := []byte{135, 0, 0, 0, 0, 0, 0, 0}
+	m = append(m, target[:]...)
+	m = append(m, 1, 1)
+	m = append(m, mac...)
+	s := sum(uint32(unix.IPPROTO_ICMPV6+len(m)), own.AsSlice())
+	binary.BigEndian.PutUint16(m[2:], ^uint16(sum(sum(s, group[:]), m)))
+
+	b := []byte{0x33, 0x33, 0xff, target[13], target[14], target[15]}
+	b = append(b, mac...)
+	b = append(b, 0x86, 0xdd, 0x60, 0, 0, 0, 0, byte(len(m)), unix.IPPROTO_ICMPV6, 255)
+	b = append(b, own.AsSlice()...)
+	b = append(b, group[:]...)
+	return append(b, m...)
+}
