@@ -1,24 +1,51 @@
 package vrrp
 
 import (
+	"crypto/subtle"
 	"net/netip"
 	"slices"
 )
 
 // check is what of the validation needs the configuration.
-func (r *Router) check(source netip.Addr, a *Advertisement) Discard {
-	switch {
-	case r.state == Initialize:
+func (r *Router) check(h Header, a *Advertisement) Discard {
+	if r.state == Initialize {
 		return DiscardInitialize
-	case source == r.config.Source:
-		return DiscardOwnSource
-	case a.VRID != r.config.VRID:
+	}
+	if d := r.checkHeader(h); d != DiscardNone {
+		return d
+	}
+	switch c := &r.config; {
+	case a.VRID != c.VRID:
 		return DiscardVRID
-	case a.Version != r.config.Version:
+	case a.Version != c.Version:
 		return DiscardVersion
-	case a.Version == V2 && a.Interval != r.config.AdvertisementInterval:
+	case a.Authentication != c.authentication():
+		return DiscardAuthTypeMismatch
+	case subtle.ConstantTimeCompare(a.Password[:], c.Password[:]) == 0:
+		return DiscardAuthFailure
+	case a.Version == V2 && a.Interval != c.AdvertisementInterval:
 		// RFC 3768 section 7.1. Version 3 learns it instead.
 		return DiscardAdvertisementInterval
+	default:
+		return DiscardNone
+	}
+}
+
+// checkHeader tells whether the packet is for us and from somebody who may be
+// a member. A packet that is not says nothing about the members.
+func (r *Router) checkHeader(h Header) Discard {
+	c := &r.config
+	destination := Group(c.Family)
+	if c.Unicast {
+		destination = c.Source
+	}
+	switch {
+	case h.Destination != destination:
+		return DiscardWrongDestination
+	case h.Source == c.Source:
+		return DiscardOwnSource
+	case c.Unicast && !slices.Contains(c.Peers, h.Source):
+		return DiscardUnknownPeer
 	default:
 		return DiscardNone
 	}
@@ -40,11 +67,14 @@ func (r *Router) count(a *Advertisement) {
 	if !r.hasAddresses(a.Addresses) {
 		r.statistics.warnings[warningAddressList]++
 	}
+	if r.config.Family == IPv6 && !a.Addresses[0].IsLinkLocalUnicast() {
+		r.statistics.warnings[warningFirstNotLinkLocal]++
+	}
 }
 
-// hasAddresses tells whether list is our own in any order.
+// hasAddresses tells whether list is, in any order, what we would advertise.
 func (r *Router) hasAddresses(list []netip.Addr) bool {
-	if slices.Equal(list, r.config.Addresses) {
+	if slices.Equal(list, r.config.Addresses[:len(r.sorted)]) {
 		return true
 	}
 	if len(list) != len(r.sorted) {

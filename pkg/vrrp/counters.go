@@ -28,6 +28,10 @@ const (
 	warningAdvertisementInterval warning = iota
 	// warningAddressList: not our addresses.
 	warningAddressList
+	// warningFirstNotLinkLocal: over IPv6 the first address is to be the
+	// virtual router's link-local one (RFC 9568 section 5.2.9). FRR does not
+	// care.
+	warningFirstNotLinkLocal
 	// warningAddressOwner: priority 255, which this project never uses.
 	warningAddressOwner
 	// warningOtherMaster: from a Master of lower priority while we are it.
@@ -39,6 +43,7 @@ const (
 var warningNames = [warnings]string{
 	warningAdvertisementInterval: "advertisementInterval",
 	warningAddressList:           "addressList",
+	warningFirstNotLinkLocal:     "firstNotLinkLocal",
 	warningAddressOwner:          "addressOwner",
 	warningOtherMaster:           "otherMaster",
 }
@@ -59,8 +64,13 @@ type statistics struct {
 }
 
 // Discard takes in that a packet of this virtual router was not accepted by
-// Parse. What Receive discards it takes in itself.
-func (r *Router) Discard(_ Time, _ Header, d Discard) {
+// Parse. What Receive discards it takes in itself. What Parse found wrong about
+// a packet is of no interest if it was not for us, or not from a member, which
+// Parse could not know.
+func (r *Router) Discard(_ Time, h Header, d Discard) {
+	if first := r.checkHeader(h); first != DiscardNone && (first < d || d == DiscardPacketLength) {
+		d = first
+	}
 	if d < discards {
 		r.statistics.discarded[d]++
 	}

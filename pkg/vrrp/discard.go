@@ -5,25 +5,30 @@ package vrrp
 type Discard uint8
 
 // The reasons, named after the counters of RFC 6527 and, where that has none,
-// of RFC 2787.
+// of RFC 2787, and in the order in which a packet is checked for them.
 const (
 	DiscardNone Discard = iota
-	// DiscardPacketLength: a truncated or malformed IPv4 header, a fragment,
-	// or a payload whose length is not that of its address count.
+	// DiscardPacketLength: a truncated or malformed IP header, a fragment, or
+	// a payload whose length is not that of its address count.
 	DiscardPacketLength
-	// DiscardProtocol: not IP protocol 112.
+	// DiscardProtocol: not IP protocol 112, or behind an extension header.
 	DiscardProtocol
-	// DiscardWrongDestination: not sent to the VRRP group.
+	// DiscardWrongDestination: not sent to the VRRP group or, with unicast, to
+	// our own address.
 	DiscardWrongDestination
 	// DiscardSource: a source no router can have: unspecified, multicast,
-	// loopback or broadcast.
+	// loopback, broadcast or, over IPv6 with multicast, not link-local.
 	DiscardSource
 	// DiscardOwnSource: sent from our own address, by another node that has
 	// it too, or by ourselves.
 	DiscardOwnSource
-	// DiscardIPTTL: the time to live is not 255, so it came through a router.
+	// DiscardUnknownPeer: with unicast, the source is none of our peers.
+	DiscardUnknownPeer
+	// DiscardIPTTL: the time to live, or hop limit, is not 255, so it came
+	// through a router.
 	DiscardIPTTL
-	// DiscardVersion: neither version 2 nor 3, or not the virtual router's.
+	// DiscardVersion: neither version 2 nor 3, version 2 over IPv6, or not the
+	// virtual router's.
 	DiscardVersion
 	// DiscardVRID: no such virtual router is configured.
 	DiscardVRID
@@ -31,10 +36,17 @@ const (
 	DiscardType
 	// DiscardAddressList: no addresses at all.
 	DiscardAddressList
-	// DiscardChecksum: neither form of the checksum matches.
+	// DiscardChecksum: no form of the checksum matches.
 	DiscardChecksum
-	// DiscardAuthentication: a version 2 packet with authentication.
-	DiscardAuthentication
+	// DiscardInvalidAuthType: version 2 with an authentication type that is
+	// not known.
+	DiscardInvalidAuthType
+	// DiscardAuthTypeMismatch: version 2 with another authentication type than
+	// the virtual router's.
+	DiscardAuthTypeMismatch
+	// DiscardAuthFailure: version 2 with another password than the virtual
+	// router's.
+	DiscardAuthFailure
 	// DiscardAdvertisementInterval: an interval of 0, or, with version 2,
 	// another one than the virtual router's.
 	DiscardAdvertisementInterval
@@ -51,13 +63,16 @@ var discardNames = [discards]string{
 	DiscardWrongDestination:      "wrongDestination",
 	DiscardSource:                "source",
 	DiscardOwnSource:             "ownSource",
+	DiscardUnknownPeer:           "unknownPeer",
 	DiscardIPTTL:                 "ipTtl",
 	DiscardVersion:               "version",
 	DiscardVRID:                  "vrId",
 	DiscardType:                  "type",
 	DiscardAddressList:           "addressList",
 	DiscardChecksum:              "checksum",
-	DiscardAuthentication:        "authentication",
+	DiscardInvalidAuthType:       "invalidAuthType",
+	DiscardAuthTypeMismatch:      "authTypeMismatch",
+	DiscardAuthFailure:           "authFailure",
 	DiscardAdvertisementInterval: "advertisementInterval",
 	DiscardInitialize:            "initialize",
 }

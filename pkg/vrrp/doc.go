@@ -1,6 +1,7 @@
-// Package vrrp is the Virtual Router Redundancy Protocol, version 2 (RFC 3768)
-// and version 3 (RFC 9568): the packet codec and the state machine of one
-// virtual router.
+// Package vrrp is the Virtual Router Redundancy Protocol, version 2 (RFC 3768,
+// and the authentication by a password of RFC 2338) and version 3 (RFC 9568),
+// over IPv4 and IPv6, to the multicast group or to the peers one by one: the
+// packet codec and the state machine of one virtual router.
 //
 // # Purity
 //
@@ -15,16 +16,16 @@
 // At every wake-up, with now read once:
 //
 //	for each packet {                       // first everything that was received
-//		h, payload, d := vrrp.ParseIPv4(packet)
+//		h, payload, d := vrrp.ParseIP(packet)
 //		if d != vrrp.DiscardNone { count(d); continue }
 //		vrid, ok := vrrp.PeekVRID(payload)
 //		if !ok { count(vrrp.DiscardPacketLength); continue }
-//		r := routers[vrid]
+//		r := routers[vrrp.FamilyOf(h.Source), vrid]
 //		if r == nil { count(vrrp.DiscardVRID); continue }
 //		form, d := vrrp.Parse(h, payload, &a)
-//		if d != vrrp.DiscardNone { r.CountDiscard(d); continue }
+//		if d != vrrp.DiscardNone { r.Discard(now, h, d); continue }
 //		r.CountChecksum(form)
-//		do(r, r.Receive(now, arrived, h.Source, &a))
+//		do(r, r.Receive(now, arrived, h, &a))
 //	}
 //	for each router r {                     // only then the timers
 //		do(r, r.Stalled(now, late))     // since r.Deadline()

@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -9,45 +10,63 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// packetFor puts payload into an IP packet with that header.
+func packetFor(h Header, payload []byte) []byte {
+	if h.Source.Is4() {
+		p := ipv4Packet(payload)
+		source, destination := h.Source.As4(), h.Destination.As4()
+		copy(p[12:], source[:])
+		copy(p[16:], destination[:])
+		p[8] = h.TTL
+		return p
+	}
+	p := ipv6Packet(payload)
+	source, destination := h.Source.As16(), h.Destination.As16()
+	copy(p[8:], source[:])
+	copy(p[24:], destination[:])
+	p[7] = h.TTL
+	return p
+}
+
 // FuzzParse feeds whole packets through the codec. Whatever is accepted has
 // addresses and an interval, is exactly as long as its count says, and says the
 // same after another round trip; nothing allocates.
 func FuzzParse(f *testing.F) {
 	for _, g := range goldenPackets {
-		f.Add(ipv4Packet(octets(g.payload)), false)
-		p := ipv4Packet(octets(g.payload))
-		source, destination := addr(g.source).As4(), addr(g.destination).As4()
-		copy(p[12:], source[:])
-		copy(p[16:], destination[:])
-		f.Add(p, true)
+		f.Add(packetFor(Header{addr(g.source), addr(g.destination), TTL}, octets(g.payload)), false)
 	}
-	for _, payload := range []string{
-		base, "", "31", "3135c802000a00", "3135c802000a6429", "3135c800000a642b", "3135c8020000df5bc0000235c0000299",
-		"3135c802f00aef50c0000235c0000299", "3135c802000a81eec0000235c0000299", "3135c802000adf49c0000235c0000299ffffffffffffffff",
-		"2134960101011816c00002347365637265743132", "2133c80100015496c0000233", "f135c802000adf51c0000235c0000299",
-	} {
-		f.Add(ipv4Packet(octets(payload)), false)
-		f.Add(append(ipv4Packet(octets(payload), 0x94, 4, 0, 0), 0, 0, 0), true)
+	for _, v := range hostileVectors() {
+		f.Add(v.packet, false)
+		f.Add(v.packet, true)
+	}
+	for _, p := range codecCases() {
+		f.Add(p, false)
 	}
 
 	f.Fuzz(func(t *testing.T, packet []byte, repair bool) {
-		h, payload, d := ParseIPv4(packet)
+		h, payload, d := ParseIP(packet)
 		if d != DiscardNone {
-			if payload != nil {
+			if payload != nil || h != (Header{}) {
 				t.Errorf("discarded %v with a payload", d)
 			}
 			return
 		}
 		if repair { // so that not all end at these checks
-			h = groupHeader("192.0.2.9")
+			h = Header{addr("192.0.2.9"), GroupIPv4, TTL}
+			if packet[0]>>4 == 6 {
+				h = Header{addr("fe80::9"), GroupIPv6, TTL}
+			}
 			payload = bytes.Clone(payload)
 			if len(payload) >= fixedLength {
+				var pseudo uint32
+				if payload[0]>>4 == 3 {
+					pseudo = pseudoHeader(len(payload), h.Source, h.Destination)
+				}
 				payload[6], payload[7] = 0, 0
-				sum := checksum(payload, 0)
-				payload[6], payload[7] = byte(sum>>8), byte(sum)
+				binary.BigEndian.PutUint16(payload[6:], checksum(payload, pseudo))
 			}
 		}
-		a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddresses)}
+		a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddressesIPv4)}
 		var form ChecksumForm
 		if n := testing.AllocsPerRun(1, func() { form, d = Parse(h, payload, &a) }); n != 0 {
 			t.Errorf("%v allocations", n)
@@ -66,22 +85,37 @@ func FuzzParse(f *testing.F) {
 		if !ok || vrid != a.VRID {
 			t.Errorf("peeked VRID %d, %v; parsed %d", vrid, ok, a.VRID)
 		}
-		length := fixedLength + addressLength*len(a.Addresses)
+		family := FamilyOf(h.Source)
+		length := fixedLength + len(a.Addresses)*addressLengthIPv4
+		if family == IPv6 {
+			length = fixedLength + len(a.Addresses)*addressLengthIPv6
+		}
 		if a.Version == V2 {
 			length += authenticationLength
 		}
-		if len(a.Addresses) < 1 || length != len(payload) {
-			t.Errorf("%d addresses in %d octets", len(a.Addresses), len(payload))
+		if len(a.Addresses) < 1 || length != len(payload) || a.Addresses[0].Is4() != (family == IPv4) {
+			t.Errorf("%d addresses %v in %d octets", len(a.Addresses), a.Addresses, len(payload))
 		}
-		if a.Interval <= 0 || h.TTL != TTL || h.Destination != GroupIPv4 || !isHostIPv4(h.Source) {
+		if a.Interval <= 0 || h.TTL != TTL || !isHost(h.Source, family) || h.Destination != Group(family) && !isHost(h.Destination, family) {
 			t.Errorf("accepted %+v with header %+v", a, h)
 		}
+		if a.Version == V2 && family == IPv6 || a.Version != V2 && (a.Authentication != 0 || a.Password != (Password{})) {
+			t.Errorf("accepted %+v over IPv%d", a, family)
+		}
+		want := a
+		a.Checksum = form
 		encoded := a.Append(nil, h.Source, h.Destination)
 		var again Advertisement
-		if _, d := Parse(h, encoded, &again); d != DiscardNone {
+		switch back, d := Parse(h, encoded, &again); {
+		case d != DiscardNone:
 			t.Fatalf("discarded %v what was made from %+v", d, a)
+		case form == ChecksumMessage && back != form:
+			// Unless both sums are the same.
+			if pseudoHeader(len(encoded), h.Source, h.Destination)%0xffff != 0 {
+				t.Errorf("checksum %v came back as %v", form, back)
+			}
 		}
-		if diff := cmp.Diff(a, again, cmpAddr); diff != "" {
+		if diff := cmp.Diff(want, again, cmpAddr); diff != "" {
 			t.Errorf("-parsed +after a round trip\n%s", diff)
 		}
 	})

@@ -9,8 +9,8 @@ import (
 const (
 	// Protocol is VRRP's IP protocol number.
 	Protocol = 112
-	// TTL is the time to live that advertisements are sent with, and the only
-	// one they are accepted with.
+	// TTL is the time to live, in IPv6 the hop limit, that advertisements are
+	// sent with, and the only one they are accepted with.
 	TTL = 255
 )
 
@@ -34,11 +34,26 @@ var broadcastIPv4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 type Header struct {
 	Source      netip.Addr
 	Destination netip.Addr
-	TTL         uint8
+	// TTL is the hop limit in IPv6.
+	TTL uint8
 }
 
-// ParseIPv4 splits a whole IPv4 packet, as an AF_PACKET socket receives it,
-// into its header and its payload, which is part of packet:
+// ParseIP splits a whole IP packet, as an AF_PACKET socket receives it, into
+// its header and its payload, which is part of packet. Fragments are discarded:
+// no advertisement is long enough to be one.
+func ParseIP(packet []byte) (Header, []byte, Discard) {
+	if len(packet) > 0 {
+		switch Family(packet[0] >> 4) {
+		case IPv4:
+			return parseIPv4(packet)
+		case IPv6:
+			return parseIPv6(packet)
+		}
+	}
+	return Header{}, nil, DiscardPacketLength
+}
+
+// parseIPv4 is ParseIP for IPv4:
 //
 //	 0  version (4 bits, 4), header length in words (4 bits)
 //	 2  total length (16 bits): the payload ends here, whatever follows it,
@@ -50,15 +65,14 @@ type Header struct {
 //	16  destination (32 bits)
 //	20  options, up to the header length
 //
-// Fragments are discarded: no advertisement is long enough to be one. The
-// header's checksum is left to the link's, which covers the same bytes.
-func ParseIPv4(packet []byte) (Header, []byte, Discard) {
+// The header's checksum is left to the link's, which covers the same bytes.
+func parseIPv4(packet []byte) (Header, []byte, Discard) {
 	const (
 		minHeader     = 20
 		moreFragments = 0x2000
 		offsetMask    = 0x1fff
 	)
-	if len(packet) < minHeader || packet[0]>>4 != 4 {
+	if len(packet) < minHeader {
 		return Header{}, nil, DiscardPacketLength
 	}
 	header := int(packet[0]&0x0f) * 4
@@ -73,17 +87,43 @@ func ParseIPv4(packet []byte) (Header, []byte, Discard) {
 		return Header{}, nil, DiscardPacketLength
 	}
 	return Header{
-		Source:      netip.AddrFrom4([4]byte(packet[12:16])),
-		Destination: netip.AddrFrom4([4]byte(packet[16:20])),
+		Source:      netip.AddrFrom4([4]byte(packet[12:])),
+		Destination: netip.AddrFrom4([4]byte(packet[16:])),
 		TTL:         packet[8],
 	}, packet[header:total], DiscardNone
 }
 
-// ParseIP is ParseIPv4 or its counterpart for IPv6, by the version that the
-// packet begins with.
-func ParseIP(packet []byte) (Header, []byte, Discard) { return ParseIPv4(packet) }
+// parseIPv6 is ParseIP for IPv6:
+//
+//	 0  version (4 bits, 6), traffic class, flow label
+//	 4  payload length (16 bits): the payload ends here
+//	 6  next header: extension headers, of which a fragment has one, are
+//	    discarded
+//	 7  hop limit
+//	 8  source (128 bits)
+//	24  destination (128 bits)
+//	40  payload
+func parseIPv6(packet []byte) (Header, []byte, Discard) {
+	const header = 40
+	if len(packet) < header {
+		return Header{}, nil, DiscardPacketLength
+	}
+	total := header + int(binary.BigEndian.Uint16(packet[4:]))
+	if total > len(packet) {
+		return Header{}, nil, DiscardPacketLength
+	}
+	if packet[6] != Protocol {
+		return Header{}, nil, DiscardProtocol
+	}
+	return Header{
+		Source:      netip.AddrFrom16([16]byte(packet[8:])),
+		Destination: netip.AddrFrom16([16]byte(packet[24:])),
+		TTL:         packet[7],
+	}, packet[header:total], DiscardNone
+}
 
-// isHostIPv4 tells whether a is an IPv4 address that one host can have.
-func isHostIPv4(a netip.Addr) bool {
-	return a.Is4() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a != broadcastIPv4
+// isHost tells whether a is an address that one host can have, of a family.
+func isHost(a netip.Addr, f Family) bool {
+	return a.IsValid() && a.Is4() == (f != IPv6) && !a.Is4In6() && a.Zone() == "" &&
+		!a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a != broadcastIPv4
 }

@@ -77,7 +77,10 @@ func transition(from, to State, why Reason) want {
 
 func sends(priority uint8) want {
 	return func(b *bench, out *Output) {
-		out.Send = &Advertisement{Version: b.c.Version, VRID: b.c.VRID, Priority: priority, Interval: b.c.AdvertisementInterval, Addresses: b.c.Addresses}
+		out.Send = &Advertisement{
+			Version: b.c.Version, VRID: b.c.VRID, Priority: priority, Interval: b.c.AdvertisementInterval, Addresses: b.c.Addresses,
+			Checksum: b.c.Checksum, Authentication: b.c.authentication(), Password: b.c.Password,
+		}
 	}
 }
 
@@ -104,7 +107,10 @@ func (b *bench) do(got Output, wants ...want) {
 
 // hears gives the Router an advertisement of our own list from 192.0.2.host.
 func (b *bench) hears(host byte, priority uint8, changes ...func(a *Advertisement)) Output {
-	a := Advertisement{Version: b.c.Version, VRID: b.c.VRID, Priority: priority, Interval: b.c.AdvertisementInterval, Addresses: slices.Clone(b.c.Addresses)}
+	a := Advertisement{
+		Version: b.c.Version, VRID: b.c.VRID, Priority: priority, Interval: b.c.AdvertisementInterval, Addresses: slices.Clone(b.c.Addresses),
+		Authentication: b.c.authentication(), Password: b.c.Password,
+	}
 	for _, change := range changes {
 		change(&a)
 	}

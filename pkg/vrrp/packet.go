@@ -6,8 +6,21 @@ import (
 	"time"
 )
 
-// MaxAddresses is how many addresses one advertisement can carry.
-const MaxAddresses = 255
+// How many addresses one advertisement can carry: IPv4 is limited by the count,
+// IPv6 by a packet of 1500 octets.
+const (
+	MaxAddressesIPv4 = 255
+	MaxAddressesIPv6 = 90
+)
+
+// MaxAddresses returns how many addresses an advertisement of a family can
+// carry.
+func MaxAddresses(f Family) int {
+	if f == IPv6 {
+		return MaxAddressesIPv6
+	}
+	return MaxAddressesIPv4
+}
 
 // The layout of a message, all integers big-endian (RFC 9568 section 5.2,
 // RFC 3768 section 5.3):
@@ -18,13 +31,15 @@ const MaxAddresses = 255
 //	3  n, the count of addresses
 //	4  version 3: reserved (4 bits), Max Advertise Interval in
 //	   centiseconds (12 bits)
-//	   version 2: authentication type (8 bits, 0), Adver Int in seconds (8 bits)
+//	   version 2: authentication type (8 bits), Adver Int in seconds (8 bits)
 //	6  checksum
-//	8  n addresses of 4 octets
-//	   version 2: 8 octets of authentication data, 0
+//	8  n addresses of 4 octets, over IPv6 of 16
+//	   version 2: 8 octets of authentication data, the password (RFC 2338
+//	   section 5.3.10) or 0
 const (
 	fixedLength          = 8
-	addressLength        = 4
+	addressLengthIPv4    = 4
+	addressLengthIPv6    = 16
 	authenticationLength = 8
 
 	typeAdvertisement = 1
@@ -35,27 +50,33 @@ const (
 
 // Append appends to b the message as it goes from source to destination, and
 // allocates only if b has no room for it. Priority, count and interval must be
-// what a valid Config has, the addresses IPv4; an interval that the field
-// cannot hold becomes the nearest it can, which is never 0.
+// what a valid Config has, the addresses of the family of source and
+// destination; an interval that the field cannot hold becomes the nearest it
+// can, which is never 0.
 func (a *Advertisement) Append(b []byte, source, destination netip.Addr) []byte {
 	start := len(b)
 	b = append(b, uint8(a.Version)<<4|typeAdvertisement, a.VRID, a.Priority, uint8(len(a.Addresses)))
 	if a.Version == V2 {
-		b = append(b, 0, uint8(min(max(a.Interval/time.Second, 1), 255)))
+		b = append(b, uint8(a.Authentication), uint8(min(max(a.Interval/time.Second, 1), 255)))
 	} else {
 		b = binary.BigEndian.AppendUint16(b, uint16(min(max(a.Interval/centisecond, 1), intervalMask)))
 	}
 	b = append(b, 0, 0)
 	for _, address := range a.Addresses {
-		octets := address.As4()
-		b = append(b, octets[:]...)
+		if source.Is4() {
+			octets := address.As4()
+			b = append(b, octets[:]...)
+		} else {
+			octets := address.As16()
+			b = append(b, octets[:]...)
+		}
 	}
 	if a.Version == V2 {
-		b = append(b, make([]byte, authenticationLength)...)
+		b = append(b, a.Password[:]...)
 	}
 	message := b[start:]
 	var sum uint32
-	if a.Version == V3 {
+	if a.Version == V3 && (source.Is6() || a.Checksum != ChecksumMessage) {
 		sum = pseudoHeader(len(message), source, destination)
 	}
 	binary.BigEndian.PutUint16(message[6:], checksum(message, sum))
@@ -75,8 +96,8 @@ func PeekVRID(payload []byte) (vrid uint8, ok bool) {
 // Parse checks everything about a packet that can be checked without knowing
 // the virtual router, and reads it into a. It returns over what the checksum
 // was computed, or why the packet is to be discarded; a is then as it was.
-// The slice a.Addresses is used again: with a capacity of MaxAddresses nothing
-// is ever allocated.
+// The slice a.Addresses is used again: with a capacity of MaxAddressesIPv4
+// nothing is ever allocated.
 func Parse(h Header, payload []byte, a *Advertisement) (ChecksumForm, Discard) {
 	if d := checkHeader(h); d != DiscardNone {
 		return ChecksumNone, d
@@ -85,11 +106,13 @@ func Parse(h Header, payload []byte, a *Advertisement) (ChecksumForm, Discard) {
 		return ChecksumNone, DiscardPacketLength
 	}
 	version, count := Version(payload[0]>>4), int(payload[3])
-	length := fixedLength + count*addressLength
-	switch version {
-	case V2:
+	length := fixedLength + count*addressLengthIPv4
+	switch {
+	case version == V2 && h.Source.Is4():
 		length += authenticationLength
-	case V3:
+	case version == V3 && h.Source.Is6():
+		length = fixedLength + count*addressLengthIPv6
+	case version == V3:
 	default:
 		return ChecksumNone, DiscardVersion
 	}
@@ -106,37 +129,50 @@ func Parse(h Header, payload []byte, a *Advertisement) (ChecksumForm, Discard) {
 	if form == ChecksumNone {
 		return ChecksumNone, DiscardChecksum
 	}
-	var interval time.Duration
+	read := Advertisement{Version: version, VRID: payload[1], Priority: payload[2], Addresses: a.Addresses[:0]}
 	if version == V2 {
-		if payload[4] != 0 {
-			return ChecksumNone, DiscardAuthentication
+		read.Authentication = AuthenticationType(payload[4])
+		read.Interval = time.Duration(payload[5]) * time.Second
+		switch read.Authentication {
+		case AuthenticationNone:
+			// What the data then are does not matter (RFC 2338 section 5.3.10).
+		case AuthenticationSimpleTextPassword:
+			read.Password = Password(payload[length-authenticationLength:])
+		default:
+			return ChecksumNone, DiscardInvalidAuthType
 		}
-		interval = time.Duration(payload[5]) * time.Second
 	} else {
 		// The reserved bits are ignored (RFC 9568 section 5.2.6).
-		interval = time.Duration(binary.BigEndian.Uint16(payload[4:])&intervalMask) * centisecond
+		read.Interval = time.Duration(binary.BigEndian.Uint16(payload[4:])&intervalMask) * centisecond
 	}
-	if interval == 0 {
+	if read.Interval == 0 {
 		return ChecksumNone, DiscardAdvertisementInterval
 	}
 
-	a.Version, a.VRID, a.Priority, a.Interval = version, payload[1], payload[2], interval
-	a.Addresses = a.Addresses[:0]
 	for list := payload[fixedLength:]; count > 0; count-- {
-		a.Addresses = append(a.Addresses, netip.AddrFrom4([4]byte(list)))
-		list = list[addressLength:]
+		if h.Source.Is4() {
+			read.Addresses = append(read.Addresses, netip.AddrFrom4([4]byte(list)))
+			list = list[addressLengthIPv4:]
+		} else {
+			read.Addresses = append(read.Addresses, netip.AddrFrom16([16]byte(list)))
+			list = list[addressLengthIPv6:]
+		}
 	}
+	*a = read
 	return form, DiscardNone
 }
 
 // checkHeader checks what the IP header says: an advertisement comes from a
-// host, to the group, and from this link, which is what its time to live
-// proves (RFC 9568 section 5.1.1.3).
+// host, to the group or to another host, and from this link, which is what its
+// time to live proves (RFC 9568 sections 5.1.1.3 and 5.1.2.3). To the IPv6
+// group it comes from a link-local address (section 5.1.2.1).
 func checkHeader(h Header) Discard {
+	family := FamilyOf(h.Destination)
+	multicast := h.Destination == Group(family)
 	switch {
-	case h.Destination != GroupIPv4:
+	case !multicast && !isHost(h.Destination, family):
 		return DiscardWrongDestination
-	case !isHostIPv4(h.Source):
+	case !isHost(h.Source, family), multicast && family == IPv6 && !h.Source.IsLinkLocalUnicast():
 		return DiscardSource
 	case h.TTL != TTL:
 		return DiscardIPTTL

@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"bytes"
 	"encoding/hex"
 	"net/netip"
 	"strings"
@@ -36,7 +37,13 @@ func groupHeader(source string) Header {
 	return Header{Source: addr(source), Destination: GroupIPv4, TTL: TTL}
 }
 
-// goldenPackets were captured from keepalived 2.2.7 and FRR 8.4.4.
+func password(s string) (p Password) {
+	copy(p[:], s)
+	return p
+}
+
+// goldenPackets were captured from keepalived 2.2.7 and FRR 8.4.4, but for
+// those that are said to be computed.
 var goldenPackets = []struct {
 	name                string
 	source, destination string
@@ -52,6 +59,16 @@ var goldenPackets = []struct {
 		form:    ChecksumMessage,
 	},
 	{
+		name:   "keepalived v2 PASS",
+		source: "192.0.2.1", destination: "224.0.0.18",
+		payload: "2134960101011816 c0000234 7365637265743132",
+		want: Advertisement{
+			Version: V2, VRID: 52, Priority: 150, Interval: time.Second, Addresses: addrs("192.0.2.52"),
+			Authentication: AuthenticationSimpleTextPassword, Password: password("secret12"),
+		},
+		form: ChecksumMessage,
+	},
+	{
 		name:   "keepalived v2 unicast",
 		source: "192.0.2.1", destination: "192.0.2.2",
 		payload: "213796010001868e c0000237 0000000000000000",
@@ -62,21 +79,56 @@ var goldenPackets = []struct {
 		name:   "keepalived v3",
 		source: "192.0.2.1", destination: "224.0.0.18",
 		payload: "31359602000a115a c0000235 c0000299",
-		want:    Advertisement{Version: V3, VRID: 53, Priority: 150, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.53", "192.0.2.153")},
+		want:    Advertisement{Version: V3, VRID: 53, Priority: 150, Interval: 100 * ms, Addresses: addrs("192.0.2.53", "192.0.2.153")},
 		form:    ChecksumPseudoHeader,
 	},
 	{
-		name:   "keepalived v3 priority 0",
+		name:   "keepalived v3 with the checksum of RFC 9568, computed",
+		source: "192.0.2.1", destination: "224.0.0.18",
+		payload: "31359602000ab3ee c0000235 c0000299",
+		want:    Advertisement{Version: V3, VRID: 53, Priority: 150, Interval: 100 * ms, Addresses: addrs("192.0.2.53", "192.0.2.153")},
+		form:    ChecksumMessage,
+	},
+	{
+		name:   "keepalived v3 priority 0, computed",
 		source: "192.0.2.1", destination: "224.0.0.18",
 		payload: "31350002000aa75a c0000235 c0000299",
-		want:    Advertisement{Version: V3, VRID: 53, Priority: 0, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.53", "192.0.2.153")},
+		want:    Advertisement{Version: V3, VRID: 53, Priority: 0, Interval: 100 * ms, Addresses: addrs("192.0.2.53", "192.0.2.153")},
 		form:    ChecksumPseudoHeader,
+	},
+	{
+		name:   "keepalived v3 priority 0 with the checksum of RFC 9568, computed",
+		source: "192.0.2.1", destination: "224.0.0.18",
+		payload: "31350002000a49ef c0000235 c0000299",
+		want:    Advertisement{Version: V3, VRID: 53, Priority: 0, Interval: 100 * ms, Addresses: addrs("192.0.2.53", "192.0.2.153")},
+		form:    ChecksumMessage,
 	},
 	{
 		name:   "keepalived v3 unicast",
 		source: "192.0.2.1", destination: "192.0.2.2",
 		payload: "31389601000af202 c0000238",
-		want:    Advertisement{Version: V3, VRID: 56, Priority: 150, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.56")},
+		want:    Advertisement{Version: V3, VRID: 56, Priority: 150, Interval: 100 * ms, Addresses: addrs("192.0.2.56")},
+		form:    ChecksumPseudoHeader,
+	},
+	{
+		name:   "old keepalived v3 unicast, computed",
+		source: "192.0.2.1", destination: "192.0.2.2",
+		payload: "31389601000ad3f2 c0000238",
+		want:    Advertisement{Version: V3, VRID: 56, Priority: 150, Interval: 100 * ms, Addresses: addrs("192.0.2.56")},
+		form:    ChecksumGroupPseudoHeader,
+	},
+	{
+		name:   "keepalived v3 IPv6",
+		source: "fe80::1", destination: "ff02::12",
+		payload: "31369602000a0dac fe800000000000000000000000000054 20010db8000000000000000000000054",
+		want:    Advertisement{Version: V3, VRID: 54, Priority: 150, Interval: 100 * ms, Addresses: addrs("fe80::54", "2001:db8::54")},
+		form:    ChecksumPseudoHeader,
+	},
+	{
+		name:   "keepalived v3 IPv6 unicast",
+		source: "fe80::1", destination: "fe80::2",
+		payload: "31399601000a3c56 fe800000000000000000000000000057",
+		want:    Advertisement{Version: V3, VRID: 57, Priority: 150, Interval: 100 * ms, Addresses: addrs("fe80::57")},
 		form:    ChecksumPseudoHeader,
 	},
 	{
@@ -90,7 +142,14 @@ var goldenPackets = []struct {
 		name:   "FRR v3",
 		source: "192.0.2.2", destination: "224.0.0.18",
 		payload: "3148c801000aa1d1 c0000248",
-		want:    Advertisement{Version: V3, VRID: 72, Priority: 200, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.72")},
+		want:    Advertisement{Version: V3, VRID: 72, Priority: 200, Interval: 100 * ms, Addresses: addrs("192.0.2.72")},
+		form:    ChecksumPseudoHeader,
+	},
+	{
+		name:   "FRR v3 IPv6",
+		source: "fe80::cc5d:7f87:a93d:dc8b", destination: "ff02::12",
+		payload: "3148c801000a08b4 20010db8000000000000000000000072",
+		want:    Advertisement{Version: V3, VRID: 72, Priority: 200, Interval: 100 * ms, Addresses: addrs("2001:db8::72")},
 		form:    ChecksumPseudoHeader,
 	},
 }
@@ -98,14 +157,44 @@ var goldenPackets = []struct {
 func TestGoldenAppend(t *testing.T) {
 	t.Parallel()
 	for _, tt := range goldenPackets {
+		if tt.form == ChecksumGroupPseudoHeader {
+			continue // It is never sent.
+		}
 		t.Run(tt.name, func(t *testing.T) {
+			a := tt.want
+			a.Checksum = tt.form
 			prefix := []byte{0xde, 0xad, 0xbe}
-			got := tt.want.Append(prefix, addr(tt.source), addr(tt.destination))
+			got := a.Append(prefix, addr(tt.source), addr(tt.destination))
 			want := append([]byte{0xde, 0xad, 0xbe}, octets(tt.payload)...)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
+			if tt.form == ChecksumPseudoHeader { // the default
+				a.Checksum = ChecksumNone
+				if diff := cmp.Diff(want[3:], a.Append(nil, addr(tt.source), addr(tt.destination))); diff != "" {
+					t.Errorf("without a form: -want +got\n%s", diff)
+				}
+			}
 		})
+	}
+}
+
+// Nobody expects IPv6 without the pseudo-header, nor version 2 with it, so
+// there is no way to send that.
+func TestAppendNoOtherForm(t *testing.T) {
+	t.Parallel()
+	for _, tt := range goldenPackets {
+		for f := range checksumForms {
+			if tt.want.Version == V3 && addr(tt.source).Is4() {
+				continue
+			}
+			a := tt.want
+			a.Checksum = f
+			got := a.Append(nil, addr(tt.source), addr(tt.destination))
+			if diff := cmp.Diff(octets(tt.payload), got); diff != "" {
+				t.Errorf("%s as %v: -want +got\n%s", tt.name, f, diff)
+			}
+		}
 	}
 }
 
@@ -114,17 +203,12 @@ func TestGoldenParse(t *testing.T) {
 	for _, tt := range goldenPackets {
 		t.Run(tt.name, func(t *testing.T) {
 			h := Header{Source: addr(tt.source), Destination: addr(tt.destination), TTL: TTL}
-			if form := checksumForm(tt.want.Version, octets(tt.payload), h.Source, h.Destination); form != tt.form {
-				t.Errorf("checksum form %v, want %v", form, tt.form)
+			// What was read before must not shine through.
+			got := Advertisement{
+				Addresses: addrs("192.0.2.77", "192.0.2.78", "192.0.2.79"), Checksum: ChecksumMessage,
+				Authentication: AuthenticationSimpleTextPassword, Password: password("leftover"),
 			}
-			var got Advertisement
 			form, d := Parse(h, octets(tt.payload), &got)
-			if h.Destination != GroupIPv4 {
-				if d != DiscardWrongDestination {
-					t.Errorf("discarded %v, want %v", d, DiscardWrongDestination)
-				}
-				return
-			}
 			if form != tt.form || d != DiscardNone {
 				t.Errorf("got %v, discarded %v; want %v", form, d, tt.form)
 			}
@@ -199,9 +283,19 @@ func TestParseVectors(t *testing.T) {
 			want: with(func(a *Advertisement) { a.VRID = 0 }),
 		},
 		{
-			name: "unicast", payload: base,
-			header:  Header{Source: addr("192.0.2.9"), Destination: addr("192.0.2.1"), TTL: TTL},
+			name: "to the group of another protocol", payload: base,
+			header:  Header{Source: addr("192.0.2.9"), Destination: addr("224.0.0.5"), TTL: TTL},
 			discard: DiscardWrongDestination,
+		},
+		{
+			name: "broadcast", payload: base,
+			header:  Header{Source: addr("192.0.2.9"), Destination: addr("255.255.255.255"), TTL: TTL},
+			discard: DiscardWrongDestination,
+		},
+		{
+			name: "between families", payload: base,
+			header:  Header{Source: addr("fe80::9"), Destination: GroupIPv4, TTL: TTL},
+			discard: DiscardSource,
 		},
 		{name: "source 0.0.0.0", header: groupHeader("0.0.0.0"), payload: "3135c802000aa15bc0000235c0000299", discard: DiscardSource},
 		{name: "source multicast", header: groupHeader("224.0.0.18"), payload: base, discard: DiscardSource},
@@ -211,9 +305,14 @@ func TestParseVectors(t *testing.T) {
 			name: "v2 on a v3 router is the Router's to discard", payload: "2135c802000191f7c0000235c00002990000000000000000", form: ChecksumMessage,
 			want: with(func(a *Advertisement) { a.Version, a.Interval = V2, time.Second }),
 		},
-		{name: "v2 PASS", payload: "2134960101011816 c0000234 7365637265743132", discard: DiscardAuthentication},
-		{name: "v2 PASS, wrong password", payload: "2134c80101018e21 c0000234 77726f6e67707721", discard: DiscardAuthentication},
-		{name: "v2 unknown authentication", payload: "2134c80103015194 c0000234 0000000000000000", discard: DiscardAuthentication},
+		{
+			name: "v2 PASS", payload: "2134c80101018e21 c0000234 77726f6e67707721", form: ChecksumMessage,
+			want: &Advertisement{
+				Version: V2, VRID: 52, Priority: 200, Interval: time.Second, Addresses: addrs("192.0.2.52"),
+				Authentication: AuthenticationSimpleTextPassword, Password: password("wrongpw!"),
+			},
+		},
+		{name: "v2 unknown authentication", payload: "2134c80103015194 c0000234 0000000000000000", discard: DiscardInvalidAuthType},
 		{name: "v2 interval 0", payload: "2133960100008697 c0000233 0000000000000000", discard: DiscardAdvertisementInterval},
 		{name: "v2 without authentication data", payload: "2133c80100015496c0000233", discard: DiscardPacketLength},
 		{
@@ -287,7 +386,7 @@ func TestAppendInterval(t *testing.T) {
 // fit.
 func TestAppendEveryVRID(t *testing.T) {
 	t.Parallel()
-	many := make([]netip.Addr, MaxAddresses)
+	many := make([]netip.Addr, MaxAddressesIPv4)
 	for i := range many {
 		many[i] = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 	}
@@ -351,7 +450,7 @@ func TestChecksumZeroIsLegal(t *testing.T) {
 
 func TestChecksumFormString(t *testing.T) {
 	t.Parallel()
-	want := []string{"none", "message", "pseudoHeader", "unknown"}
+	want := []string{"none", "message", "pseudoHeader", "groupPseudoHeader", "unknown"}
 	var got []string
 	for f := ChecksumNone; f <= checksumForms; f++ {
 		got = append(got, f.String())
@@ -366,8 +465,8 @@ func TestChecksumFormString(t *testing.T) {
 func TestDiscardString(t *testing.T) {
 	t.Parallel()
 	want := []string{
-		"none", "packetLength", "protocol", "wrongDestination", "source", "ownSource", "ipTtl", "version", "vrId", "type",
-		"addressList", "checksum", "authentication", "advertisementInterval", "initialize", "unknown",
+		"none", "packetLength", "protocol", "wrongDestination", "source", "ownSource", "unknownPeer", "ipTtl", "version", "vrId", "type",
+		"addressList", "checksum", "invalidAuthType", "authTypeMismatch", "authFailure", "advertisementInterval", "initialize", "unknown",
 	}
 	var got []string
 	for d := DiscardNone; d <= discards; d++ {
@@ -378,46 +477,93 @@ func TestDiscardString(t *testing.T) {
 	}
 }
 
+// codecCases are the packets whose cost matters: few addresses and as many as
+// there can be.
+func codecCases() map[string][]byte {
+	list := func(f Family, n int) []netip.Addr {
+		as := make([]netip.Addr, n)
+		for i := range as {
+			if f == IPv4 {
+				as[i] = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+			} else {
+				as[i] = netip.AddrFrom16([16]byte{0xfe, 0x80, 15: byte(i)})
+			}
+		}
+		return as
+	}
+	packet := func(v Version, f Family, n int) []byte {
+		a := Advertisement{Version: v, VRID: 53, Priority: 200, Interval: time.Second, Addresses: list(f, n)}
+		if v == V2 {
+			a.Authentication, a.Password = AuthenticationSimpleTextPassword, password("secret12")
+		}
+		if f == IPv4 {
+			return ipv4Packet(a.Append(nil, addr("192.0.2.9"), GroupIPv4))
+		}
+		return ipv6Packet(a.Append(nil, addr("fe80::9"), GroupIPv6))
+	}
+	return map[string][]byte{
+		"V2/1": packet(V2, IPv4, 1), "V2/255": packet(V2, IPv4, MaxAddressesIPv4),
+		"IPv4/1": packet(V3, IPv4, 1), "IPv4/255": packet(V3, IPv4, MaxAddressesIPv4),
+		"IPv6/1": packet(V3, IPv6, 1), "IPv6/90": packet(V3, IPv6, MaxAddressesIPv6), "IPv6/255": packet(V3, IPv6, 255),
+	}
+}
+
 func TestCodecAllocatesNothing(t *testing.T) {
-	source := addr("192.0.2.9")
-	h := groupHeader("192.0.2.9")
-	good := octets(base)
-	dropped := octets("3135c802000a1234c0000235c0000299")
-	packet := ipv4Packet(good)
-	a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddresses)}
-	b := make([]byte, 0, 1500)
-	v2 := Advertisement{Version: V2, VRID: 51, Priority: 150, Interval: time.Second, Addresses: addrs("192.0.2.51")}
-	for name, f := range map[string]func(){
-		"ParseIPv4":     func() { ParseIPv4(packet) },
-		"PeekVRID":      func() { PeekVRID(good) },
-		"Parse":         func() { Parse(h, good, &a) },
-		"Parse dropped": func() { Parse(h, dropped, &a) },
-		"Append v3":     func() { a.Append(b, source, GroupIPv4) },
-		"Append v2":     func() { v2.Append(b, source, GroupIPv4) },
-	} {
-		if n := testing.AllocsPerRun(100, f); n != 0 {
-			t.Errorf("%s: %v allocations", name, n)
+	for name, packet := range codecCases() {
+		a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddressesIPv4)}
+		b := make([]byte, 0, 8192)
+		h, payload, _ := ParseIP(packet)
+		if _, d := Parse(h, payload, &a); d != DiscardNone {
+			t.Errorf("%s: discarded %v", name, d)
+		}
+		bad := bytes.Clone(payload)
+		bad[6]++
+		for what, f := range map[string]func(){
+			"ParseIP":  func() { ParseIP(packet) },
+			"PeekVRID": func() { PeekVRID(payload) },
+			"Parse":    func() { Parse(h, payload, &a) },
+			"Parse, discarded": func() {
+				if _, d := Parse(h, bad, &a); d != DiscardChecksum {
+					t.Errorf("%s: discarded %v", name, d)
+				}
+			},
+			"Append": func() { a.Append(b, h.Source, h.Destination) },
+		} {
+			if n := testing.AllocsPerRun(100, f); n != 0 {
+				t.Errorf("%s %s: %v allocations", what, name, n)
+			}
 		}
 	}
 }
 
 func BenchmarkParse(b *testing.B) {
-	packet := ipv4Packet(octets(base))
-	a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddresses)}
-	b.ReportAllocs()
-	for b.Loop() {
-		h, payload, _ := ParseIPv4(packet)
-		if _, d := Parse(h, payload, &a); d != DiscardNone {
-			b.Fatal(d)
-		}
+	for name, packet := range codecCases() {
+		b.Run(name, func(b *testing.B) {
+			a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddressesIPv4)}
+			b.ReportAllocs()
+			for b.Loop() {
+				h, payload, _ := ParseIP(packet)
+				if _, d := Parse(h, payload, &a); d != DiscardNone {
+					b.Fatal(d)
+				}
+			}
+		})
 	}
 }
 
 func BenchmarkAppend(b *testing.B) {
-	a := Advertisement{Version: V3, VRID: 53, Priority: 200, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.53", "192.0.2.153")}
-	source, buffer := addr("192.0.2.9"), make([]byte, 0, 1500)
-	b.ReportAllocs()
-	for b.Loop() {
-		a.Append(buffer, source, GroupIPv4)
+	for name, packet := range codecCases() {
+		b.Run(name, func(b *testing.B) {
+			var a Advertisement
+			h, payload, _ := ParseIP(packet)
+			if _, d := Parse(h, payload, &a); d != DiscardNone {
+				b.Fatal(d)
+			}
+			buffer := make([]byte, 0, 8192)
+			b.ReportAllocs()
+			for b.Loop() {
+				a.Append(buffer, h.Source, h.Destination)
+			}
+		})
 	}
 }

@@ -7,7 +7,7 @@ import "net/netip"
 // it waited for us to read it. The addresses of a are not kept.
 func (r *Router) Receive(now, arrived Time, h Header, a *Advertisement) Output {
 	source := h.Source
-	if d := r.check(source, a); d != DiscardNone {
+	if d := r.check(h, a); d != DiscardNone {
 		r.Discard(now, h, d)
 		return Output{}
 	}

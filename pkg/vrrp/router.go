@@ -48,7 +48,7 @@ type Router struct {
 
 // NewRouter returns a Router in Initialize. It panics if c is not valid.
 func NewRouter(c Config) *Router {
-	r := &Router{scratch: make([]netip.Addr, 0, MaxAddresses)}
+	r := &Router{scratch: make([]netip.Addr, 0, MaxAddressesIPv4)}
 	r.configure(c)
 	return r
 }
@@ -60,7 +60,7 @@ func (r *Router) configure(c Config) {
 	}
 	c.Addresses = slices.Clone(c.Addresses)
 	r.config = c
-	r.sorted = slices.Clone(c.Addresses)
+	r.sorted = slices.Clone(c.Addresses[:min(len(c.Addresses), MaxAddresses(c.Family))])
 	slices.SortFunc(r.sorted, netip.Addr.Compare)
 	if !r.learned {
 		r.masterAdverInterval = c.AdvertisementInterval
@@ -261,7 +261,11 @@ func (r *Router) advertise(now Time, p uint8) *Advertisement {
 		VRID:      r.config.VRID,
 		Priority:  p,
 		Interval:  r.config.AdvertisementInterval,
-		Addresses: r.config.Addresses,
+		Addresses: r.config.Addresses[:len(r.sorted)],
+
+		Checksum:       r.config.Checksum,
+		Authentication: r.config.authentication(),
+		Password:       r.config.Password,
 	}
 	return &r.advert
 }

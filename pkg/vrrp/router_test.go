@@ -560,9 +560,9 @@ func TestRouterCounters(t *testing.T) {
 	b.r.Expire(b.now)
 	b.hears(9, 99)
 	b.r.Shutdown(b.now)
-	b.r.Discard(b.now, Header{}, DiscardChecksum)
-	b.r.Discard(b.now, Header{}, DiscardChecksum)
-	b.r.Discard(b.now, Header{}, discards)
+	b.r.Discard(b.now, groupHeader("192.0.2.9"), DiscardChecksum)
+	b.r.Discard(b.now, groupHeader("192.0.2.9"), DiscardChecksum)
+	b.r.Discard(b.now, groupHeader("192.0.2.9"), discards)
 	b.r.CountChecksum(ChecksumPseudoHeader)
 	b.r.CountChecksum(checksumForms)
 	want := Counters{
@@ -597,7 +597,7 @@ func TestRouterAllocatesNothing(t *testing.T) {
 	shuffled := slices.Clone(b.c.Addresses)
 	slices.Reverse(shuffled)
 	a := Advertisement{Version: V3, VRID: 50, Priority: 200, Interval: 200 * ms, Addresses: shuffled}
-	lower := Advertisement{Version: V3, VRID: 50, Priority: 50, Interval: 200 * ms, Addresses: make([]netip.Addr, MaxAddresses)}
+	lower := Advertisement{Version: V3, VRID: 50, Priority: 50, Interval: 200 * ms, Addresses: make([]netip.Addr, MaxAddressesIPv4)}
 	source := hostAddr(9)
 	for name, f := range map[string]func(){
 		"Backup":        func() { b.r.Receive(b.now, b.now, groupHeaderOf(source), &a) },

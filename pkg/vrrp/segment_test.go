@@ -272,7 +272,7 @@ func (h *host) receive(octets []byte) {
 func (h *host) loop() {
 	now, late := h.s.now, h.s.now.Sub(h.due)
 	for _, p := range h.inbox {
-		header, payload, d := ParseIPv4(p.octets)
+		header, payload, d := ParseIP(p.octets)
 		if d == DiscardNone {
 			_, d = Parse(header, payload, &h.advert)
 		}

@@ -10,6 +10,9 @@ import (
 const (
 	maxDownAdverts   = 100
 	maxTakeoverDelay = time.Minute
+	// maxConfigAddresses is more than advertisements can carry: addresses
+	// beyond that are held without being advertised.
+	maxConfigAddresses = 4096
 )
 
 // Validate returns an error that names every field that is wrong, its value,
@@ -22,8 +25,11 @@ func (c Config) Validate() error {
 	if c.Version != V2 && c.Version != V3 {
 		bad("version", c.Version, "2 or 3")
 	}
-	if c.Family != IPv4 {
-		bad("family", c.Family, "4 (IPv4)")
+	switch {
+	case c.Family != IPv4 && c.Family != IPv6:
+		bad("family", c.Family, "4 (IPv4) or 6 (IPv6)")
+	case c.Family == IPv6 && c.Version == V2:
+		bad("version", c.Version, "3, the only one over IPv6")
 	}
 	if c.VRID == 0 {
 		bad("VRID", c.VRID, "1 to 255")
@@ -44,16 +50,38 @@ func (c Config) Validate() error {
 	if c.TakeoverDelay < 0 || c.TakeoverDelay > maxTakeoverDelay {
 		bad("takeover delay", c.TakeoverDelay, fmt.Sprintf("0 to %v", maxTakeoverDelay))
 	}
-	if !isHostIPv4(c.Source) {
-		bad("source", c.Source, "the IPv4 address of a host")
+	if c.Version != V2 && c.Password != (Password{}) {
+		bad("password", c.Password, "none, as version 3 has no authentication")
 	}
-	if len(c.Addresses) < 1 || len(c.Addresses) > MaxAddresses {
-		bad("addresses", len(c.Addresses), fmt.Sprintf("1 to %d of them", MaxAddresses))
+	switch choice := c.Version == V3 && c.Family == IPv4; {
+	case c.Checksum == ChecksumNone:
+	case choice && c.Checksum != ChecksumPseudoHeader && c.Checksum != ChecksumMessage:
+		bad("checksum", c.Checksum, fmt.Sprintf("%v or %v", ChecksumPseudoHeader, ChecksumMessage))
+	case !choice:
+		bad("checksum", c.Checksum, "none, as only version 3 over IPv4 has a choice")
+	}
+	host := "the IPv4 address of a host"
+	if c.Family == IPv6 {
+		host = "the IPv6 address of a host"
+	}
+	switch {
+	case !isHost(c.Source, c.Family):
+		bad("source", c.Source, host)
+	case c.Family == IPv6 && !c.Unicast && !c.Source.IsLinkLocalUnicast():
+		bad("source", c.Source, "a link-local address, as IPv6 multicast is sent from")
+	}
+	for _, a := range c.Peers {
+		if !isHost(a, c.Family) {
+			bad("peer", a, host)
+		}
+	}
+	if len(c.Addresses) < 1 || len(c.Addresses) > maxConfigAddresses {
+		bad("addresses", len(c.Addresses), fmt.Sprintf("1 to %d of them", maxConfigAddresses))
 	}
 	seen := make(map[netip.Addr]bool, len(c.Addresses))
 	for _, a := range c.Addresses {
-		if !isHostIPv4(a) {
-			bad("address", a, "the IPv4 address of a host")
+		if !isHost(a, c.Family) {
+			bad("address", a, host)
 		}
 		if seen[a] {
 			bad("address", a, "each address once")

@@ -9,7 +9,7 @@ import (
 
 func TestConfigValidate(t *testing.T) {
 	t.Parallel()
-	manyAddresses := make([]netip.Addr, MaxAddresses+1)
+	manyAddresses := make([]netip.Addr, maxConfigAddresses+1)
 	for i := range manyAddresses {
 		manyAddresses[i] = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
 	}
@@ -19,6 +19,20 @@ func TestConfigValidate(t *testing.T) {
 	v3 := func(i time.Duration) func(*Config) {
 		return func(c *Config) { c.AdvertisementInterval = i }
 	}
+	v6 := func(changes ...func(*Config)) func(*Config) {
+		return func(c *Config) {
+			c.Family, c.Source, c.Addresses = IPv6, addr("fe80::5"), addrs("fe80::50", "2001:db8::50")
+			for _, change := range changes {
+				change(c)
+			}
+		}
+	}
+	unicast := func(peers ...string) func(*Config) {
+		return func(c *Config) { c.Unicast, c.Peers = true, addrs(peers...) }
+	}
+	source := func(a string) func(*Config) { return func(c *Config) { c.Source = addr(a) } }
+	pass := func(c *Config) { c.Password = password("secret12") }
+	form := func(f ChecksumForm) func(*Config) { return func(c *Config) { c.Checksum = f } }
 	const (
 		wantV2 = ": want 1s to 255s in whole seconds, as version 2 has it"
 		wantV3 = ": want 10ms to 40.95s in steps of 10ms"
@@ -30,7 +44,29 @@ func TestConfigValidate(t *testing.T) {
 	}{
 		{"good", func(*Config) {}, ""},
 		{"version 1", func(c *Config) { c.Version = 1 }, "version 1: want 2 or 3"},
-		{"IPv6", func(c *Config) { c.Family = IPv6 }, "family 6: want 4 (IPv4)"},
+		{"family 5", func(c *Config) { c.Family = 5 }, "family 5: want 4 (IPv4) or 6 (IPv6)"},
+		{"IPv6", v6(), ""},
+		{"IPv6 with version 2", v6(version2), "version 2: want 3, the only one over IPv6"},
+		{"IPv6 without a source", v6(func(c *Config) { c.Source = netip.Addr{} }), "source invalid IP: want the IPv6 address of a host"},
+		{"IPv6 from a global address", v6(source("2001:db8::5")), "source 2001:db8::5: want a link-local address, as IPv6 multicast is sent from"},
+		{"IPv6 from an IPv4 address", v6(source("192.0.2.5")), "source 192.0.2.5: want the IPv6 address of a host"},
+		{"IPv6 from an address with a zone", v6(source("fe80::5%eth0")), "source fe80::5%eth0: want the IPv6 address of a host"},
+		{"IPv6 unicast", v6(unicast("2001:db8::6"), source("2001:db8::5")), ""},
+		{"IPv6 unicast from the loopback", v6(unicast("2001:db8::6"), source("::1")), "source ::1: want the IPv6 address of a host"},
+		{"IPv6 unicast to IPv4", v6(unicast("192.0.2.6")), "peer 192.0.2.6: want the IPv6 address of a host"},
+		{"IPv6 with an IPv4 address", v6(func(c *Config) { c.Addresses = addrs("fe80::50", "192.0.2.50") }), "address 192.0.2.50: want the IPv6 address of a host"},
+		{"unicast", unicast("192.0.2.6", "198.51.100.6"), ""},
+		{"unicast without peers", unicast(), ""},
+		{"unicast to a group", unicast("192.0.2.6", "224.0.0.18"), "peer 224.0.0.18: want the IPv4 address of a host"},
+		{"multicast with peers", func(c *Config) { c.Peers = addrs("192.0.2.6") }, ""},
+		{"password", func(c *Config) { version2(c); pass(c) }, ""},
+		{"password with version 3", pass, "password hidden: want none, as version 3 has no authentication"},
+		{"checksum message", form(ChecksumMessage), ""},
+		{"checksum pseudo-header", form(ChecksumPseudoHeader), ""},
+		{"checksum group pseudo-header", form(ChecksumGroupPseudoHeader), "checksum groupPseudoHeader: want pseudoHeader or message"},
+		{"checksum 9", form(9), "checksum unknown: want pseudoHeader or message"},
+		{"checksum of version 2", func(c *Config) { version2(c); form(ChecksumMessage)(c) }, "checksum message: want none, as only version 3 over IPv4 has a choice"},
+		{"checksum of IPv6", v6(form(ChecksumPseudoHeader)), "checksum pseudoHeader: want none, as only version 3 over IPv4 has a choice"},
 		{"VRID 0", func(c *Config) { c.VRID = 0 }, "VRID 0: want 1 to 255"},
 		{"priority 0", func(c *Config) { c.Priority = 0 }, "priority 0: want 1 to 254"},
 		{"priority 1", func(c *Config) { c.Priority = 1 }, ""},
@@ -54,21 +90,21 @@ func TestConfigValidate(t *testing.T) {
 		{"takeover delay 1 h", func(c *Config) { c.TakeoverDelay = time.Hour }, "takeover delay 1h0m0s: want 0 to 1m0s"},
 		{"no source", func(c *Config) { c.Source = netip.Addr{} }, "source invalid IP: want the IPv4 address of a host"},
 		{"IPv6 source", func(c *Config) { c.Source = addr("fe80::1") }, "source fe80::1: want the IPv4 address of a host"},
-		{"no addresses", func(c *Config) { c.Addresses = nil }, "addresses 0: want 1 to 255 of them"},
-		{"255 addresses", func(c *Config) { c.Addresses = manyAddresses[1:] }, ""},
-		{"256 addresses", func(c *Config) { c.Addresses = manyAddresses }, "addresses 256: want 1 to 255 of them"},
+		{"no addresses", func(c *Config) { c.Addresses = nil }, "addresses 0: want 1 to 4096 of them"},
+		{"4096 addresses", func(c *Config) { c.Addresses = manyAddresses[1:] }, ""},
+		{"4097 addresses", func(c *Config) { c.Addresses = manyAddresses }, "addresses 4097: want 1 to 4096 of them"},
 		{"IPv6 address", func(c *Config) { c.Addresses = addrs("2001:db8::1") }, "address 2001:db8::1: want the IPv4 address of a host"},
 		{"mapped address", func(c *Config) { c.Addresses = addrs("::ffff:192.0.2.1") }, "address ::ffff:192.0.2.1: want the IPv4 address of a host"},
 		{"unspecified address", func(c *Config) { c.Addresses = addrs("0.0.0.0") }, "address 0.0.0.0: want the IPv4 address of a host"},
 		{"twice", func(c *Config) { c.Addresses = addrs("192.0.2.50", "192.0.2.51", "192.0.2.50") }, "address 192.0.2.50: want each address once"},
 		{"all wrong", func(c *Config) { *c = Config{} }, strings.Join([]string{
 			"version 0: want 2 or 3",
-			"family 0: want 4 (IPv4)",
+			"family 0: want 4 (IPv4) or 6 (IPv6)",
 			"VRID 0: want 1 to 255",
 			"priority 0: want 1 to 254",
 			"advertisement interval 0s" + wantV3,
 			"source invalid IP: want the IPv4 address of a host",
-			"addresses 0: want 1 to 255 of them",
+			"addresses 0: want 1 to 4096 of them",
 		}, "\n")},
 	}
 	for _, tt := range tests {
