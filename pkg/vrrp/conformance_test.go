@@ -62,7 +62,7 @@ func TestChangeCountZeroIsIgnored(t *testing.T) {
 func TestChangeIntervalIsNeverZero(t *testing.T) {
 	t.Parallel()
 	for cs := 1; cs <= 4095; cs++ {
-		sent := Advertisement{V3, 50, 100, time.Duration(cs) * centisecond, testConfig().Addresses}
+		sent := Advertisement{Version: V3, VRID: 50, Priority: 100, Interval: time.Duration(cs) * centisecond, Addresses: testConfig().Addresses}
 		var got Advertisement
 		if _, d := Parse(groupHeader("192.0.2.9"), sent.Append(nil, addr("192.0.2.9"), GroupIPv4), &got); d != DiscardNone || got.Interval != sent.Interval {
 			t.Fatalf("%d cs: discarded %v, read as %v", cs, d, got.Interval)
