@@ -132,7 +132,7 @@ func TestConfigValidate(t *testing.T) {
 
 func TestFamilyOf(t *testing.T) {
 	t.Parallel()
-	for s, want := range map[string]Family{"192.0.2.1": IPv4, "::ffff:192.0.2.1": IPv4, "2001:db8::1": IPv6} {
+	for s, want := range map[string]Family{"192.0.2.1": IPv4, "::ffff:192.0.2.1": IPv6, "2001:db8::1": IPv6} {
 		if got := FamilyOf(addr(s)); got != want {
 			t.Errorf("%s: %d, want %d", s, got, want)
 		}
