@@ -16,13 +16,25 @@ import (
 // is not ours.
 var ErrForeign = errors.New("the address is there already and is not ours")
 
-var errNotIPv4 = errors.New("no IPv4 address")
+var (
+	errInvalid  = errors.New("neither an IPv4 address nor an IPv6 address without a zone")
+	errDisabled = errors.New("IPv6 is disabled on the interface (disable_ipv6)")
+)
 
-// VirtualAddress is a virtual address on a link, always as a /32.
+// VirtualAddress is a virtual address on a link, always as a /32 or a /128.
 type VirtualAddress struct {
 	// Link is the interface's index.
 	Link    int
 	Address netip.Addr
+}
+
+func (v VirtualAddress) valid() bool {
+	return v.Address.Is4() || v.Address.Is6() && !v.Address.Is4In6() && v.Address.Zone() == ""
+}
+
+// prefix is the address as it is bound.
+func (v VirtualAddress) prefix() netip.Prefix {
+	return netip.PrefixFrom(v.Address, v.Address.BitLen())
 }
 
 // AddressError is the failure of one virtual address.
@@ -82,7 +94,7 @@ func (a *Addresses) Set(want []VirtualAddress) error {
 	errs := a.remove(p.remove)
 	errs = append(errs, a.add(p.add, p.renew)...)
 	errs = append(errs, a.failures(adding, p.foreign, ErrForeign)...)
-	errs = append(errs, a.failures(adding, p.invalid, errNotIPv4)...)
+	errs = append(errs, a.failures(adding, p.invalid, errInvalid)...)
 
 	// A link where something was removed is looked at once more.
 	clear(a.links)
@@ -159,7 +171,11 @@ func (a *Addresses) add(addresses []VirtualAddress, there []labeled) []error {
 			looked[v.Link] = true
 		}
 		batch = append(batch, v)
-		requests = append(requests, newAddress(labeled{v, label(a.names[v.Link])}, a.lifetime, false))
+		l := labeled{VirtualAddress: v}
+		if v.Address.Is4() {
+			l.label = label(a.names[v.Link])
+		}
+		requests = append(requests, newAddress(l, a.lifetime, false))
 	}
 	for _, l := range there {
 		batch = append(batch, l.VirtualAddress)
@@ -192,14 +208,15 @@ type action struct {
 
 var (
 	adding = action{
-		format: "add %s/32 to %s: %w",
-		// Somebody has added it since we looked.
-		means: map[unix.Errno]error{unix.EEXIST: ErrForeign},
+		format: "add %s to %s: %w",
+		// Somebody has added it since we looked, or the link has no IPv6.
+		means: map[unix.Errno]error{unix.EEXIST: ErrForeign, unix.EACCES: errDisabled},
 	}
 	removing = action{
-		format: "remove %s/32 from %s: %w",
-		// Its lifetime has ended since we looked, or the link was deleted.
-		means: map[unix.Errno]error{unix.EADDRNOTAVAIL: nil, unix.ENODEV: nil},
+		format: "remove %s from %s: %w",
+		// Its lifetime has ended since we looked, or the link, or its IPv6, is
+		// gone.
+		means: map[unix.Errno]error{unix.EADDRNOTAVAIL: nil, unix.ENODEV: nil, unix.ENXIO: nil},
 	}
 )
 
@@ -239,7 +256,7 @@ func (a *Addresses) failures(do action, addresses []VirtualAddress, err error) [
 		if !ok {
 			name = fmt.Sprintf("link %d", v.Link)
 		}
-		errs = append(errs, &AddressError{v, fmt.Errorf(do.format, v.Address, name, err)})
+		errs = append(errs, &AddressError{v, fmt.Errorf(do.format, v.prefix(), name, err)})
 	}
 	return errs
 }

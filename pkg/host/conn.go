@@ -98,12 +98,12 @@ func (c *conn) links() ([]Link, error) {
 }
 
 // addresses lists the addresses of a link, or of every link if link is 0, by
-// link. A link that does not exist has none.
+// link and IPv4 ones first. A link that does not exist has none.
 func (c *conn) addresses(link int) (map[int][]Address, error) {
 	messages, err := dump(func() ([][]byte, error) {
 		request := nl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
 		request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: c.addr}
-		body := nl.NewIfAddrmsg(unix.AF_INET)
+		body := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 		body.Index = uint32(link)
 		request.AddData(body)
 		return request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWADDR)

@@ -2,9 +2,11 @@ package host
 
 import (
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,8 +23,21 @@ func TestNews(t *testing.T) {
 		{Index: 1, Name: "lo"},
 		{Index: 3, Name: "eth0", Addresses: []Address{{
 			Prefix: netip.MustParsePrefix("10.4.0.50/32"), Ours: true, Scope: unix.RT_SCOPE_HOST, Label: "eth0:vip",
+		}, {
+			Prefix: netip.MustParsePrefix("2001:db8::50/64"), Permanent: true,
+		}, {
+			Prefix: netip.MustParsePrefix("2001:db8::51/64"), Permanent: true, Tentative: true,
 		}}},
 	}}
+	address6 := func(last byte, flags uint32) []byte {
+		header := nl.NewIfAddrmsg(unix.AF_INET6)
+		header.Index, header.Prefixlen = 3, 64
+		return slices.Concat(
+			header.Serialize(),
+			attribute(unix.IFA_ADDRESS, "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"+string(rune(last))),
+			attribute(unix.IFA_FLAGS, string(nl.Uint32Attr(flags|unix.IFA_F_PERMANENT))),
+		)
+	}
 	tests := []struct {
 		name string
 		typ  uint16
@@ -39,6 +54,13 @@ func TestNews(t *testing.T) {
 		{"an address added", unix.RTM_NEWADDR, data(newAddress(other, 2, true)), true},
 		{"an address removed", unix.RTM_DELADDR, data(newAddress(vip, 2, true)), true},
 		{"an address removed that was never seen", unix.RTM_DELADDR, data(newAddress(other, 2, true)), false},
+		{"an IPv6 address as it is", unix.RTM_NEWADDR, address6(0x50, 0), false},
+		{"duplicate address detection goes on", unix.RTM_NEWADDR, address6(0x51, unix.IFA_F_TENTATIVE), false},
+		{"duplicate address detection has ended", unix.RTM_NEWADDR, address6(0x51, 0), true},
+		{"an IPv6 address added", unix.RTM_NEWADDR, address6(0x52, 0), true},
+		{"an IPv6 address removed", unix.RTM_DELADDR, address6(0x50, 0), true},
+		{"an IPv6 address removed whose flags have changed", unix.RTM_DELADDR, address6(0x50, unix.IFA_F_TENTATIVE), true},
+		{"an IPv6 address removed that was never seen", unix.RTM_DELADDR, address6(0x52, 0), false},
 		{"an address that cannot be read", unix.RTM_NEWADDR, nil, true},
 		{"a link that cannot be read", unix.RTM_NEWLINK, nil, true},
 		{"something else", unix.RTM_NEWROUTE, nil, false},

@@ -16,11 +16,12 @@ type plan struct {
 	remove []labeled
 	// foreign are wanted, but there as addresses that are not ours.
 	foreign []VirtualAddress
-	// invalid are wanted, but no IPv4 addresses.
+	// invalid are wanted, but cannot be on a link.
 	invalid []VirtualAddress
 }
 
-// labeled is a virtual address with the label it is bound under.
+// labeled is a virtual address with the label it is bound under, empty with
+// IPv6.
 type labeled struct {
 	VirtualAddress
 	label string
@@ -40,7 +41,7 @@ func newPlan(want []VirtualAddress, present map[int][]Address) plan {
 			return a.Prefix.Addr() != v.Address
 		})
 		switch {
-		case !v.Address.Is4():
+		case !v.valid():
 			p.invalid = append(p.invalid, v)
 		case len(there) == 0:
 			p.add = append(p.add, v)

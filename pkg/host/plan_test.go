@@ -63,9 +63,24 @@ func TestNewPlan(t *testing.T) {
 			plan:    plan{add: []VirtualAddress{v(2, "10.0.0.1")}},
 		},
 		{
-			name: "not IPv4",
-			want: []VirtualAddress{{Link: 2}, v(2, "2001:db8::1")},
-			plan: plan{invalid: []VirtualAddress{{Link: 2}, v(2, "2001:db8::1")}},
+			name: "IPv6 beside IPv4",
+			want: []VirtualAddress{v(2, "2001:db8::1"), v(2, "10.0.0.1"), v(2, "2001:db8::2"), v(2, "2001:db8::3")},
+			present: map[int][]Address{2: {
+				{Prefix: netip.MustParsePrefix("2001:db8::2/128"), Ours: true},
+				foreign("2001:db8::3/64"),
+				{Prefix: netip.MustParsePrefix("2001:db8::4/128"), Ours: true},
+			}},
+			plan: plan{
+				add:     []VirtualAddress{v(2, "2001:db8::1"), v(2, "10.0.0.1")},
+				renew:   []labeled{{v(2, "2001:db8::2"), ""}},
+				remove:  []labeled{{v(2, "2001:db8::4"), ""}},
+				foreign: []VirtualAddress{v(2, "2001:db8::3")},
+			},
+		},
+		{
+			name: "no address for a link",
+			want: []VirtualAddress{{Link: 2}, v(2, "fe80::1%eth0"), v(2, "::ffff:10.0.0.1")},
+			plan: plan{invalid: []VirtualAddress{{Link: 2}, v(2, "fe80::1%eth0"), v(2, "::ffff:10.0.0.1")}},
 		},
 	}
 	for _, tt := range tests {

@@ -3,8 +3,12 @@ package host
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/internal/netnstest"
 )
@@ -13,6 +17,7 @@ import (
 func TestNetnsAddressesRaces(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	ns.Run("ip", "addr", "add", "192.0.2.51/32", "dev", "lo")
+	ns.Run("ip", "addr", "add", "2001:db8::51/64", "dev", "lo")
 	const lo, gone = 1, 99
 	ns.Do(func() {
 		a, err := NewAddresses(2 * time.Second)
@@ -20,33 +25,36 @@ func TestNetnsAddressesRaces(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer a.Close()
-		vip := netip.MustParseAddr("192.0.2.50")
-		expired := labeled{VirtualAddress{Link: lo, Address: vip}, "lo:vip"}
-		deleted := labeled{VirtualAddress{Link: gone, Address: vip}, "eth0:vip"}
-		if errs := a.remove([]labeled{expired, deleted}); len(errs) != 0 {
+		vip, vip6 := netip.MustParseAddr("192.0.2.50"), netip.MustParseAddr("2001:db8::50")
+		expired := []labeled{{VirtualAddress{Link: lo, Address: vip}, "lo:vip"}, {VirtualAddress: VirtualAddress{Link: lo, Address: vip6}}}
+		deleted := []labeled{{VirtualAddress{Link: gone, Address: vip}, "eth0:vip"}, {VirtualAddress: VirtualAddress{Link: gone, Address: vip6}}}
+		if errs := a.remove(slices.Concat(expired, deleted)); len(errs) != 0 {
 			t.Errorf("remove what is gone: %v", errs)
 		}
-		if errs := a.add(nil, []labeled{expired}); len(errs) != 0 {
+		if errs := a.add(nil, expired); len(errs) != 0 {
 			t.Errorf("renew what has expired: %v", errs)
 		}
-		foreign := VirtualAddress{Link: lo, Address: netip.MustParseAddr("192.0.2.51")}
-		if errs := a.add([]VirtualAddress{foreign}, nil); len(errs) != 1 || !errors.Is(errs[0], ErrForeign) {
-			t.Errorf("add what somebody has added: %v, want ErrForeign", errs)
+		for _, foreign := range []string{"192.0.2.51", "2001:db8::51"} {
+			foreign := VirtualAddress{Link: lo, Address: netip.MustParseAddr(foreign)}
+			if errs := a.add([]VirtualAddress{foreign}, nil); len(errs) != 1 || !errors.Is(errs[0], ErrForeign) {
+				t.Errorf("add what somebody has added: %v, want ErrForeign", errs)
+			}
 		}
 		present, err := a.list(lo)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, address := range present[lo] {
-			if want := address.Prefix.Addr() == vip; address.Ours != want {
-				t.Errorf("%+v, want ours %t", address, want)
+			virtual := address.Prefix.Addr() == vip || address.Prefix.Addr() == vip6
+			if address.Ours != virtual {
+				t.Errorf("%+v, want ours %t", address, virtual)
 			}
-			if want := address.Prefix.Addr() != vip; address.Permanent != want {
-				t.Errorf("%+v, want permanent %t", address, want)
+			if address.Permanent == virtual {
+				t.Errorf("%+v, want permanent %t", address, !virtual)
 			}
 		}
-		if len(present[lo]) != 3 {
-			t.Errorf("lo has %+v, want three addresses", present[lo])
+		if len(present[lo]) != 6 {
+			t.Errorf("lo has %+v, want three addresses of each family", present[lo])
 		}
 	})
 }
@@ -79,8 +87,48 @@ func TestNetnsAddressesSocketFails(t *testing.T) {
 			t.Error(err)
 		}
 		present, err := a.list(1)
-		if err != nil || len(present[1]) != 1 {
-			t.Errorf("lo has %+v, error %v, want one address", present[1], err)
+		if err != nil || len(present[1]) != 2 {
+			t.Errorf("lo has %+v, error %v, want two addresses", present[1], err)
+		}
+	})
+}
+
+// A renewal leaves our mark on an address, and its other attributes as they
+// were.
+func TestNetnsAddressesKeepTheirMark(t *testing.T) {
+	ns := netnstest.New(t, "node")
+	ns.Do(func() {
+		a, err := NewAddresses(2 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		vips := []VirtualAddress{{Link: 1, Address: netip.MustParseAddr("192.0.2.50")}, {Link: 1, Address: netip.MustParseAddr("2001:db8::50")}}
+		for _, do := range []string{"add", "renew", "renew again"} {
+			if err := a.Set(vips); err != nil {
+				t.Fatal(err)
+			}
+			request := nl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
+			request.AddData(nl.NewIfAddrmsg(unix.AF_UNSPEC))
+			messages, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWADDR)
+			if err != nil {
+				t.Fatal(err)
+			}
+			marked := 0
+			for _, m := range messages {
+				attributes, err := nl.ParseRouteAttr(m[unix.SizeofIfAddrmsg:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, at := range attributes {
+					if at.Attr.Type == attributeProtocol && slices.Equal(at.Value, []byte{protocol}) {
+						marked++
+					}
+				}
+			}
+			if marked != len(vips) {
+				t.Errorf("%s: %d addresses have the mark, want %d", do, marked, len(vips))
+			}
 		}
 	})
 }

@@ -22,6 +22,12 @@ const (
 	labelSuffix = ":vip"
 	// maxLabel is IFNAMSIZ without the final zero.
 	maxLabel = unix.IFNAMSIZ - 1
+	// maxUnmarked is the longest lifetime, in seconds, of an IPv6 address that
+	// is taken for ours without a mark.
+	maxUnmarked = 2
+	// virtualFlags are those of an IPv6 virtual address: it is of use at once,
+	// and the neighbors are not on-link by it.
+	virtualFlags = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE
 	// forever is what the kernel takes for a lifetime that never ends.
 	forever = 0xffffffff
 )
@@ -68,13 +74,13 @@ func newLink(l netlink.Link) Link {
 //	1 byte: family, 1 byte: prefix length, 1 byte: flags, 1 byte: scope
 //	4 bytes: link
 //
-// and attributes. ok is false for an address that is not IPv4.
+// and attributes. ok is false for an address that is neither IPv4 nor IPv6.
 func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 	if !wellFormed(b, unix.SizeofIfAddrmsg) {
 		return 0, Address{}, false, fmt.Errorf("read address: %w", errMalformed)
 	}
 	header := nl.DeserializeIfAddrmsg(b)
-	if header.Family != unix.AF_INET {
+	if header.Family != unix.AF_INET && header.Family != unix.AF_INET6 {
 		return 0, Address{}, false, nil
 	}
 	link = int(int32(header.Index))
@@ -85,6 +91,7 @@ func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 	flags := uint32(header.Flags)
 	var local, peer []byte
 	var mark uint8
+	valid := uint32(forever)
 	for _, at := range attributes {
 		switch v := at.Value; at.Attr.Type {
 		case unix.IFA_LOCAL:
@@ -98,6 +105,11 @@ func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 				return 0, Address{}, false, fmt.Errorf("read flags of an address of link %d: %w", link, errMalformed)
 			}
 			flags = nl.NativeEndian().Uint32(v)
+		case unix.IFA_CACHEINFO:
+			if len(v) != unix.SizeofIfaCacheinfo {
+				return 0, Address{}, false, fmt.Errorf("read lifetime of an address of link %d: %w", link, errMalformed)
+			}
+			valid = nl.NativeEndian().Uint32(v[4:])
 		case attributeProtocol:
 			if len(v) != 1 {
 				return 0, Address{}, false, fmt.Errorf("read protocol of an address of link %d: %w", link, errMalformed)
@@ -109,14 +121,16 @@ func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 		local = peer
 	}
 	address, _ := netip.AddrFromSlice(local)
-	if !address.Is4() || header.Prefixlen > 32 {
-		return 0, Address{}, false, fmt.Errorf("read address of link %d: no IPv4 prefix", link)
+	if address.Is4() != (header.Family == unix.AF_INET) || int(header.Prefixlen) > address.BitLen() {
+		return 0, Address{}, false, fmt.Errorf("read address of link %d: no IPv4 or IPv6 prefix", link)
 	}
 	a.Prefix = netip.PrefixFrom(address, int(header.Prefixlen))
 	a.Scope = header.Scope
 	a.Permanent = flags&unix.IFA_F_PERMANENT != 0
-	a.Secondary = flags&unix.IFA_F_SECONDARY != 0
-	a.Ours = ours(a, mark)
+	// With IPv6 this bit is IFA_F_TEMPORARY.
+	a.Secondary = address.Is4() && flags&unix.IFA_F_SECONDARY != 0
+	a.Tentative = flags&unix.IFA_F_DADFAILED != 0 || flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_OPTIMISTIC) == unix.IFA_F_TENTATIVE
+	a.Ours = ours(a, flags, valid, mark)
 	return link, a, true, nil
 }
 
@@ -126,13 +140,23 @@ func wellFormed(b []byte, header int) bool {
 	return len(b) >= header && len(b)%unix.NLMSG_ALIGNTO == 0
 }
 
-// ours tells whether an address with a protocol attribute, or 0 for none, is a
-// virtual address of this daemon.
-func ours(a Address, mark uint8) bool {
+// ours tells whether an address with these flags, the seconds of its lifetime
+// that are left, and a protocol attribute, or 0 for none, is a virtual address
+// of this daemon.
+func ours(a Address, flags, valid uint32, mark uint8) bool {
 	if a.Permanent || !a.Prefix.IsSingleIP() {
 		return false
 	}
-	return mark == protocol || mark == 0 && a.Scope == unix.RT_SCOPE_HOST && isLabel(a.Label)
+	if mark != 0 {
+		return mark == protocol
+	}
+	if a.Prefix.Addr().Is4() {
+		return a.Scope == unix.RT_SCOPE_HOST && isLabel(a.Label)
+	}
+	// A lease of DHCPv6 ends with such a lifetime too, but it began with
+	// duplicate address detection, as every address that another program got.
+	const unmarked = virtualFlags | unix.IFA_F_DEPRECATED
+	return flags&unmarked == unmarked && valid <= maxUnmarked
 }
 
 // label returns the label of a virtual address on a link. It begins with the
@@ -160,11 +184,16 @@ func newAddress(l labeled, lifetime uint32, renew bool) *nl.NetlinkRequest {
 	if renew {
 		flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
 	}
-	// IPv4 makes nothing of the preferred lifetime.
-	lease := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Prefered: lifetime, Valid: lifetime}} //nolint:misspell // The name in x/sys.
+	lease := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Valid: lifetime}}
+	var addressFlags uint32 = virtualFlags
+	if l.Address.Is4() {
+		// IPv4 makes nothing of the preferred lifetime, but does not take 0.
+		lease.Prefered = lifetime //nolint:misspell // The name in x/sys.
+		addressFlags = unix.IFA_F_NOPREFIXROUTE
+	}
 
 	r := addressRequest(unix.RTM_NEWADDR, flags, l)
-	r.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(unix.IFA_F_NOPREFIXROUTE)))
+	r.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(addressFlags)))
 	r.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, lease.Serialize()))
 	r.AddData(nl.NewRtAttr(attributeProtocol, nl.Uint8Attr(protocol)))
 	return r
@@ -176,9 +205,13 @@ func deleteAddress(l labeled) *nl.NetlinkRequest {
 }
 
 func addressRequest(typ, flags int, l labeled) *nl.NetlinkRequest {
-	header := nl.NewIfAddrmsg(unix.AF_INET)
-	header.Prefixlen = 32
-	header.Scope = unix.RT_SCOPE_HOST
+	header := nl.NewIfAddrmsg(unix.AF_INET6)
+	if l.Address.Is4() {
+		header.Family = unix.AF_INET
+		// IPv6 takes the scope from the address.
+		header.Scope = unix.RT_SCOPE_HOST
+	}
+	header.Prefixlen = uint8(l.Address.BitLen())
 	header.Index = uint32(l.Link)
 	address := l.Address.AsSlice()
 

@@ -56,6 +56,15 @@ func TestAddressMessages(t *testing.T) {
 		0800 0800 00020000              IFA_FLAGS noprefixroute
 		1400 0600 02000000 02000000 00000000 00000000   IFA_CACHEINFO preferred valid created updated
 		0500 0b00 fb 000000             IFA_PROTO`
+	vip6 := labeled{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}
+	const start6 = `
+		0a 80 00 00 03000000            AF_INET6 /128 flags scope link
+		1400 0200 20010db8 00000000 00000000 00000050   IFA_LOCAL
+		1400 0100 20010db8 00000000 00000000 00000050   IFA_ADDRESS`
+	const lease6 = `
+		0800 0800 02020000              IFA_FLAGS noprefixroute nodad
+		1400 0600 00000000 02000000 00000000 00000000   IFA_CACHEINFO preferred valid created updated
+		0500 0b00 fb 000000             IFA_PROTO`
 	tests := []struct {
 		name  string
 		got   *nl.NetlinkRequest
@@ -74,6 +83,18 @@ func TestAddressMessages(t *testing.T) {
 		{
 			name: "remove", got: deleteAddress(vip),
 			typ: unix.RTM_DELADDR, flags: unix.NLM_F_REQUEST, data: start,
+		},
+		{
+			name: "add IPv6", got: newAddress(vip6, 2, false),
+			typ: unix.RTM_NEWADDR, flags: unix.NLM_F_REQUEST | unix.NLM_F_CREATE | unix.NLM_F_EXCL, data: start6 + lease6,
+		},
+		{
+			name: "renew IPv6", got: newAddress(vip6, 2, true),
+			typ: unix.RTM_NEWADDR, flags: unix.NLM_F_REQUEST | unix.NLM_F_CREATE | unix.NLM_F_REPLACE, data: start6 + lease6,
+		},
+		{
+			name: "remove IPv6", got: deleteAddress(vip6),
+			typ: unix.RTM_DELADDR, flags: unix.NLM_F_REQUEST, data: start6,
 		},
 	}
 	for _, tt := range tests {
@@ -116,6 +137,23 @@ func TestParseAddress(t *testing.T) {
 	mark := attribute(attributeProtocol, "\xfb")
 	kernel := attribute(attributeProtocol, "\x02")
 	single := netip.MustParsePrefix("10.4.0.50/32")
+
+	vip6 := labeled{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}
+	// virtual are the kernel's flags of an IPv6 address of ours.
+	const virtual = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_DEPRECATED
+	// address6 is one on link 3 with flags and what is left of its lifetime.
+	address6 := func(bits uint8, f, valid uint32, more ...byte) []byte {
+		header := nl.NewIfAddrmsg(unix.AF_INET6)
+		header.Index, header.Prefixlen = 3, bits
+		return slices.Concat(
+			header.Serialize(),
+			attribute(unix.IFA_ADDRESS, string(vip6.Address.AsSlice())),
+			attribute(unix.IFA_CACHEINFO, "\x00\x00\x00\x00"+string(nl.Uint32Attr(valid))+"\x00\x00\x00\x00\x00\x00\x00\x00"),
+			attribute(unix.IFA_FLAGS, string(nl.Uint32Attr(f))),
+			more,
+		)
+	}
+	single6, subnet6 := netip.MustParsePrefix("2001:db8::50/128"), netip.MustParsePrefix("2001:db8::50/64")
 	tests := []struct {
 		name string
 		data []byte
@@ -131,6 +169,26 @@ func TestParseAddress(t *testing.T) {
 		{"an operator's", address(24, 0, "eth0", unix.IFA_F_PERMANENT), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), Permanent: true, Label: "eth0"}},
 		{"secondary", address(24, 0, "eth0", unix.IFA_F_PERMANENT|unix.IFA_F_SECONDARY), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), Permanent: true, Secondary: true, Label: "eth0"}},
 		{"of a point-to-point link", address(32, 0, "ppp0", unix.IFA_F_PERMANENT, attribute(unix.IFA_ADDRESS, "\x0a\x00\x00\x01")...), Address{Prefix: single, Permanent: true, Label: "ppp0"}},
+
+		{"what we ask for, IPv6", data(newAddress(vip6, 2, false)), Address{Prefix: single6, Ours: true}},
+		{"IPv6, the mark", address6(128, virtual, 1, mark...), Address{Prefix: single6, Ours: true}},
+		{"IPv6, the mark with a longer lifetime", address6(128, virtual, 100, mark...), Address{Prefix: single6, Ours: true}},
+		{"IPv6, the mark, made permanent", address6(128, virtual|unix.IFA_F_PERMANENT, forever, mark...), Address{Prefix: single6, Permanent: true}},
+		{"IPv6, the mark on a subnet", address6(64, virtual, 2, mark...), Address{Prefix: subnet6}},
+		{"IPv6, where the kernel keeps no mark", address6(128, virtual, 2), Address{Prefix: single6, Ours: true}},
+		{"IPv6, with another mark", address6(128, virtual, 2, kernel...), Address{Prefix: single6}},
+		{"IPv6, no mark and a longer lifetime", address6(128, virtual, 3), Address{Prefix: single6}},
+		{"IPv6, no mark and no lifetime", address6(128, virtual, forever), Address{Prefix: single6}},
+		{"IPv6, no mark on a subnet", address6(64, virtual, 2), Address{Prefix: subnet6}},
+		{"DHCPv6, about to end", address6(128, virtual&^unix.IFA_F_NODAD, 1), Address{Prefix: single6}},
+		{"SLAAC, about to end", address6(128, virtual&^unix.IFA_F_NOPREFIXROUTE&^unix.IFA_F_NODAD, 1), Address{Prefix: single6}},
+		{"an operator's, still preferred", address6(128, virtual&^unix.IFA_F_DEPRECATED, 2), Address{Prefix: single6}},
+		{"an operator's, with a prefix route", address6(128, virtual&^unix.IFA_F_NOPREFIXROUTE, 2), Address{Prefix: single6}},
+		{"IPv6, temporary", address6(64, unix.IFA_F_TEMPORARY, 100), Address{Prefix: subnet6}},
+		{"IPv6, tentative", address6(64, unix.IFA_F_TENTATIVE, 100), Address{Prefix: subnet6, Tentative: true}},
+		{"IPv6, optimistic", address6(64, unix.IFA_F_TENTATIVE|unix.IFA_F_OPTIMISTIC, 100), Address{Prefix: subnet6}},
+		{"IPv6, duplicate", address6(64, unix.IFA_F_TENTATIVE|unix.IFA_F_OPTIMISTIC|unix.IFA_F_DADFAILED, 100), Address{Prefix: subnet6, Tentative: true}},
+		{"IPv6, of a point-to-point link", address6(128, unix.IFA_F_PERMANENT, forever, attribute(unix.IFA_LOCAL, "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x51")...), Address{Prefix: netip.MustParsePrefix("2001:db8::51/128"), Permanent: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -239,6 +297,7 @@ func TestLabel(t *testing.T) {
 func TestParseMalformed(t *testing.T) {
 	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
 	whole := data(newAddress(vip, 2, false))
+	whole6 := data(newAddress(labeled{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}, 2, false))
 	long := slices.Clone(whole)
 	long[unix.SizeofIfAddrmsg] = 200
 	for name, b := range map[string][]byte{
@@ -251,6 +310,11 @@ func TestParseMalformed(t *testing.T) {
 		"short flags":       append(slices.Clone(whole), attribute(unix.IFA_FLAGS, "")...),
 		"short protocol":    append(slices.Clone(whole), attribute(attributeProtocol, "")...),
 		"half an address":   append(slices.Clone(whole), attribute(unix.IFA_LOCAL, "\x0a\x04")...),
+		"short lifetime":    append(slices.Clone(whole), attribute(unix.IFA_CACHEINFO, "\x00\x00\x00\x00")...),
+		"IPv6 in IPv4":      append(slices.Clone(whole), attribute(unix.IFA_LOCAL, string(make([]byte, 16)))...),
+		"a long prefix":     append([]byte{unix.AF_INET, 33}, whole[2:]...),
+		"a longer prefix":   append([]byte{unix.AF_INET6, 129}, whole6[2:]...),
+		"IPv4 in IPv6":      append(slices.Clone(whole6), attribute(unix.IFA_LOCAL, "\x0a\x04\x00\x32")...),
 	} {
 		if _, a, ok, err := parseAddress(b); ok || err == nil {
 			t.Errorf("%s: address %+v, ok %t, error %v", name, a, ok, err)
@@ -272,6 +336,7 @@ func FuzzParseAddress(f *testing.F) {
 	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
 	f.Add(data(newAddress(vip, 2, false)))
 	f.Add(data(deleteAddress(vip)))
+	f.Add(data(newAddress(labeled{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}, 2, true)))
 	f.Add([]byte{})
 	f.Add(make([]byte, unix.SizeofIfInfomsg))
 	f.Fuzz(func(t *testing.T, b []byte) {

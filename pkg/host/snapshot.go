@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Snapshot is what links and IPv4 addresses the node has at one moment.
+// Snapshot is what links and addresses the node has at one moment.
 type Snapshot struct {
 	// Links are sorted by index.
 	Links []Link
@@ -27,24 +27,28 @@ type Link struct {
 	// Kind is the type of a virtual link as vishvananda/netlink names it
 	// ("veth", "dummy"), empty for hardware.
 	Kind string
-	// Addresses are the IPv4 and IPv6 addresses, in the kernel's order: of two global
-	// ones the older comes first.
+	// Addresses are the IPv4 addresses and then the IPv6 ones, each in the
+	// kernel's order. Of two global IPv4 addresses the older comes first; of two
+	// IPv6 addresses the one of wider scope and, of the same scope, the newer.
 	Addresses []Address
 }
 
 // Address is an address on a link.
 type Address struct {
+	// Prefix has no zone, as no Prefix has: the link says it.
 	Prefix netip.Prefix
 	// Ours tells that this daemon, or an earlier process of it, bound it.
 	Ours bool
 	// Permanent tells that it has no lifetime.
 	Permanent bool
-	// Secondary tells that an older address has the same prefix.
+	// Secondary tells that an older IPv4 address has the same prefix.
 	Secondary bool
-	// Tentative tells that duplicate address detection has not ended, or found
-	// a duplicate: nothing can be sent from it.
+	// Tentative tells that duplicate address detection (RFC 4862 section 5.4)
+	// has not ended, or found a duplicate: nothing can be sent from it. With
+	// optimistic detection (RFC 4429) an address is of use before it ends.
 	Tentative bool
 	// Scope is rtnetlink's: 0 global, 253 link, 254 host.
 	Scope uint8
+	// Label is empty with IPv6.
 	Label string
 }

@@ -27,7 +27,7 @@ const listInterval = 50 * time.Millisecond
 // were lost do no harm, and one that says what is known already, as each
 // renewal of a virtual address does, costs next to nothing.
 func Watch(ctx context.Context, changed func(Snapshot)) error {
-	events, err := subscribe(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR)
+	events, err := subscribe(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
 		return fmt.Errorf("watch links: %w", err)
 	}
@@ -126,13 +126,21 @@ func news(known Snapshot, m syscall.NetlinkMessage) bool {
 		}
 		_, exists := find(known, l.Index)
 		return exists
-	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+	case unix.RTM_NEWADDR:
 		link, a, ok, err := parseAddress(m.Data)
 		if err != nil || !ok {
 			return err != nil
 		}
 		k, _ := find(known, link)
-		return slices.Contains(k.Addresses, a) != (m.Header.Type == unix.RTM_NEWADDR)
+		return !slices.Contains(k.Addresses, a)
+	case unix.RTM_DELADDR:
+		link, a, ok, err := parseAddress(m.Data)
+		if err != nil || !ok {
+			return err != nil
+		}
+		k, _ := find(known, link)
+		// Its flags can be others than when it was listed.
+		return slices.ContainsFunc(k.Addresses, func(k Address) bool { return k.Prefix == a.Prefix })
 	default:
 		return false
 	}

@@ -75,6 +75,16 @@ func (w *watcher) prefixes(link string) []string {
 	return all
 }
 
+// address returns an address of eth0, and the zero Address if there is none.
+func (w *watcher) address(prefix string) host.Address {
+	for _, a := range w.link("eth0").Addresses {
+		if a.Prefix.String() == prefix {
+			return a
+		}
+	}
+	return host.Address{}
+}
+
 func TestNetnsWatch(t *testing.T) {
 	n := newNode(t)
 	w := n.watch()
@@ -100,6 +110,18 @@ func TestNetnsWatch(t *testing.T) {
 		}},
 		{"an older number is no older address", []string{"addr", "add", "192.0.2.1/24", "dev", "eth0"}, func() bool {
 			return slices.Equal(w.prefixes("eth0"), []string{"198.51.100.9/24", "192.0.2.1/24"})
+		}},
+		{"IPv6 address added", []string{"addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad"}, func() bool {
+			return slices.Equal(w.prefixes("eth0"), []string{"198.51.100.9/24", "192.0.2.1/24", "2001:db8::1/64"})
+		}},
+		{"a newer IPv6 address", []string{"addr", "add", "2001:db8::2/64", "dev", "eth0", "nodad"}, func() bool {
+			return slices.Equal(w.prefixes("eth0"), []string{"198.51.100.9/24", "192.0.2.1/24", "2001:db8::2/64", "2001:db8::1/64"})
+		}},
+		{"a link-local IPv6 address", []string{"addr", "add", "fe80::1/64", "dev", "eth0", "nodad"}, func() bool {
+			return w.address("fe80::1/64").Scope == unix.RT_SCOPE_LINK && w.prefixes("eth0")[4] == "fe80::1/64"
+		}},
+		{"IPv6 address removed", []string{"addr", "del", "2001:db8::2/64", "dev", "eth0"}, func() bool {
+			return slices.Equal(w.prefixes("eth0"), []string{"198.51.100.9/24", "192.0.2.1/24", "2001:db8::1/64", "fe80::1/64"})
 		}},
 		{"link down", []string{"link", "set", "eth0", "down"}, func() bool { return !w.link("eth0").Up && !w.link("eth0").Running }},
 		{"link up", []string{"link", "set", "eth0", "up"}, func() bool { return w.link("eth0").Up && w.link("eth0").Running }},
@@ -135,11 +157,11 @@ func TestNetnsWatchIsSilentAboutRenewals(t *testing.T) {
 	n := newNode(t)
 	w := n.watch()
 	a := n.addresses()
-	vips := n.vips("192.0.2.50", "192.0.2.51")
+	vips := n.vips("192.0.2.50", "192.0.2.51", "2001:db8::50", "2001:db8::51")
 	if err := a.Set(vips); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "virtual addresses seen", func() bool { return len(w.prefixes("eth0")) == 3 })
+	eventually(t, "virtual addresses seen", func() bool { return len(w.prefixes("eth0")) == 1+len(vips) })
 	for _, a := range w.link("eth0").Addresses {
 		if want := a.Prefix.Addr() != netip.MustParseAddr("192.0.2.1"); a.Ours != want {
 			t.Errorf("%+v, want ours %t", a, want)
