@@ -15,9 +15,9 @@ const (
 	IPv6 Family = 6
 )
 
-// FamilyOf returns the family of a. An IPv4-mapped address is one of IPv6.
+// FamilyOf returns the family of a.
 func FamilyOf(a netip.Addr) Family {
-	if a.Is4() {
+	if a.Unmap().Is4() {
 		return IPv4
 	}
 	return IPv6

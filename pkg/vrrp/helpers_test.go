@@ -153,7 +153,7 @@ func checkOutput(r *Router, c Config, before State, now Time, out Output) error 
 	if running != (after != Initialize) {
 		return fmt.Errorf("timer runs %v in %v", running, after)
 	}
-	if after == Master && deadline > now.Add(c.adverTimer()) {
+	if after == Master && deadline > now.Add(c.AdvertisementInterval) {
 		return fmt.Errorf("the timer of a Master fires in %v", deadline.Sub(now))
 	}
 	if (out.Transition == nil) != (before == after) {
@@ -170,8 +170,9 @@ func checkOutput(r *Router, c Config, before State, now Time, out Output) error 
 	}
 	if out.Send != nil {
 		var again Advertisement
-		b := out.Send.Append(nil, c.Source, GroupIPv4)
-		if _, d := Parse(Header{c.Source, GroupIPv4, TTL}, b, &again); d != DiscardNone {
+		group := Group(c.Family)
+		b := out.Send.Append(nil, c.Source, group)
+		if _, d := Parse(Header{c.Source, group, TTL}, b, &again); d != DiscardNone {
 			return fmt.Errorf("sent %+v, to be discarded %v", *out.Send, d)
 		}
 		if sent := *out.Send; !sameAdvertisement(sent, again) {

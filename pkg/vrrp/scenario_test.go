@@ -62,7 +62,7 @@ func TestScenarioMasterComesBack(t *testing.T) {
 func TestScenarioDeafBackup(t *testing.T) {
 	t.Parallel()
 	s, master, backup := pair(t)
-	backup.deaf[master.index] = true
+	backup.from[master.index].deaf = true
 	s.run(time.Second)
 	before := master.router.Status().Counters
 	backup.config.AdvertisementInterval = 10 * ms

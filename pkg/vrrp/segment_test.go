@@ -10,84 +10,85 @@ import (
 	"time"
 )
 
-// segment is a simulated LAN on a virtual clock: hosts with one Router each,
-// and whole IPv4 packets between them that are delayed, lost and cut off. It is
-// a function of its seed and of the calls made to it.
+// segment is a simulated LAN on a virtual clock: hosts with one virtual router
+// each, ours or a peer's model, and whole IP packets between them that are
+// delayed, lost and cut off. It is a function of its seed and of the calls made
+// to it.
 type segment struct {
 	t     *testing.T
 	seed  uint64
 	rng   *rand.Rand
 	now   Time
 	hosts []*host
-	// loss is the probability that a packet is lost on its way to one host;
-	// duplicates that it arrives twice.
+	// loss is the probability that a packet is lost on its way to one host,
+	// and all that follow it for up to burst; duplicates that it arrives
+	// twice. Of one sender's advertisements to one host never more than
+	// lossRun in a row are lost, if that is not 0.
 	loss, duplicates float64
+	burst            time.Duration
+	lossRun          int
 	// maxDelay is the longest a packet is under way, maxLate the longest a
-	// host takes to wake up.
-	maxDelay, maxLate time.Duration
+	// host takes to wake up, and maxNetlink the longest its kernel takes to
+	// add or remove the addresses.
+	maxDelay, maxLate, maxNetlink time.Duration
 	// reorder lets packets overtake those of the same sender.
 	reorder bool
-	flying  flights
+	events  events
 	serial  uint64
-	// announcer is who announced the addresses last, as the caches of hosts
-	// on the LAN have it.
+	// announcer is the Router that last asked for an announcement, or became
+	// Master.
 	announcer *host
-	trace     []string
+	// doubles counts the promotions beside another Master.
+	doubles int
+	tenure  tenure
+	trace   []string
 }
 
-// host is a host of the segment and does what the caller's loop does.
-type host struct {
-	s      *segment
-	index  int
-	config Config
-	router *Router // nil while the host is down
-	deaf   []bool  // by index: whose packets do not arrive here
-	last   []Time  // by index: when the last of whose packets arrives here
-	inbox  []packet
-	// suspended until then: nothing is done, and if frozen, as a virtual
-	// machine is that moves, nothing is received either.
-	suspended Time
-	frozen    bool
-	// wake is when the loop runs next, due when it ought to.
-	wake, due Time
-	advert    Advertisement
-	watch     watch
+// tenure is how long the addresses were held by two hosts, or by none.
+type tenure struct {
+	holders   int
+	since     Time
+	two, none time.Duration // the longest
 }
 
-// watch is what the simulation itself knows about what a Backup heard, to judge
-// its promotions by.
-type watch struct {
-	// master is when the last advertisement of a Master to be followed
-	// arrived, and interval what it said; resigned and lower are when the
-	// first resignation since then, and the last Master to be preempted, was
-	// heard.
-	master, resigned, lower Time
-	interval                time.Duration
+func (t *tenure) note(now Time, holders int) {
+	switch since := now.Sub(t.since); {
+	case t.holders == holders:
+		return
+	case t.holders > 1 && holders > 1:
+		t.holders = holders
+		return
+	case t.holders > 1:
+		t.two = max(t.two, since)
+	case t.holders == 0:
+		t.none = max(t.none, since)
+	}
+	t.holders, t.since = holders, now
 }
 
-type packet struct {
-	arrived Time
-	octets  []byte
-}
-
-type flight struct {
+// event is a packet that arrives at a host, or, without one, do.
+type event struct {
 	at     Time
 	serial uint64
 	to     *host
-	octets []byte
+	packet []byte
+	// announcement is whose announcement the packet is; nil for a message.
+	announcement *host
+	do           func()
 }
 
-type flights []flight
+type events []event
 
-func (f flights) Len() int { return len(f) }
-func (f flights) Less(i, j int) bool {
+func (f events) Len() int { return len(f) }
+func (f events) Less(i, j int) bool {
 	return f[i].at < f[j].at || f[i].at == f[j].at && f[i].serial < f[j].serial
 }
-func (f flights) Swap(i, j int) { f[i], f[j] = f[j], f[i] }
-func (f *flights) Push(x any)   { *f = append(*f, x.(flight)) }
-func (f *flights) Pop() any {
+func (f events) Swap(i, j int) { f[i], f[j] = f[j], f[i] }
+func (f *events) Push(x any)   { *f = append(*f, x.(event)) }
+func (f *events) Pop() any {
 	last := len(*f) - 1
 	x := (*f)[last]
+	(*f)[last] = event{}
 	*f = (*f)[:last]
 	return x
 }
@@ -95,28 +96,41 @@ func (f *flights) Pop() any {
 const (
 	never    = Time(1<<63 - 1)
 	minDelay = 20 * time.Microsecond
+	// quickNetlink is the longest an idle kernel takes.
+	quickNetlink = 100 * time.Microsecond
 )
 
 func newSegment(t *testing.T, seed uint64) *segment {
 	return &segment{
-		t:        t,
-		seed:     seed,
-		rng:      rand.New(rand.NewPCG(seed, 0)),
-		maxDelay: 500 * time.Microsecond,
-		maxLate:  200 * time.Microsecond,
+		t:          t,
+		seed:       seed,
+		rng:        rand.New(rand.NewPCG(seed, 0)),
+		maxDelay:   500 * time.Microsecond,
+		maxLate:    200 * time.Microsecond,
+		maxNetlink: quickNetlink,
 	}
 }
 
-// add adds a host that is down.
+// add adds a host that is down, with a Router.
 func (s *segment) add(c Config) *host {
 	h := &host{s: s, index: len(s.hosts), config: c}
 	s.hosts = append(s.hosts, h)
 	for _, other := range s.hosts {
-		other.deaf = make([]bool, len(s.hosts))
-		other.last = make([]Time, len(s.hosts))
+		other.from = make([]link, len(s.hosts))
 	}
 	return h
 }
+
+// addPeer adds a host that is down, with the model of another implementation.
+func (s *segment) addPeer(c Config, newPeer func(c Config) peer) *host {
+	h := s.add(c)
+	h.newPeer = newPeer
+	return h
+}
+
+func newKeepalived(c Config) peer { return &keepalived{c: c} }
+
+func newFRR(c Config) peer { return &frr{c: c} }
 
 func (s *segment) logf(format string, args ...any) {
 	s.trace = append(s.trace, fmt.Sprintf("%12.3f ms  ", float64(s.now)/float64(ms))+fmt.Sprintf(format, args...))
@@ -138,18 +152,27 @@ func (s *segment) run(d time.Duration) {
 
 // runUntil lets time go by until the end, or until done.
 func (s *segment) runUntil(end Time, done func() bool) {
+	s.t.Helper()
+	end = max(end, s.now)
 	for !done() {
 		var next *host
 		at := end
 		for _, h := range s.hosts {
-			if h.wake < at && h.router != nil {
+			if h.up && h.wake < at {
 				next, at = h, h.wake
 			}
 		}
-		if len(s.flying) > 0 && s.flying[0].at <= at {
-			f := heap.Pop(&s.flying).(flight)
-			s.now = f.at
-			f.to.receive(f.octets)
+		if len(s.events) > 0 && s.events[0].at <= at {
+			e := heap.Pop(&s.events).(event)
+			s.now = e.at
+			switch {
+			case e.do != nil:
+				e.do()
+			case e.announcement != nil:
+				e.to.cache = e.announcement
+			default:
+				e.to.receive(e.packet)
+			}
 			continue
 		}
 		s.now = at
@@ -160,52 +183,110 @@ func (s *segment) runUntil(end Time, done func() bool) {
 	}
 }
 
-// send puts a packet on the way to all others.
-func (s *segment) send(from *host, octets []byte) {
+func (s *segment) push(e event) {
+	s.serial++
+	e.serial = s.serial
+	heap.Push(&s.events, e)
+}
+
+// later does something after d.
+func (s *segment) later(d time.Duration, do func()) { s.push(event{at: s.now.Add(d), do: do}) }
+
+// send puts a packet on the way to all others, or to the one whose address the
+// destination is.
+func (s *segment) send(from *host, destination netip.Addr, packet []byte) {
 	for _, to := range s.hosts {
-		if to == from || to.deaf[from.index] {
-			continue
-		}
-		copies := 1
-		if s.rng.Float64() < s.duplicates {
-			copies = 2
-		}
-		for range copies {
-			if s.rng.Float64() < s.loss {
-				continue
-			}
-			s.serial++
-			at := s.now.Add(minDelay + s.upTo(s.maxDelay-minDelay))
-			if !s.reorder {
-				at = max(at, to.last[from.index])
-			}
-			to.last[from.index] = at
-			heap.Push(&s.flying, flight{at, s.serial, to, octets})
+		if destination.IsMulticast() || destination == to.config.Source {
+			s.carry(from, to, event{to: to, packet: packet})
 		}
 	}
+}
+
+// announce tells all hosts where the addresses are.
+func (s *segment) announce(from *host) {
+	from.cache = from
+	for _, to := range s.hosts {
+		s.carry(from, to, event{to: to, announcement: from})
+	}
+}
+
+func (s *segment) carry(from, to *host, e event) {
+	way := &to.from[from.index]
+	if to == from || way.deaf {
+		return
+	}
+	copies := 1
+	if s.duplicates > 0 && s.rng.Float64() < s.duplicates {
+		copies = 2
+	}
+	for range copies {
+		if s.loses(way, e.announcement == nil) {
+			continue
+		}
+		e.at = s.now.Add(minDelay + s.upTo(s.maxDelay-minDelay))
+		if !s.reorder {
+			e.at = max(e.at, way.last)
+		}
+		way.last = e.at
+		s.push(e)
+	}
+}
+
+// loses tells whether a packet does not arrive.
+func (s *segment) loses(way *link, advertisement bool) bool {
+	lost := s.now < way.lostUntil
+	if !lost && s.loss > 0 && s.rng.Float64() < s.loss {
+		lost = true
+		way.lostUntil = s.now.Add(s.upTo(s.burst))
+	}
+	if !advertisement {
+		return lost
+	}
+	if s.lossRun > 0 && way.lost >= s.lossRun {
+		lost = false
+	}
+	way.lost++
+	if !lost {
+		way.lost = 0
+	}
+	return lost
 }
 
 func (s *segment) upTo(d time.Duration) time.Duration {
 	return time.Duration(s.rng.Int64N(int64(d) + 1))
 }
 
-// masters are the hosts that hold the addresses.
+// masters are the hosts whose virtual router is Master.
 func (s *segment) masters() []*host {
 	var masters []*host
 	for _, h := range s.hosts {
-		if h.router != nil && h.router.State() == Master {
+		if h.state() == Master {
 			masters = append(masters, h)
 		}
 	}
 	return masters
 }
 
+// holders are the hosts whose kernels answer for the addresses.
+func (s *segment) holders() []*host {
+	var holders []*host
+	for _, h := range s.hosts {
+		if h.bound && (!h.frozen || s.now >= h.suspended) {
+			holders = append(holders, h)
+		}
+	}
+	return holders
+}
+
 // heal makes the LAN as good as it gets.
 func (s *segment) heal() {
 	s.logf("heal")
-	s.loss, s.duplicates, s.reorder, s.maxDelay = 0, 0, false, 500*time.Microsecond
+	s.loss, s.duplicates, s.burst, s.lossRun = 0, 0, 0, 0
+	s.reorder, s.maxDelay = false, 500*time.Microsecond
 	for _, h := range s.hosts {
-		clear(h.deaf)
+		for i := range h.from {
+			h.from[i].deaf, h.from[i].lostUntil = false, 0
+		}
 	}
 }
 
@@ -213,175 +294,7 @@ func (s *segment) heal() {
 func (s *segment) cut(side func(h *host) int) {
 	for _, h := range s.hosts {
 		for _, other := range s.hosts {
-			h.deaf[other.index] = side(h) != side(other)
+			h.from[other.index].deaf = side(h) != side(other)
 		}
 	}
 }
-
-// start boots the host and starts its Router.
-func (h *host) start() {
-	h.s.logf("%d starts: priority %d, interval %v", h.index, h.config.Priority, h.config.AdvertisementInterval)
-	h.router = NewRouter(h.config)
-	h.inbox, h.suspended, h.frozen = nil, h.s.now, false
-	h.watchAnew()
-	h.call("Startup", func() Output { return h.router.Startup(h.s.now) })
-	h.schedule()
-}
-
-// crash takes the host down as a power cut does.
-func (h *host) crash() {
-	h.s.logf("%d crashes", h.index)
-	h.router, h.inbox = nil, nil
-}
-
-// stop takes it down in good order.
-func (h *host) stop() {
-	h.call("Shutdown", func() Output { return h.router.Shutdown(h.s.now) })
-	h.router, h.inbox = nil, nil
-}
-
-// suspend makes the host's loop stand still.
-func (h *host) suspend(d time.Duration, frozen bool) {
-	h.s.logf("%d suspended for %v, frozen %v", h.index, d, frozen)
-	h.suspended, h.frozen = h.s.now.Add(d), frozen
-	h.wake = max(h.wake, h.suspended)
-}
-
-// change changes the configuration of the running Router.
-func (h *host) change(change func(c *Config)) {
-	change(&h.config)
-	h.watch.interval = min(h.watch.interval, h.config.AdvertisementInterval)
-	h.s.logf("%d changes to priority %d, interval %v", h.index, h.config.Priority, h.config.AdvertisementInterval)
-	h.call("SetConfig", func() Output { return h.router.SetConfig(h.s.now, h.config) })
-	h.schedule()
-}
-
-// receive is the kernel's side: it takes the packet and wakes up the loop.
-func (h *host) receive(octets []byte) {
-	if h.router == nil || h.frozen && h.s.now < h.suspended {
-		return
-	}
-	h.inbox = append(h.inbox, packet{h.s.now, octets})
-	if h.due > h.s.now {
-		h.due = h.s.now
-		h.wake = max(h.suspended, h.s.now.Add(h.s.upTo(h.s.maxLate)))
-	}
-}
-
-// loop is one round of the caller's loop.
-func (h *host) loop() {
-	now, late := h.s.now, h.s.now.Sub(h.due)
-	for _, p := range h.inbox {
-		header, payload, d := ParseIP(p.octets)
-		if d == DiscardNone {
-			_, d = Parse(header, payload, &h.advert)
-		}
-		if d != DiscardNone {
-			h.s.failf("%d discarded a packet: %v", h.index, d)
-		}
-		h.note(p.arrived)
-		h.call("Receive", func() Output { return h.router.Receive(now, p.arrived, header, &h.advert) })
-	}
-	h.inbox = h.inbox[:0]
-	h.call("Stalled", func() Output { return h.router.Stalled(now, late) })
-	h.call("Expire", func() Output { return h.router.Expire(now) })
-	h.schedule()
-	if h.due <= now {
-		h.s.failf("%d does not go to sleep", h.index)
-	}
-}
-
-// note remembers what the advertisement means to a Backup by the RFC.
-func (h *host) note(arrived Time) {
-	switch a := &h.advert; {
-	case a.Priority == PriorityResign:
-		if h.watch.resigned < 0 {
-			h.watch.resigned = arrived
-		}
-	case a.Priority >= h.config.Priority || !h.config.Preempt:
-		h.watch.master, h.watch.resigned, h.watch.interval = arrived, -1, a.Interval
-	default:
-		h.watch.lower = arrived
-	}
-}
-
-// call makes a call to the Router, checks the Output and does what it says.
-func (h *host) call(what string, call func() Output) {
-	before := h.router.State()
-	out := call()
-	if err := checkOutput(h.router, h.config, before, h.s.now, out); err != nil {
-		h.s.failf("%d: %s: %v", h.index, what, err)
-	}
-	if out.Announce || h.router.State() == Master && out.Transition != nil {
-		h.s.announcer = h
-	}
-	if tr := out.Transition; tr != nil {
-		h.s.logf("%d %v: %v to %v, %s", h.index, what, tr.From, tr.To, tr.Reason)
-		switch {
-		case tr.To == Master:
-			h.judge(tr.Reason)
-		case what == "Stalled":
-			h.watchAnew()
-		}
-	}
-	if out.Send == nil {
-		return
-	}
-	copies := 1
-	if out.Send.Priority == PriorityResign {
-		copies = 3
-	}
-	octets := ipv4Packet(out.Send.Append(nil, h.config.Source, GroupIPv4))
-	source := h.config.Source.As4()
-	copy(octets[12:], source[:])
-	for range copies {
-		h.s.send(h, octets)
-	}
-}
-
-// watchAnew is what a Backup starts from that heard nobody.
-func (h *host) watchAnew() {
-	h.watch = watch{master: h.s.now, resigned: -1, lower: -1, interval: h.config.AdvertisementInterval}
-}
-
-// judge fails a promotion for which there was no reason: a Master was heard,
-// and did not resign.
-func (h *host) judge(why Reason) {
-	h.s.t.Helper()
-	w := &h.watch
-	interval := min(w.interval, h.config.learn(w.interval))
-	silence := h.s.now.Sub(w.master)
-	needed := h.config.MasterDownInterval(interval) + h.config.TakeoverDelay
-	switch why {
-	case ReasonMasterDown:
-	case ReasonPreempted:
-		if w.lower < 0 || w.lower < w.master {
-			h.s.failf("%d preempted nobody", h.index)
-		}
-	case ReasonMasterResigned:
-		if w.resigned < 0 {
-			h.s.failf("%d took over, and nobody resigned", h.index)
-		}
-		silence = h.s.now.Sub(w.resigned)
-		needed = h.config.SkewTime(interval) + h.config.TakeoverDelay
-	default:
-		h.s.failf("%d became Master because of %s", h.index, why)
-	}
-	if silence < needed {
-		h.s.failf("%d took over after %v of silence, want at least %v", h.index, silence, needed)
-	}
-}
-
-// schedule sleeps until the Router's Deadline.
-func (h *host) schedule() {
-	h.due = never
-	if deadline, running := h.router.Deadline(); running {
-		h.due = deadline
-	}
-	if len(h.inbox) > 0 {
-		h.due = min(h.due, h.s.now)
-	}
-	h.wake = max(h.suspended, max(h.due, h.s.now).Add(h.s.upTo(h.s.maxLate)))
-}
-
-func hostSource(index int) netip.Addr { return hostAddr(byte(index + 1)) }

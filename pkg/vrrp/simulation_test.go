@@ -1,10 +1,12 @@
 package vrrp
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,19 +17,28 @@ var (
 	seed  = flag.Int("vrrp.seed", -1, "the one seed to simulate")
 )
 
-// TestSimulation runs LANs of 2 to 5 routers through everything that happens to
-// LANs and hosts, lets them come to rest, and then measures what must hold:
+// TestSimulation runs LANs of 2 to 5 routers, some of them models of keepalived
+// and FRR, through everything that happens to LANs and hosts, lets them come to
+// rest, and then measures what must hold:
 //
-//   - Nobody ever takes over without the silence or the resignation that it
-//     takes (host.judge), and timers always run (checkOutput).
-//   - At rest there is exactly one Master, with Preempt_Mode one of the highest
-//     priority, and it stays.
-//   - A Master that crashes or resigns is followed within the shortest
-//     Master_Down_Interval or Skew_Time of those who are left.
-//   - A Backup that stands still takes nothing over; a Master that does, and
-//     comes back too late, leaves the addresses to its successor without
-//     Preempt_Mode, and takes them back with it.
-//   - After a partition the Master that remains announces its addresses.
+//   - (a) At rest there is exactly one Master, with Preempt_Mode one of the
+//     highest priority, and it stays: rest, oneMaster.
+//   - (b) Nobody of ours takes over from a Master that is alive: without the
+//     silence or the resignation that it takes (host.judge), while fewer
+//     advertisements in a row are lost than it takes (lossy), after it stood
+//     still itself (suspendBackup), or because the Master did so for a moment
+//     (suspendMasterShortly).
+//   - (c) A Master that crashes or resigns is followed within the shortest
+//     Master_Down_Interval or Skew_Time of those who are left (follow), by one
+//     only if the waits are spaced (oneAtATime).
+//   - (d) A kernel whose Master was killed or stands still gives the addresses
+//     up when their lease ends: leaseEnds.
+//   - (e) The last announcement is from the final Master, if that is ours; and
+//     if it is keepalived that one of ours gave way to: announcedLast.
+//   - (f) Timers always run: checkOutput, host.loop.
+//   - (g) A Master that stood still and comes back too late leaves the addresses
+//     to its successor without Preempt_Mode, and takes them back with it:
+//     suspendMaster.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	if *seed >= 0 {
@@ -61,6 +72,10 @@ type simulation struct {
 	*segment
 	interval time.Duration // the longest of all
 	preempt  mode
+	// ranked: the waits of Backups are spaced by rank.
+	ranked bool
+	// mixed: there are models among the hosts.
+	mixed bool
 }
 
 type mode int
@@ -73,24 +88,15 @@ const (
 
 func simulate(t *testing.T, seed uint64) {
 	s := newSimulation(t, seed)
+	acts := []func(){
+		s.crashMaster, s.stopMaster, s.killMaster, s.suspendBackup, s.suspendMasterShortly, s.suspendMaster,
+		s.partition, s.lossy,
+	}
 	for range 3 {
 		s.chaos()
 		s.rest()
 		for range 2 {
-			switch s.rng.IntN(6) {
-			case 0:
-				s.crashMaster()
-			case 1:
-				s.stopMaster()
-			case 2:
-				s.suspendBackup()
-			case 3:
-				s.suspendMasterShortly()
-			case 4:
-				s.suspendMaster()
-			case 5:
-				s.partition()
-			}
+			acts[s.rng.IntN(len(acts))]()
 			s.rest()
 		}
 	}
@@ -100,40 +106,66 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	s := &simulation{segment: newSegment(t, seed)}
 	s.now = Time(s.rng.Int64N(1e15))
 	s.preempt = mode(s.rng.IntN(3))
-	version := V3
+	c := Config{Version: V3, Family: IPv4, VRID: 50, Addresses: addrs("192.0.2.50", "192.0.2.51")}
 	intervals := []time.Duration{10 * ms, 50 * ms, 100 * ms, 100 * ms, time.Second}
 	s.interval = intervals[s.rng.IntN(len(intervals))]
-	if s.rng.IntN(6) == 0 {
-		version, s.interval = V2, time.Second
-	}
-	downAdverts := []int{0, 0, 0, 2, 5}[s.rng.IntN(5)]
-	delays := s.rng.IntN(2) == 0
-	ties := s.rng.IntN(3) == 0
-	for i := range 2 + s.rng.IntN(4) {
-		c := Config{
-			Version: version, Family: IPv4, VRID: 50,
-			Priority:              uint8(1 + s.rng.IntN(254)),
-			AdvertisementInterval: s.interval,
-			DownAdverts:           downAdverts,
-			Preempt:               s.preempt == all || s.preempt == some && s.rng.IntN(2) == 0,
-			Addresses:             addrs("192.0.2.50", "192.0.2.51"),
-			Source:                hostSource(i),
+	source, withFRR := hostSource, true
+	switch s.rng.IntN(6) {
+	case 0:
+		c.Version, s.interval = V2, time.Second
+		if s.rng.IntN(2) == 0 {
+			copy(c.Password[:], "secret12")
+			withFRR = false
 		}
+	case 1, 2:
+		c.Family, c.Addresses, source = IPv6, addrs("fe80::50", "2001:db8::50"), linkLocal
+	}
+	if s.rng.IntN(4) == 0 {
+		c.Unicast, withFRR = true, false
+	}
+	c.AdvertisementInterval = s.interval
+	s.mixed = s.rng.IntN(2) == 0
+	if !s.mixed {
+		c.DownAdverts = []int{0, 0, 0, 2, 5}[s.rng.IntN(5)]
+	}
+	if s.rng.IntN(4) == 0 {
+		s.maxNetlink = s.upTo(100 * ms)
+	}
+	s.ranked = s.rng.IntN(2) == 0
+	ties := s.rng.IntN(3) == 0
+	hosts := 2 + s.rng.IntN(4)
+	for i := range hosts {
+		c.Source = source(i)
+		if c.Unicast {
+			c.Peers = nil
+			for other := range hosts {
+				if other != i {
+					c.Peers = append(c.Peers, source(other))
+				}
+			}
+		}
+		c.Priority = uint8(1 + s.rng.IntN(254))
 		if ties {
 			c.Priority = []uint8{100, 150, 200}[s.rng.IntN(3)]
 		}
-		if delays {
-			c.TakeoverDelay = time.Duration(i) * max(1250*time.Microsecond, s.interval/16)
+		c.Preempt = s.preempt == all || s.preempt == some && s.rng.IntN(2) == 0
+		switch {
+		case !s.mixed || i == 0 || s.rng.IntN(2) == 0:
+			s.add(c)
+		case !withFRR || s.rng.IntN(2) == 0:
+			s.addPeer(c, newKeepalived)
+		default:
+			s.addPeer(c, newFRR)
 		}
-		s.add(c)
 	}
-	s.logf("preempt %d, version %d, interval %v, down adverts %d", s.preempt, version, s.interval, downAdverts)
+	s.logf("preempt %d, version %d, IPv%d, unicast %v, interval %v, down adverts %d, netlink %v, ranked %v",
+		s.preempt, c.Version, c.Family, c.Unicast, s.interval, c.DownAdverts, s.maxNetlink, s.ranked)
 	return s
 }
 
 // up returns the hosts that are up.
 func (s *simulation) up() []*host {
-	return slices.DeleteFunc(slices.Clone(s.hosts), func(h *host) bool { return h.router == nil })
+	return slices.DeleteFunc(slices.Clone(s.hosts), func(h *host) bool { return !h.up })
 }
 
 // chaos lets anything happen.
@@ -148,13 +180,17 @@ func (s *simulation) chaos() {
 
 func (s *simulation) disturb(h *host) {
 	s.t.Helper()
-	if h.router == nil {
+	if !h.up {
 		h.start()
 		return
 	}
-	switch s.rng.IntN(12) {
+	switch s.rng.IntN(13) {
 	case 0:
-		h.crash()
+		if h.ours() && s.rng.IntN(2) == 0 {
+			h.kill()
+		} else {
+			h.crash()
+		}
 	case 1:
 		h.stop()
 	case 2:
@@ -164,27 +200,49 @@ func (s *simulation) disturb(h *host) {
 	case 3:
 		other := s.hosts[s.rng.IntN(len(s.hosts))]
 		s.logf("%d does not hear %d", h.index, other.index)
-		h.deaf[other.index] = true
+		h.from[other.index].deaf = true
 	case 4:
-		s.loss, s.duplicates = s.rng.Float64(), s.rng.Float64()
+		s.loss, s.duplicates, s.burst = s.rng.Float64(), s.rng.Float64(), 0
 		s.logf("loss %v, duplicates %v", s.loss, s.duplicates)
 	case 5:
+		s.loss, s.burst = s.rng.Float64()/10, s.upTo(5*s.interval)
+		s.logf("bursts of up to %v of loss, one each %v packets", s.burst, 1/s.loss)
+	case 6:
 		s.maxDelay = minDelay + s.upTo(s.interval)
 		s.logf("delay %v", s.maxDelay)
-	case 6, 7:
+	case 7, 8:
 		h.suspend(s.upTo(10*s.interval), s.rng.IntN(2) == 0)
-	case 8:
+	case 9, 10, 11:
+		s.reconfigure(h)
+	default:
+		s.heal()
+	}
+}
+
+// reconfigure changes something about a running host. A model is stopped for
+// it.
+func (s *simulation) reconfigure(h *host) {
+	s.t.Helper()
+	if !h.ours() {
+		h.stop()
+		h.config.Priority = uint8(1 + s.rng.IntN(254))
+		return
+	}
+	switch s.rng.IntN(3) {
+	case 0:
 		h.change(func(c *Config) { c.Priority = uint8(1 + s.rng.IntN(254)) })
-	case 9:
-		h.change(func(c *Config) { slices.Reverse(c.Addresses); c.TakeoverDelay = s.upTo(20 * ms) })
-	case 10:
+	case 1:
+		h.change(func(c *Config) {
+			c.Addresses = slices.Clone(c.Addresses)
+			slices.Reverse(c.Addresses)
+			c.TakeoverDelay = s.upTo(20 * ms)
+		})
+	case 2:
 		if h.config.Version == V3 {
 			h.change(func(c *Config) {
 				c.AdvertisementInterval = centisecond * time.Duration(1+s.rng.IntN(int(s.interval/centisecond)))
 			})
 		}
-	default:
-		s.heal()
 	}
 }
 
@@ -194,9 +252,12 @@ func (s *simulation) rest() {
 	s.t.Helper()
 	s.heal()
 	for s.rng.IntN(2) == 0 || len(s.up()) < 2 {
-		if h := s.hosts[s.rng.IntN(len(s.hosts))]; h.router == nil {
+		if h := s.hosts[s.rng.IntN(len(s.hosts))]; !h.up {
 			h.start()
 		}
+	}
+	if s.ranked {
+		s.rank()
 	}
 	// Whoever is suspended comes back first. Then the slowest takes over, and
 	// is preempted at once by who has waited as long; and once more, because a
@@ -208,18 +269,50 @@ func (s *simulation) rest() {
 	for _, h := range s.up() {
 		h.frozen = false
 	}
-	slowest := s.slowest(masterDown)
+	slowest := s.slowest((*host).masterDown)
 	s.run(wait + 3*slowest + 2*s.interval)
-	masters := s.masters()
-	if len(masters) != 1 {
-		s.failf("%d Masters at rest", len(masters))
-	}
-	m := masters[0]
+	m := s.oneMaster("at rest")
 	if top := s.topPriority(); s.preempt == all && m.config.Priority != top {
 		s.failf("%d with priority %d is Master at rest, want one with %d", m.index, m.config.Priority, top)
 	}
 	s.logf("%d is Master at rest", m.index)
 	s.still(20 * s.interval)
+	s.leaseEnds()
+}
+
+// rank spaces the waits of our Backups as the daemon does.
+func (s *simulation) rank() {
+	up := slices.DeleteFunc(s.up(), func(h *host) bool { return !h.ours() })
+	slices.SortFunc(up, func(a, b *host) int {
+		return cmp.Or(cmp.Compare(b.config.Priority, a.config.Priority), b.config.Source.Compare(a.config.Source))
+	})
+	for i, h := range up {
+		h.change(func(c *Config) { c.TakeoverDelay = time.Duration(i) * max(1250*time.Microsecond, s.interval/16) })
+	}
+}
+
+// oneMaster returns the only Master.
+func (s *simulation) oneMaster(when string) *host {
+	s.t.Helper()
+	masters := s.masters()
+	if len(masters) != 1 {
+		s.failf("%d Masters %s", len(masters), when)
+	}
+	return masters[0]
+}
+
+// leaseEnds: whoever is not Master does not hold the addresses for longer than
+// their lease. Models that were killed hold them for ever, so none is.
+func (s *simulation) leaseEnds() {
+	s.t.Helper()
+	m := s.oneMaster("before the leases end")
+	if h := s.holders(); len(h) == 1 && h[0] == m {
+		return
+	}
+	s.still(leaseTime + leaseRounding + s.maxNetlink + ms)
+	if h := s.holders(); len(h) != 1 || h[0] != m {
+		s.failf("%d hold the addresses, the Master %v", len(h), m.bound)
+	}
 }
 
 // still lets time go by in which nothing may change.
@@ -228,7 +321,9 @@ func (s *simulation) still(d time.Duration) {
 	lines := len(s.trace)
 	s.run(d)
 	for _, line := range s.trace[lines:] {
-		s.failf("not at rest: %s", line)
+		if !strings.Contains(line, "kernel") {
+			s.failf("not at rest: %s", line)
+		}
 	}
 }
 
@@ -240,35 +335,55 @@ func (s *simulation) topPriority() uint8 {
 	return top
 }
 
-func masterDown(h *host, interval time.Duration) time.Duration {
-	return h.config.MasterDownInterval(interval)
-}
-
-func skew(h *host, interval time.Duration) time.Duration { return h.config.SkewTime(interval) }
-
 // slowest returns the longest that one of those who are up waits.
 func (s *simulation) slowest(wait func(h *host, interval time.Duration) time.Duration) time.Duration {
 	var longest time.Duration
 	for _, h := range s.up() {
-		longest = max(longest, wait(h, s.interval)+h.config.TakeoverDelay)
+		longest = max(longest, wait(h, s.interval))
 	}
 	return longest
 }
 
-// follow waits for the next Master, which must be there after the shortest wait
-// of those who are up, counted from the last packet of the one before.
-func (s *simulation) follow(of *host, wait func(h *host, interval time.Duration) time.Duration) {
-	s.t.Helper()
+// quickest returns the shortest that one of those who are up, and not m, waits
+// for m.
+func (s *simulation) quickest(m *host, wait func(h *host, interval time.Duration) time.Duration) time.Duration {
 	shortest := time.Hour
 	for _, h := range s.up() {
-		shortest = min(shortest, wait(h, of.config.AdvertisementInterval)+h.config.TakeoverDelay)
+		if h != m {
+			shortest = min(shortest, wait(h, m.config.AdvertisementInterval))
+		}
 	}
-	began := s.now
+	return shortest
+}
+
+// follow waits for the next Master, which must be there after the shortest wait
+// of those who are up, counted from the last packet of the one before, which is
+// sent within a moment from now.
+func (s *simulation) follow(of *host, moment time.Duration, wait func(h *host, interval time.Duration) time.Duration) {
+	s.t.Helper()
+	began, doubles := s.now, s.doubles
 	s.runUntil(began.Add(time.Hour), func() bool { return len(s.masters()) > 0 })
-	gap, limit := s.now.Sub(began), shortest+s.maxDelay+s.maxLate
+	gap, limit := s.now.Sub(began), moment+s.quickest(of, wait)+s.maxDelay+s.maxLate
+	if s.mixed {
+		limit += s.maxLate // A model's timer runs from when it has read the packet.
+	}
 	s.logf("a new Master after %v, at most %v", gap, limit)
 	if gap > limit {
 		s.failf("no Master for %v, want at most %v", gap, limit)
+	}
+	s.oneAtATime(doubles)
+}
+
+// oneAtATime: Backups whose waits are spaced do not promote themselves
+// together.
+func (s *simulation) oneAtATime(doubles int) {
+	s.t.Helper()
+	if !s.ranked || s.mixed {
+		return
+	}
+	s.run(3 * s.interval)
+	if n := s.doubles - doubles; n > 0 {
+		s.failf("%d times two Masters at once", n)
 	}
 }
 
@@ -277,9 +392,9 @@ func (s *simulation) crashMaster() {
 	if len(s.up()) < 2 {
 		return
 	}
-	m := s.masters()[0]
+	m := s.oneMaster("before the crash")
 	m.crash()
-	s.follow(m, masterDown)
+	s.follow(m, 0, (*host).masterDown)
 }
 
 func (s *simulation) stopMaster() {
@@ -287,22 +402,38 @@ func (s *simulation) stopMaster() {
 	if len(s.up()) < 2 {
 		return
 	}
-	m := s.masters()[0]
+	m := s.oneMaster("before the release")
 	m.stop()
-	s.follow(m, skew)
+	s.follow(m, releaseTime, (*host).skew)
 }
 
-// suspendBackup: whatever a Backup misses while it stands still, it must not
-// take over when it comes back, provided the Master could be expected to be
+// killMaster ends the Master's process and leaves its kernel the addresses.
+func (s *simulation) killMaster() {
+	s.t.Helper()
+	m := s.oneMaster("before it is killed")
+	if len(s.up()) < 2 || !m.ours() {
+		return
+	}
+	m.kill()
+	killed := s.now
+	s.follow(m, 0, (*host).masterDown)
+	s.run(leaseTime + leaseRounding - s.now.Sub(killed) + ms)
+	if m.bound {
+		s.failf("%d still holds the addresses %v after its process was killed", m.index, s.now.Sub(killed))
+	}
+}
+
+// suspendBackup: whatever a Backup of ours misses while it stands still, it must
+// not take over when it comes back, provided the Master could be expected to be
 // heard: that three advertisements in a row are needed.
 func (s *simulation) suspendBackup() {
 	s.t.Helper()
 	for _, h := range s.up() {
-		if h.router.State() != Backup || h.config.DownAdverts == 2 {
+		if h.state() != Backup || !h.ours() || h.config.DownAdverts == 2 {
 			continue
 		}
 		// A stall soon after another counts: see Router.Stalled.
-		s.still(time.Second + 2*s.slowest(masterDown) + s.upTo(s.interval))
+		s.still(time.Second + 2*s.slowest((*host).masterDown) + s.upTo(s.interval))
 		d := s.upTo(20 * s.interval)
 		h.suspend(d, s.rng.IntN(2) == 0)
 		s.still(d + 10*s.interval)
@@ -313,9 +444,10 @@ func (s *simulation) suspendBackup() {
 // suspendMasterShortly: nobody notices.
 func (s *simulation) suspendMasterShortly() {
 	s.t.Helper()
-	m := s.masters()[0]
+	m := s.oneMaster("before it is suspended")
 	s.run(s.upTo(s.interval))
-	limit := m.config.shortestMasterDownInterval() - m.config.AdvertisementInterval - s.maxDelay - s.maxLate
+	limit := min(m.config.shortestMasterDownInterval(), s.quickest(m, (*host).masterDown))
+	limit -= m.config.AdvertisementInterval + s.maxDelay + s.maxLate
 	d := s.upTo(limit)
 	m.suspend(d, s.rng.IntN(2) == 0)
 	s.still(d + 10*s.interval)
@@ -328,21 +460,25 @@ func (s *simulation) suspendMaster() {
 	if len(s.up()) < 2 {
 		return
 	}
-	m := s.masters()[0]
+	m := s.oneMaster("before it is suspended")
 	s.run(s.upTo(s.interval))
-	d := s.slowest(masterDown) + 3*s.interval
-	m.suspend(d, s.rng.IntN(2) == 0)
+	d := s.slowest((*host).masterDown) + 3*s.interval
+	frozen := s.rng.IntN(2) == 0
+	m.suspend(d, frozen)
 	s.run(d - 1)
 	others := slices.DeleteFunc(s.masters(), func(h *host) bool { return h == m })
 	if len(others) != 1 {
 		s.failf("%d other Masters while %d stands still", len(others), m.index)
 	}
-	if s.preempt != nobody || m.config.AdvertisementInterval < others[0].config.AdvertisementInterval {
+	if m.ours() && !frozen && d > leaseTime+leaseRounding+s.maxNetlink && m.bound {
+		s.failf("%d holds the addresses %v after it stood still", m.index, d)
+	}
+	if s.preempt != nobody || !m.ours() || m.config.AdvertisementInterval < others[0].config.AdvertisementInterval {
 		return // it may come back, and rest tells how that ends
 	}
 	before := m.router.Status().Counters.MasterTransitions
 	s.run(10 * s.interval)
-	if s.masters()[0] != others[0] || m.router.Status().Counters.MasterTransitions != before {
+	if s.oneMaster("after one came back") != others[0] || m.router.Status().Counters.MasterTransitions != before {
 		s.failf("%d came back and took over without Preempt_Mode", m.index)
 	}
 }
@@ -363,17 +499,68 @@ func (s *simulation) partition() {
 		}
 		return 0
 	})
-	s.run(3*s.slowest(masterDown) + s.upTo(s.interval))
-	if n := len(s.masters()); n != 2 {
-		s.failf("%d Masters on two sides", n)
+	s.run(3*s.slowest((*host).masterDown) + s.upTo(s.interval))
+	masters := s.masters()
+	if len(masters) != 2 {
+		s.failf("%d Masters on two sides", len(masters))
 	}
 	s.heal()
 	s.run(2 * s.interval)
-	masters := s.masters()
-	if len(masters) != 1 {
-		s.failf("%d Masters after the partition", len(masters))
+	m := s.oneMaster("after the partition")
+	loser := masters[0]
+	if loser == m {
+		loser = masters[1]
 	}
-	if s.announcer != masters[0] {
-		s.failf("%d announced last, and %d is Master", s.announcer.index, masters[0].index)
+	if m.ours() && loser.ours() && s.announcer != m {
+		s.failf("%d announced last, and %d is Master", s.announcer.index, m.index)
 	}
+	s.announcedLast(m, loser)
+}
+
+// announcedLast: when the announcements that a takeover causes are over, every
+// client believes the Master, or, if that is not ours, what can be promised.
+func (s *simulation) announcedLast(m, loser *host) {
+	s.t.Helper()
+	wait := announceOffsets[len(announceOffsets)-1] + 2*s.maxNetlink + ms
+	switch m.peer.(type) {
+	case nil:
+		if !loser.ours() {
+			// It may have given way before it was ever heard, and then we do
+			// not know that it was Master.
+			wait += announceRefresh
+		}
+	case *keepalived:
+		if !loser.ours() || s.maxNetlink > quickNetlink {
+			return
+		}
+	default:
+		return // FRR announces once, when it becomes Master.
+	}
+	s.still(wait)
+	for _, h := range s.hosts {
+		if h.cache != m {
+			s.failf("the client beside %d does not believe the Master %d", h.index, m.index)
+		}
+	}
+}
+
+// lossy: fewer advertisements in a row are lost than a takeover needs.
+func (s *simulation) lossy() {
+	s.t.Helper()
+	m := s.oneMaster("before packets are lost")
+	limit := time.Hour
+	for _, h := range s.up() {
+		if h != m {
+			limit = min(limit, h.masterDown(m.config.AdvertisementInterval))
+		}
+	}
+	limit -= s.maxDelay + s.maxLate
+	between := m.config.AdvertisementInterval
+	s.lossRun = int(limit/between) - 1
+	if s.lossRun < 1 {
+		return
+	}
+	s.logf("%d of %d packets in a row are lost", s.lossRun, s.lossRun+1)
+	s.loss, s.burst, s.duplicates = s.rng.Float64(), s.upTo(5*s.interval), s.rng.Float64()
+	s.still(50 * s.interval)
 }

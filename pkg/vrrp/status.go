@@ -51,8 +51,7 @@ func (r *Router) Status() Status {
 		MasterAdverInterval: r.masterAdverInterval,
 		Heard:               r.heard,
 		LastHeard:           r.lastHeard,
-		Advertised:          slices.Clone(r.lists.advertised()),
-		ListOf:              r.lists.listOf(),
+		Advertised:          slices.Clone(r.config.Addresses),
 		Counters:            r.statistics.counters(),
 	}
 	if r.state == Master {

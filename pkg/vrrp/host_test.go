@@ -1,0 +1,563 @@
+package vrrp
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// host is a host of the segment: its loop, which does what the engine's does,
+// its kernel with the addresses, and a client beside it that believes
+// announcements.
+type host struct {
+	s      *segment
+	index  int
+	config Config
+	up     bool
+	router *Router // nil while down, and with a peer
+	// peer is the model that runs instead, newPeer what makes it; nil for
+	// ours.
+	peer    peer
+	newPeer func(c Config) peer
+	from    []link // by index: the way from that host to this one
+	inbox   []packet
+	// suspended until then: nothing is done, and if frozen, as a virtual
+	// machine is that moves, nothing is received either.
+	suspended Time
+	frozen    bool
+	// wake is when the loop runs next, due when it ought to.
+	wake, due Time
+	advert    Advertisement
+	watch     watch
+	// process changes when the process ends, so that what it had in mind is
+	// not done.
+	process int
+	kernel
+	announcements
+	cache *host // who the client believes to have the addresses
+}
+
+// link is the way of packets from one host to another.
+type link struct {
+	deaf      bool
+	last      Time // when the last packet arrives
+	lost      int  // in a row
+	lostUntil Time
+}
+
+type packet struct {
+	arrived Time
+	octets  []byte
+}
+
+// watch is what the simulation itself knows about what a Backup heard, to judge
+// its promotions by.
+type watch struct {
+	// master is when the last advertisement of a Master to be followed
+	// arrived, and interval what it said; resigned and lower are when the
+	// first resignation since then, and the last Master to be preempted, was
+	// heard. lowerSince is when the first of those was.
+	master, resigned, lower, lowerSince Time
+	interval                            time.Duration
+}
+
+// kernel is what the host's kernel does about the addresses: one order after
+// the other, of which only the last that waits counts.
+type kernel struct {
+	bound bool
+	// lease is when the kernel removes them by itself.
+	lease         Time
+	busy, waiting bool
+	// tell is how often they are to be announced once that is done.
+	tell int
+	// reign changes when we become Master or cease to be it.
+	reign int
+}
+
+const (
+	// leaseTime is what the addresses are bound for, and leaseRounding how
+	// much later the kernel may notice; leaseRefresh is how often it is begun
+	// anew.
+	leaseTime     = 2 * time.Second
+	leaseRounding = time.Second
+	leaseRefresh  = 500 * time.Millisecond
+	// releaseTime is how long a resignation waits for the addresses to go.
+	releaseTime = 5 * time.Millisecond
+	// foreignRemoval is how long keepalived and FRR hold the addresses after
+	// they resigned.
+	foreignRemoval = 10 * time.Millisecond
+)
+
+// announcements are the schedule of the engine.
+type announcements struct {
+	term    int // changes when a schedule ends or begins anew
+	started Time
+}
+
+var announceOffsets = []time.Duration{0, 50 * ms, 200 * ms, time.Second, 5 * time.Second}
+
+const (
+	announceRefresh = time.Minute
+	announcePause   = time.Second
+)
+
+func hostSource(index int) netip.Addr { return hostAddr(byte(index + 1)) }
+
+// linkLocal is the same for IPv6.
+func linkLocal(index int) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: byte(index + 1)})
+}
+
+func (h *host) ours() bool { return h.newPeer == nil }
+
+func (h *host) state() State {
+	switch {
+	case !h.up:
+		return Initialize
+	case h.ours():
+		return h.router.State()
+	default:
+		return h.peer.state()
+	}
+}
+
+// masterDown is how long the host waits for a Master that advertised every
+// interval.
+func (h *host) masterDown(interval time.Duration) time.Duration {
+	if h.ours() {
+		return h.config.MasterDownInterval(interval) + h.config.TakeoverDelay
+	}
+	return h.newPeer(h.config).masterDown(interval)
+}
+
+// skew is how long it waits after one that resigned.
+func (h *host) skew(interval time.Duration) time.Duration {
+	if h.ours() {
+		return h.config.SkewTime(interval) + h.config.TakeoverDelay
+	}
+	return h.newPeer(h.config).skew(interval)
+}
+
+// start starts the host's virtual router.
+func (h *host) start() {
+	h.s.logf("%d starts: priority %d, interval %v", h.index, h.config.Priority, h.config.AdvertisementInterval)
+	h.up, h.inbox, h.suspended, h.frozen = true, nil, h.s.now, false
+	h.process++
+	if h.ours() {
+		h.router = NewRouter(h.config)
+		h.watchAnew()
+		h.call("Startup", func() Output { return h.router.Startup(h.s.now) })
+	} else {
+		h.peer = h.newPeer(h.config)
+		h.act(h.peer.startup(h.s.now))
+	}
+	h.schedule()
+}
+
+// crash takes the host down as a power cut does.
+func (h *host) crash() {
+	h.s.logf("%d crashes", h.index)
+	h.down()
+	h.bind(false)
+}
+
+// kill takes the process down and leaves the kernel as it is.
+func (h *host) kill() {
+	h.s.logf("%d is killed", h.index)
+	h.down()
+}
+
+func (h *host) down() {
+	h.up, h.router, h.peer, h.inbox = false, nil, nil, nil
+	h.busy, h.waiting, h.tell = false, false, 0
+	h.process++
+	h.term++
+	h.reign++
+}
+
+// stop takes the process down in good order. Ours removes the addresses before
+// it resigns, others afterwards.
+func (h *host) stop() {
+	h.suspended = h.s.now
+	if !h.ours() {
+		h.s.logf("%d stops", h.index)
+		h.act(h.peer.shutdown(h.s.now))
+		h.down()
+		h.s.later(h.s.upTo(foreignRemoval), h.inProcess(func() { h.bind(false) }))
+		return
+	}
+	out := h.output("Shutdown", func() Output { return h.router.Shutdown(h.s.now) })
+	h.down()
+	if out.Send == nil {
+		h.bind(false)
+		return
+	}
+	send, resigned := h.packets(out.Send), false
+	resign := func() {
+		if !resigned {
+			resigned = true
+			for range 3 {
+				send()
+			}
+		}
+	}
+	h.s.later(h.s.netlink(), h.inProcess(func() { h.bind(false); resign() }))
+	h.s.later(releaseTime, h.inProcess(resign))
+}
+
+// suspend makes the host's loop stand still.
+func (h *host) suspend(d time.Duration, frozen bool) {
+	h.s.logf("%d suspended for %v, frozen %v", h.index, d, frozen)
+	h.suspended, h.frozen = h.s.now.Add(d), frozen
+	h.wake = max(h.wake, h.suspended)
+}
+
+// change changes the configuration of the running Router.
+func (h *host) change(change func(c *Config)) {
+	change(&h.config)
+	h.watch.interval = min(h.watch.interval, h.config.AdvertisementInterval)
+	h.s.logf("%d changes to priority %d, interval %v", h.index, h.config.Priority, h.config.AdvertisementInterval)
+	h.call("SetConfig", func() Output { return h.router.SetConfig(h.s.now, h.config) })
+	h.schedule()
+}
+
+// receive is the kernel's side: it takes the packet and wakes up the loop.
+func (h *host) receive(octets []byte) {
+	if !h.up || h.frozen && h.s.now < h.suspended {
+		return
+	}
+	h.inbox = append(h.inbox, packet{h.s.now, octets})
+	if h.due > h.s.now {
+		h.due = h.s.now
+		h.wake = max(h.suspended, h.s.now.Add(h.s.upTo(h.s.maxLate)))
+	}
+}
+
+// loop is one round of the caller's loop.
+func (h *host) loop() {
+	if h.ours() {
+		h.loopRouter()
+	} else {
+		h.loopPeer()
+	}
+	h.schedule()
+	if h.due <= h.s.now {
+		h.s.failf("%d does not go to sleep", h.index)
+	}
+}
+
+func (h *host) loopRouter() {
+	now, late := h.s.now, h.s.now.Sub(h.due)
+	for _, p := range h.inbox {
+		header, payload, d := ParseIP(p.octets)
+		if d == DiscardNone {
+			_, d = Parse(header, payload, &h.advert)
+		}
+		if d != DiscardNone {
+			h.s.failf("%d discarded a packet: %v", h.index, d)
+		}
+		h.note(p.arrived)
+		h.call("Receive", func() Output { return h.router.Receive(now, p.arrived, header, &h.advert) })
+	}
+	h.inbox = h.inbox[:0]
+	h.call("Stalled", func() Output { return h.router.Stalled(now, late) })
+	h.call("Expire", func() Output { return h.router.Expire(now) })
+}
+
+// loopPeer looks at its timers first or last: who knows.
+func (h *host) loopPeer() {
+	now := h.s.now
+	timersFirst := h.s.rng.IntN(2) == 0
+	if timersFirst {
+		h.act(h.peer.expire(now))
+	}
+	for _, p := range h.inbox {
+		h.act(h.peer.receive(now, p.octets))
+	}
+	h.inbox = h.inbox[:0]
+	for h.peer.deadline() <= now {
+		h.act(h.peer.expire(now))
+	}
+}
+
+// act does what a peer wants.
+func (h *host) act(a actions) {
+	if a.dropped != "" {
+		h.s.logf("%d dropped a packet: %s", h.index, a.dropped)
+	}
+	for _, priority := range a.send {
+		for _, destination := range h.destinations() {
+			h.s.send(h, destination, writeMessage(h.config, priority, destination))
+		}
+	}
+	if a.event != "" {
+		h.s.logf("%d, a %T: %s", h.index, h.peer, a.event)
+		h.changed()
+	}
+	if a.announce > 0 {
+		h.announceAfter(0, h.term, a.announce)
+	}
+}
+
+// destinations are where advertisements go.
+func (h *host) destinations() []netip.Addr {
+	if h.config.Unicast {
+		return h.config.Peers
+	}
+	return []netip.Addr{Group(h.config.Family)}
+}
+
+// note remembers what the advertisement means to a Backup by the RFC.
+func (h *host) note(arrived Time) {
+	w := &h.watch
+	a := &h.advert
+	if a.Priority == PriorityResign {
+		if w.resigned < 0 {
+			w.resigned = arrived
+		}
+		return
+	}
+	follow := a.Priority >= h.config.Priority || !h.config.Preempt
+	if follow {
+		w.lowerSince = -1
+	} else {
+		if w.lowerSince < 0 {
+			w.lowerSince = arrived
+		}
+		w.lower = arrived
+		follow = arrived.Sub(w.lowerSince) < h.config.PreemptDelay
+	}
+	if follow {
+		w.master, w.resigned, w.interval = arrived, -1, a.Interval
+	}
+}
+
+// call makes a call to the Router, checks the Output and does what it says.
+func (h *host) call(what string, call func() Output) {
+	if out := h.output(what, call); out.Send != nil {
+		h.packets(out.Send)()
+	}
+}
+
+func (h *host) output(what string, call func() Output) Output {
+	before := h.router.State()
+	out := call()
+	if err := checkOutput(h.router, h.config, before, h.s.now, out); err != nil {
+		h.s.failf("%d: %s: %v", h.index, what, err)
+	}
+	if out.Announce || h.router.State() == Master && out.Transition != nil {
+		h.s.announcer = h
+	}
+	if tr := out.Transition; tr != nil {
+		h.s.logf("%d %v: %v to %v, %s", h.index, what, tr.From, tr.To, tr.Reason)
+		switch {
+		case tr.To == Master:
+			h.judge(tr.Reason)
+		case what == "Stalled":
+			h.watchAnew()
+		}
+		h.changed()
+	}
+	if out.Announce && h.s.now.Sub(h.started) >= announcePause {
+		h.announceAnew()
+	}
+	return out
+}
+
+// packets returns what sends the advertisement.
+func (h *host) packets(a *Advertisement) func() {
+	type packet struct {
+		destination netip.Addr
+		octets      []byte
+	}
+	var packets []packet
+	for _, d := range h.destinations() {
+		packets = append(packets, packet{d, ipPacket(h.config.Source, d, a.Append(nil, h.config.Source, d))})
+	}
+	return func() {
+		for _, p := range packets {
+			h.s.send(h, p.destination, p.octets)
+		}
+	}
+}
+
+// watchAnew is what a Backup starts from that heard nobody.
+func (h *host) watchAnew() {
+	h.watch = watch{master: h.s.now, resigned: -1, lower: -1, lowerSince: -1, interval: h.config.AdvertisementInterval}
+}
+
+// judge fails a promotion for which there was no reason: a Master was heard,
+// and did not resign.
+func (h *host) judge(why Reason) {
+	h.s.t.Helper()
+	w := &h.watch
+	interval := min(w.interval, h.config.learn(w.interval))
+	silence := h.s.now.Sub(w.master)
+	needed := h.config.MasterDownInterval(interval) + h.config.TakeoverDelay
+	switch why {
+	case ReasonMasterDown:
+	case ReasonPreempted:
+		if w.lower < 0 || w.lower < w.master {
+			h.s.failf("%d preempted nobody", h.index)
+		}
+	case ReasonMasterResigned:
+		if w.resigned < 0 {
+			h.s.failf("%d took over, and nobody resigned", h.index)
+		}
+		silence = h.s.now.Sub(w.resigned)
+		needed = h.config.SkewTime(interval) + h.config.TakeoverDelay
+	default:
+		h.s.failf("%d became Master because of %s", h.index, why)
+	}
+	if silence < needed {
+		h.s.failf("%d took over after %v of silence, want at least %v", h.index, silence, needed)
+	}
+}
+
+// schedule sleeps until the Router's or the peer's deadline.
+func (h *host) schedule() {
+	h.due = never
+	if h.ours() {
+		if deadline, running := h.router.Deadline(); running {
+			h.due = deadline
+		}
+	} else {
+		h.due = h.peer.deadline()
+	}
+	if len(h.inbox) > 0 {
+		h.due = min(h.due, h.s.now)
+	}
+	h.wake = never
+	if h.due != never {
+		h.wake = max(h.suspended, max(h.due, h.s.now).Add(h.s.upTo(h.s.maxLate)))
+	}
+}
+
+// changed is what the host does about the addresses when the state changed.
+func (h *host) changed() {
+	h.reign++
+	h.term++
+	h.order(0)
+	if h.state() != Master {
+		return
+	}
+	if slices.ContainsFunc(h.s.hosts, func(other *host) bool { return other != h && other.state() == Master }) {
+		h.s.doubles++
+	}
+	if h.ours() {
+		h.announceAnew()
+		h.refresh(h.reign)
+	}
+}
+
+// inProcess is f, as long as the process lives; one that stands still does it
+// after the round of its loop that comes then.
+func (h *host) inProcess(f func()) func() {
+	process := h.process
+	var do func()
+	do = func() {
+		switch {
+		case h.process != process:
+		case h.s.now < h.suspended:
+			h.s.later(h.suspended.Sub(h.s.now)+h.s.maxLate+1, do)
+		default:
+			f()
+		}
+	}
+	return do
+}
+
+// announceAnew begins the schedule of announcements.
+func (h *host) announceAnew() {
+	h.term++
+	h.started = h.s.now
+	for _, offset := range announceOffsets {
+		h.announceAfter(offset, h.term, 1)
+	}
+	last := announceOffsets[len(announceOffsets)-1]
+	term := h.term
+	h.s.later(last, h.inProcess(func() { h.refreshAnnouncement(term) }))
+}
+
+// refreshAnnouncement repeats it slowly for as long as the term lasts.
+func (h *host) refreshAnnouncement(term int) {
+	h.s.later(announceRefresh, h.inProcess(func() {
+		if h.term == term && h.state() == Master {
+			h.order(1)
+			h.refreshAnnouncement(term)
+		}
+	}))
+}
+
+func (h *host) announceAfter(d time.Duration, term, copies int) {
+	do := h.inProcess(func() {
+		if h.term == term && h.state() == Master {
+			h.order(copies)
+		}
+	})
+	if d == 0 {
+		do()
+	} else {
+		h.s.later(d, do)
+	}
+}
+
+// refresh renews the lease of the addresses for as long as the reign lasts.
+func (h *host) refresh(reign int) {
+	h.s.later(leaseRefresh, h.inProcess(func() {
+		if h.reign == reign {
+			h.order(0)
+			h.refresh(reign)
+		}
+	}))
+}
+
+func (s *segment) netlink() time.Duration { return s.upTo(s.maxNetlink) }
+
+// order has the kernel bind the addresses or remove them, whichever is right
+// when it begins, and then announce what it has, so many times.
+func (h *host) order(tell int) {
+	h.tell += tell
+	if h.busy {
+		h.waiting = true
+		return
+	}
+	wanted, tell := h.state() == Master, h.tell
+	h.busy, h.waiting, h.tell = true, false, 0
+	h.s.later(h.s.netlink(), h.inProcess(func() {
+		h.busy = false
+		h.bind(wanted)
+		for range tell {
+			if h.bound {
+				h.s.announce(h)
+			}
+		}
+		if h.waiting {
+			h.order(0)
+		}
+	}))
+}
+
+// bind binds or removes the addresses, or renews their lease.
+func (h *host) bind(bound bool) {
+	h.bound = bound
+	h.lease = never
+	h.s.tenure.note(h.s.now, len(h.s.holders()))
+	if !bound || !h.ours() {
+		return
+	}
+	lease := leaseTime + h.s.upTo(leaseRounding)
+	h.lease = h.s.now.Add(lease)
+	h.s.later(lease, func() { h.expireLease() })
+}
+
+func (h *host) expireLease() {
+	switch {
+	case !h.bound || h.s.now < h.lease:
+	case h.frozen && h.s.now < h.suspended:
+		h.s.later(h.suspended.Sub(h.s.now), func() { h.expireLease() })
+	default:
+		h.s.logf("the kernel of %d removes the addresses", h.index)
+		h.bind(false)
+	}
+}
