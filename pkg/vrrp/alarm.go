@@ -1,6 +1,11 @@
 package vrrp
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
 
 // AlarmReason says what an operator must look at. The words are part of what
 // operators see in logs, Events and metrics.
@@ -39,5 +44,196 @@ type Alarm struct {
 	Since Time
 }
 
-// Alarms returns the alarms that are on, in a fixed order.
-func (r *Router) Alarms(_ Time) []Alarm { return nil }
+// Alarms returns the alarms that are on, in a fixed order. An alarm begins when
+// its cause has lasted, so that no single stray packet raises it, and ends
+// three Master_Down_Intervals after the cause was last seen. Each has one
+// source: another is looked at only when that one is silent for as long.
+func (r *Router) Alarms(now Time) []Alarm {
+	var on []Alarm
+	for i := range r.causes {
+		c := &r.causes[i]
+		if !c.on || c.over(now) {
+			continue
+		}
+		a := Alarm{Reason: causeReasons[i], Source: c.source, Since: c.since}
+		switch i {
+		case causeIncompatiblePeer:
+			a.Detail = c.discard.String()
+		case causeSplitBrain, causePeerDeaf:
+			a.Detail = fmt.Sprintf("priority %d", c.priority)
+		case causeAddressList:
+			a.Detail = fmt.Sprintf("%s instead of %s", describe(c.list[:min(c.listed, len(c.list))], c.listed),
+				describe(r.lists.own[:min(len(r.lists.own), describedAddresses)], len(r.lists.own)))
+		}
+		on = append(on, a)
+	}
+	return on
+}
+
+// What alarms are raised for, in the order of Alarms. AlarmVRIDConflict is
+// from Sightings.
+const (
+	causeIncompatiblePeer = iota
+	causeSplitBrain
+	causePeerDeaf
+	causeAddressList
+	causeAddressOwner
+	causeOwnSource
+
+	causeCount
+)
+
+var causeReasons = [causeCount]AlarmReason{
+	causeIncompatiblePeer: AlarmIncompatiblePeer,
+	causeSplitBrain:       AlarmSplitBrain,
+	causePeerDeaf:         AlarmPeerDeaf,
+	causeAddressList:      AlarmAddressList,
+	causeAddressOwner:     AlarmAddressOwner,
+	causeOwnSource:        AlarmOwnSource,
+}
+
+const (
+	// strayPackets is how many packets from one source it takes, over two
+	// intervals, for an alarm.
+	strayPackets = 3
+	// deafPackets is how many advertisements of another Master there must be
+	// in the five Master_Down_Intervals after which it counts as deaf: a good
+	// half of what it sends.
+	deafPackets = 10
+	// rollout is for how long members may differ in their addresses: they do
+	// not learn of a change all at once.
+	rollout = 3 * time.Second
+	// describedAddresses is how many addresses a Detail shows of a list.
+	describedAddresses = 4
+)
+
+// causes has one place for each reason, so that no flood makes it grow.
+type causes [causeCount]cause
+
+// cause is what was seen of what an alarm is raised for, from one source.
+type cause struct {
+	source      netip.Addr
+	first, last Time
+	packets     int
+	// hold is for how long after the last packet the cause is still there.
+	hold time.Duration
+	// on tells that there is an alarm, since when there is.
+	on    bool
+	since Time
+
+	discard  Discard                        // causeIncompatiblePeer
+	priority uint8                          // causeSplitBrain, causePeerDeaf
+	list     [describedAddresses]netip.Addr // causeAddressList
+	listed   int                            // how long that list really is
+}
+
+// over tells whether the cause is no longer there.
+func (c *cause) over(now Time) bool { return now.Sub(c.last) > c.hold }
+
+// note takes in a packet that shows the cause. The alarm is raised when there
+// were so many in at least so long. It is false if the packet is not from the
+// source that is being looked at.
+func (c *cause) note(now Time, source netip.Addr, packets int, lasting, hold time.Duration) bool {
+	switch {
+	case c.packets == 0 || c.over(now):
+		*c = cause{source: source, first: now}
+	case source != c.source:
+		return false
+	}
+	c.last, c.hold = now, hold
+	c.packets++
+	if !c.on && c.packets >= packets && now.Sub(c.first) >= lasting {
+		c.on, c.since = true, now
+	}
+	return true
+}
+
+// end ends a cause at once.
+func (cs *causes) end(which int) { cs[which] = cause{} }
+
+// harmless are the reasons to discard a packet that say nothing about a peer:
+// it was not for us, or no router on this link can have sent it.
+var harmless = [discards]bool{
+	DiscardNone:       true,
+	DiscardProtocol:   true,
+	DiscardSource:     true,
+	DiscardIPTTL:      true,
+	DiscardVRID:       true,
+	DiscardInitialize: true,
+}
+
+// noticeDiscard takes in a packet that was discarded. What interval its sender
+// has is not known; most of those that are not like us have 1 s.
+func (r *Router) noticeDiscard(now Time, source netip.Addr, d Discard) {
+	hold := r.hold(time.Second)
+	switch {
+	case harmless[d]:
+	case d == DiscardOwnSource:
+		r.causes[causeOwnSource].note(now, source, 1, 0, hold)
+	default:
+		c := &r.causes[causeIncompatiblePeer]
+		if c.note(now, source, strayPackets, 2*r.config.AdvertisementInterval, hold) {
+			c.discard = d
+		}
+	}
+}
+
+// notice takes in an advertisement that is used although it is strange.
+func (r *Router) notice(now Time, source netip.Addr, a *Advertisement, list likeness) {
+	interval := r.intervalOf(a)
+	if list == listOther {
+		lasting := 2 * interval
+		if r.isPeer(source) {
+			lasting = max(lasting, rollout)
+		}
+		c := &r.causes[causeAddressList]
+		if c.note(now, source, strayPackets, lasting, r.hold(interval)) {
+			copy(c.list[:], a.Addresses)
+			c.listed = len(a.Addresses)
+		}
+	}
+	if a.Priority == PriorityOwner && !r.isPeer(source) {
+		r.causes[causeAddressOwner].note(now, source, strayPackets, 2*interval, r.hold(interval))
+	}
+}
+
+// noticeOtherMaster takes in an advertisement of another Master, which should
+// have yielded to us. A single one is what a failover may look like.
+func (r *Router) noticeOtherMaster(now Time, source netip.Addr, a *Advertisement) {
+	interval := r.intervalOf(a)
+	split, deaf := &r.causes[causeSplitBrain], &r.causes[causePeerDeaf]
+	if split.note(now, source, strayPackets, 3*interval+1, r.hold(interval)) {
+		split.priority = a.Priority
+	}
+	if deaf.note(now, source, deafPackets, 5*r.config.MasterDownInterval(interval)+1, r.hold(interval)) {
+		deaf.priority = a.Priority
+	}
+}
+
+// intervalOf is the interval to judge a sender by: its own as far as it is
+// believed, and no less than ours.
+func (r *Router) intervalOf(a *Advertisement) time.Duration {
+	return max(r.config.learn(a.Interval), r.config.AdvertisementInterval)
+}
+
+// hold is for how long something counts that was seen from a Master which
+// advertises every interval, or as often as we do.
+func (r *Router) hold(interval time.Duration) time.Duration {
+	return 3 * r.config.MasterDownInterval(max(interval, r.config.AdvertisementInterval))
+}
+
+// describe says what an address list of n addresses is of which the first are
+// given.
+func describe(first []netip.Addr, n int) string {
+	var b strings.Builder
+	for i, a := range first {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(a.String())
+	}
+	if n > len(first) {
+		fmt.Fprintf(&b, " and %d more", n-len(first))
+	}
+	return b.String()
+}

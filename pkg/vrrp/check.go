@@ -1,10 +1,6 @@
 package vrrp
 
-import (
-	"crypto/subtle"
-	"net/netip"
-	"slices"
-)
+import "crypto/subtle"
 
 // check is what of the validation needs the configuration.
 func (r *Router) check(h Header, a *Advertisement) Discard {
@@ -44,7 +40,7 @@ func (r *Router) checkHeader(h Header) Discard {
 		return DiscardWrongDestination
 	case h.Source == c.Source:
 		return DiscardOwnSource
-	case c.Unicast && !slices.Contains(c.Peers, h.Source):
+	case c.Unicast && !r.isPeer(h.Source):
 		return DiscardUnknownPeer
 	default:
 		return DiscardNone
@@ -53,7 +49,7 @@ func (r *Router) checkHeader(h Header) Discard {
 
 // count counts an advertisement that will be used, and what is strange about
 // it. None of that is a reason to discard it: two Masters are the worse evil.
-func (r *Router) count(a *Advertisement) {
+func (r *Router) count(a *Advertisement, list likeness) {
 	r.statistics.received++
 	if a.Priority == PriorityResign {
 		r.statistics.priorityZeroReceived++
@@ -64,23 +60,10 @@ func (r *Router) count(a *Advertisement) {
 	if a.Interval != r.config.AdvertisementInterval {
 		r.statistics.warnings[warningAdvertisementInterval]++
 	}
-	if !r.hasAddresses(a.Addresses) {
+	if list != listOwn {
 		r.statistics.warnings[warningAddressList]++
 	}
 	if r.config.Family == IPv6 && !a.Addresses[0].IsLinkLocalUnicast() {
 		r.statistics.warnings[warningFirstNotLinkLocal]++
 	}
-}
-
-// hasAddresses tells whether list is, in any order, what we would advertise.
-func (r *Router) hasAddresses(list []netip.Addr) bool {
-	if slices.Equal(list, r.config.Addresses[:len(r.sorted)]) {
-		return true
-	}
-	if len(list) != len(r.sorted) {
-		return false
-	}
-	r.scratch = append(r.scratch[:0], list...)
-	slices.SortFunc(r.scratch, netip.Addr.Compare)
-	return slices.Equal(r.scratch, r.sorted)
 }

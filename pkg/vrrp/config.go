@@ -15,9 +15,9 @@ const (
 	IPv6 Family = 6
 )
 
-// FamilyOf returns the family of a.
+// FamilyOf returns the family of a. An IPv4-mapped address is one of IPv6.
 func FamilyOf(a netip.Addr) Family {
-	if a.Unmap().Is4() {
+	if a.Is4() {
 		return IPv4
 	}
 	return IPv6

@@ -67,13 +67,15 @@ type statistics struct {
 // Parse. What Receive discards it takes in itself. What Parse found wrong about
 // a packet is of no interest if it was not for us, or not from a member, which
 // Parse could not know.
-func (r *Router) Discard(_ Time, h Header, d Discard) {
+func (r *Router) Discard(now Time, h Header, d Discard) {
 	if first := r.checkHeader(h); first != DiscardNone && (first < d || d == DiscardPacketLength) {
 		d = first
 	}
-	if d < discards {
-		r.statistics.discarded[d]++
+	if d >= discards {
+		return
 	}
+	r.statistics.discarded[d]++
+	r.noticeDiscard(now, h.Source, d)
 }
 
 // CountChecksum counts the form of the checksum of a packet of this virtual

@@ -153,7 +153,7 @@ func checkOutput(r *Router, c Config, before State, now Time, out Output) error 
 	if running != (after != Initialize) {
 		return fmt.Errorf("timer runs %v in %v", running, after)
 	}
-	if after == Master && deadline > now.Add(c.AdvertisementInterval) {
+	if after == Master && deadline > now.Add(c.adverTimer()) {
 		return fmt.Errorf("the timer of a Master fires in %v", deadline.Sub(now))
 	}
 	if (out.Transition == nil) != (before == after) {

@@ -14,7 +14,8 @@ func vectorConfig(c *Config) {
 	c.Addresses = addrs("192.0.2.53", "192.0.2.153")
 }
 
-// deliver brings a whole packet to the Router as the caller's loop does.
+// deliver brings a whole packet to the Router as the caller's loop does, and
+// returns as what it was counted.
 func (b *bench) deliver(p []byte) (Output, Discard) {
 	h, payload, d := ParseIP(p)
 	if d != DiscardNone {
@@ -24,18 +25,18 @@ func (b *bench) deliver(p []byte) (Output, Discard) {
 	if !ok {
 		return Output{}, DiscardPacketLength
 	}
-	if vrid != b.c.VRID {
+	if vrid != b.c.VRID || FamilyOf(h.Source) != b.c.Family {
 		return Output{}, DiscardVRID
 	}
 	var a Advertisement
-	form, d := Parse(h, payload, &a)
-	if d != DiscardNone {
-		b.r.Discard(b.now, h, d)
-		return Output{}, d
-	}
-	b.r.CountChecksum(form)
+	var out Output
 	before := b.r.statistics.discarded
-	out := b.r.Receive(b.now, b.now, h, &a)
+	if form, d := Parse(h, payload, &a); d != DiscardNone {
+		b.r.Discard(b.now, h, d)
+	} else {
+		b.r.CountChecksum(form)
+		out = b.r.Receive(b.now, b.now, h, &a)
+	}
 	for d, n := range b.r.statistics.discarded {
 		if n != before[d] {
 			return out, Discard(d)

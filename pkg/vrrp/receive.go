@@ -11,23 +11,26 @@ func (r *Router) Receive(now, arrived Time, h Header, a *Advertisement) Output {
 		r.Discard(now, h, d)
 		return Output{}
 	}
-	r.count(a)
+	list := r.lists.compare(a.Addresses)
+	r.count(a, list)
+	r.notice(now, source, a, list)
 	// Time stamps of packets come from another clock. What they say is held
 	// between the start of the running timer and now, so that a jump of that
 	// clock cannot make a timer fire.
 	arrived = min(max(arrived, r.armed), now)
 
 	if r.state == Master {
-		return r.receiveAsMaster(now, arrived, source, a)
+		return r.receiveAsMaster(now, arrived, source, a, list)
 	}
-	r.receiveAsBackup(arrived, source, a)
+	r.receiveAsBackup(arrived, source, a, list)
 	return Output{}
 }
 
 // receiveAsBackup is RFC 9568 section 6.4.2. An equal priority counts as higher
 // here whatever the addresses are.
-func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertisement) {
+func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertisement, list likeness) {
 	r.hear(arrived, source, a)
+	r.follow(arrived, source, a.Addresses, list, true)
 	switch {
 	case a.Priority == PriorityResign:
 		// Only ever sooner: every copy of a resignation would else put the
@@ -35,7 +38,7 @@ func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertiseme
 		if end := arrived.Add(r.skewTime()); end < r.deadline {
 			r.armMasterDown(arrived, ReasonMasterResigned)
 		}
-	case !r.outranks(a.Priority):
+	case !r.preempts(arrived, a.Priority):
 		r.learn(a)
 		r.armMasterDown(arrived, ReasonMasterDown)
 	case r.promotion == ReasonMasterDown:
@@ -46,20 +49,23 @@ func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertiseme
 
 // receiveAsMaster is RFC 9568 section 6.4.3. Whoever else was Master may have
 // announced the addresses as its own, so they are always announced again.
-func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advertisement) Output {
+func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advertisement, list likeness) Output {
+	better := a.Priority > r.config.Priority ||
+		a.Priority == r.config.Priority && source.Compare(r.config.Source) > 0
 	r.hear(arrived, source, a)
+	r.follow(arrived, source, a.Addresses, list, better)
 	switch {
 	case a.Priority == PriorityResign:
 		return Output{Send: r.answerResigned(now), Announce: true}
-	case a.Priority > r.config.Priority,
-		a.Priority == r.config.Priority && source.Compare(r.config.Source) > 0:
+	case better:
 		return r.yield(now, arrived, a)
-	case !r.config.Preempt && r.silent(now):
+	case r.leavesAlone() && r.silent(now):
 		// It took over while we stood still, as it had to.
 		r.learn(a)
 		return r.becomeBackup(now, arrived, ReasonStalled)
 	default:
 		r.statistics.warnings[warningOtherMaster]++
+		r.noticeOtherMaster(now, source, a)
 		return Output{Send: r.answerLower(now), Announce: true}
 	}
 }
@@ -91,13 +97,13 @@ func (r *Router) answerResigned(now Time) *Advertisement {
 		r.deadline = min(r.deadline, next)
 		return nil
 	}
-	r.deadline = now.Add(r.config.AdvertisementInterval)
+	r.deadline = now.Add(r.config.adverTimer())
 	return r.advertise(now, r.config.Priority)
 }
 
 // answerLower tells a Master of lower priority to yield, at most once per
-// interval: one that cannot hear us would make us answer for ever. Version 2
-// does not answer (RFC 3768 section 6.4.3).
+// interval, however often we advertise in one: one that cannot hear us would
+// make us answer for ever. Version 2 does not answer (RFC 3768 section 6.4.3).
 func (r *Router) answerLower(now Time) *Advertisement {
 	if r.config.Version == V2 || now < r.mayAnswer {
 		return nil

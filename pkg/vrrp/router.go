@@ -39,16 +39,21 @@ type Router struct {
 	masterPriority      uint8
 	heard               bool
 	lastHeard           Time
+	// preemptible tells that a Master of lower priority was heard, and
+	// preemptibleSince when that was first: PreemptDelay counts from then.
+	preemptible      bool
+	preemptibleSince Time
 
+	lists      addressLists
+	peers      []netip.Addr // config.Peers, sorted
+	causes     causes
 	statistics statistics
 	advert     Advertisement // Output.Send
-	sorted     []netip.Addr  // config.Addresses
-	scratch    []netip.Addr
 }
 
 // NewRouter returns a Router in Initialize. It panics if c is not valid.
 func NewRouter(c Config) *Router {
-	r := &Router{scratch: make([]netip.Addr, 0, MaxAddressesIPv4)}
+	r := &Router{}
 	r.configure(c)
 	return r
 }
@@ -58,10 +63,11 @@ func (r *Router) configure(c Config) {
 	if err := c.Validate(); err != nil {
 		panic(fmt.Sprintf("vrrp: invalid config: %v", err))
 	}
-	c.Addresses = slices.Clone(c.Addresses)
+	c.Addresses, c.Peers = slices.Clone(c.Addresses), slices.Clone(c.Peers)
 	r.config = c
-	r.sorted = slices.Clone(c.Addresses[:min(len(c.Addresses), MaxAddresses(c.Family))])
-	slices.SortFunc(r.sorted, netip.Addr.Compare)
+	r.lists.configure(c)
+	r.peers = slices.Clone(c.Peers)
+	slices.SortFunc(r.peers, netip.Addr.Compare)
 	if !r.learned {
 		r.masterAdverInterval = c.AdvertisementInterval
 	}
@@ -107,9 +113,9 @@ func (r *Router) Expire(now Time) Output {
 	case r.state == Master && now >= r.deadline:
 		// The schedule is absolute: being late once does not delay what
 		// follows, and what was missed is not made up for.
-		interval := r.config.AdvertisementInterval
-		missed := now.Sub(r.deadline) / interval
-		r.deadline = r.deadline.Add((missed + 1) * interval)
+		period := r.config.adverTimer()
+		missed := now.Sub(r.deadline) / period
+		r.deadline = r.deadline.Add((missed + 1) * period)
 		return Output{Send: r.advertise(now, r.config.Priority)}
 	}
 	return Output{}
@@ -138,12 +144,14 @@ func (r *Router) Deadline() (Time, bool) {
 // since. Silence counts only for time in which we could listen, so it is not
 // evidence of anything. A stall is to wake up about two intervals after the
 // advertisement that was to be sent or heard, too late for three in a row; less
-// does no harm.
+// does no harm. A Master that sends more often than once per interval has so
+// much more time.
 //
 // A Backup starts its Master_Down_Timer anew, at most once per second and not
 // twice in a row, or else a host that stalls all the time would never take
 // over. A Master announces its addresses again, for another may have had them
-// in the meantime; without Preempt_Mode it makes way for that one.
+// in the meantime; without Preempt_Mode, or with a PreemptDelay, it makes way
+// for that one.
 func (r *Router) Stalled(now Time, late time.Duration) Output {
 	switch {
 	case r.state == Backup && late > 2*(r.masterAdverInterval-grace(r.masterAdverInterval)):
@@ -151,8 +159,8 @@ func (r *Router) Stalled(now Time, late time.Duration) Output {
 			r.armMasterDown(now, ReasonMasterDown)
 			r.mayRearm = now.Add(max(time.Second, 2*r.deadline.Sub(now)))
 		}
-	case r.state == Master && late > 2*r.config.AdvertisementInterval:
-		if !r.config.Preempt && r.silent(now) {
+	case r.state == Master && late > 3*r.config.AdvertisementInterval-r.config.adverTimer():
+		if r.leavesAlone() && r.silent(now) {
 			// The Master last heard was ourselves.
 			if !r.heard || r.lastHeard < r.sent {
 				r.heard, r.lastHeard = true, r.sent
@@ -160,7 +168,7 @@ func (r *Router) Stalled(now Time, late time.Duration) Output {
 			r.forgetInterval()
 			return r.becomeBackup(now, now, ReasonStalled)
 		}
-		r.deadline = now.Add(r.config.AdvertisementInterval)
+		r.deadline = now.Add(r.config.adverTimer())
 		return Output{Send: r.advertise(now, r.config.Priority), Announce: true}
 	}
 	return Output{}
@@ -176,6 +184,8 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 		panic(fmt.Sprintf("vrrp: version %d, family %d, VRID %d of a running router changed to %d, %d, %d",
 			old.Version, old.Family, old.VRID, c.Version, c.Family, c.VRID))
 	}
+	r.lists.expire(now)
+	advertised := r.lists.advertised()
 	r.configure(c)
 	switch {
 	case r.state == Backup:
@@ -183,22 +193,24 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 		// Skew_Time is left, unless the timer was to fire sooner anyway, so
 		// that Backups changed together do not take over together.
 		floor := min(r.deadline, now.Add(r.skewTime()))
-		if r.promotion == ReasonPreempted && !r.outranks(r.masterPriority) {
+		if r.promotion == ReasonPreempted && !r.preempts(r.lastHeard, r.masterPriority) {
 			r.armMasterDown(r.lastHeard, ReasonMasterDown)
 		} else {
 			r.armMasterDown(r.armed, r.promotion)
 		}
 		r.deadline = max(r.deadline, floor)
-	case r.state == Master && !sameOnWire(old, c):
-		r.deadline, r.mayAnswer = now.Add(c.AdvertisementInterval), now
+	case r.state == Master && (!sameOnWire(old, c) || !slices.Equal(advertised, r.lists.advertised())):
+		r.deadline, r.mayAnswer = now.Add(c.adverTimer()), now
 		return Output{Send: r.advertise(now, c.Priority)}
+	case r.state == Master:
+		r.deadline = min(r.deadline, now.Add(c.adverTimer()))
 	}
 	return Output{}
 }
 
 // becomeMaster is row "Master_Down_Timer fires" of RFC 9568 section 6.4.2.
 func (r *Router) becomeMaster(now Time) Output {
-	r.deadline = now.Add(r.config.AdvertisementInterval)
+	r.deadline = now.Add(r.config.adverTimer())
 	r.mayAnswer = now
 	r.statistics.masterTransitions++
 	return Output{
@@ -211,11 +223,14 @@ func (r *Router) becomeMaster(now Time) Output {
 // some time ago.
 func (r *Router) becomeBackup(now, from Time, why Reason) Output {
 	r.armMasterDown(from, ReasonMasterDown)
+	r.preemptible = false
 	return Output{Transition: r.become(Backup, now, why)}
 }
 
 func (r *Router) become(s State, now Time, why Reason) *Transition {
 	t := &Transition{From: r.state, To: s, Reason: why}
+	r.causes.end(causeSplitBrain)
+	r.causes.end(causePeerDeaf)
 	r.state, r.reason, r.since = s, why, now
 	return t
 }
@@ -246,6 +261,32 @@ func (r *Router) outranks(p uint8) bool {
 	return r.config.Preempt && p < r.config.Priority
 }
 
+// preempts tells whether a Backup that hears a Master of priority p is to take
+// over: not before PreemptDelay has run since the first of lower priority was
+// heard. Until then it is as if without Preempt_Mode.
+func (r *Router) preempts(heard Time, p uint8) bool {
+	if !r.outranks(p) {
+		r.preemptible = false
+		return false
+	}
+	if !r.preemptible {
+		r.preemptible, r.preemptibleSince = true, heard
+	}
+	return heard.Sub(r.preemptibleSince) >= r.config.PreemptDelay
+}
+
+// leavesAlone tells whether a Master of lower priority that took over while we
+// stood still is to stay, for some time at least.
+func (r *Router) leavesAlone() bool {
+	return !r.config.Preempt || r.config.PreemptDelay > 0
+}
+
+// isPeer tells whether a is the address of a known member.
+func (r *Router) isPeer(a netip.Addr) bool {
+	_, found := slices.BinarySearchFunc(r.peers, a, netip.Addr.Compare)
+	return found
+}
+
 // silent tells whether the peers have not heard us for so long that one of
 // them must be expected to be Master.
 func (r *Router) silent(now Time) bool {
@@ -256,12 +297,13 @@ func (r *Router) silent(now Time) bool {
 func (r *Router) advertise(now Time, p uint8) *Advertisement {
 	r.armed, r.sent = now, now
 	r.statistics.sent++
+	r.lists.expire(now)
 	r.advert = Advertisement{
 		Version:   r.config.Version,
 		VRID:      r.config.VRID,
 		Priority:  p,
 		Interval:  r.config.AdvertisementInterval,
-		Addresses: r.config.Addresses[:len(r.sorted)],
+		Addresses: r.lists.advertised(),
 
 		Checksum:       r.config.Checksum,
 		Authentication: r.config.authentication(),
@@ -270,8 +312,10 @@ func (r *Router) advertise(now Time, p uint8) *Advertisement {
 	return &r.advert
 }
 
-// sameOnWire tells whether others see no difference between a and b.
+// sameOnWire tells whether others see no difference between a and b, but for
+// the addresses.
 func sameOnWire(a, b Config) bool {
 	return a.Priority == b.Priority && a.AdvertisementInterval == b.AdvertisementInterval &&
-		a.Source == b.Source && slices.Equal(a.Addresses, b.Addresses)
+		a.Source == b.Source && a.Checksum == b.Checksum && a.Password == b.Password &&
+		a.Unicast == b.Unicast && (!a.Unicast || slices.Equal(a.Peers, b.Peers))
 }

@@ -51,7 +51,8 @@ func (r *Router) Status() Status {
 		MasterAdverInterval: r.masterAdverInterval,
 		Heard:               r.heard,
 		LastHeard:           r.lastHeard,
-		Advertised:          slices.Clone(r.config.Addresses),
+		Advertised:          slices.Clone(r.lists.advertised()),
+		ListOf:              r.lists.listOf(),
 		Counters:            r.statistics.counters(),
 	}
 	if r.state == Master {

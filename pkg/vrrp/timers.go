@@ -24,6 +24,12 @@ func (c Config) MasterDownInterval(masterAdverInterval time.Duration) time.Durat
 	return masterDownInterval(c, c.Priority, masterAdverInterval)
 }
 
+// adverTimer is what Adver_Timer runs for: the interval, or its part if more
+// than one advertisement is sent in it.
+func (c Config) adverTimer() time.Duration {
+	return c.AdvertisementInterval / time.Duration(max(c.AdvertsPerInterval, 1))
+}
+
 // shortestMasterDownInterval is the Master_Down_Interval of the quickest
 // possible peer that is configured as we are, while we are Master.
 func (c Config) shortestMasterDownInterval() time.Duration {

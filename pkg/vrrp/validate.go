@@ -8,8 +8,10 @@ import (
 )
 
 const (
-	maxDownAdverts   = 100
-	maxTakeoverDelay = time.Minute
+	maxDownAdverts        = 100
+	maxTakeoverDelay      = time.Minute
+	maxPreemptDelay       = 1000 * time.Second
+	maxAdvertsPerInterval = 4
 	// maxConfigAddresses is more than advertisements can carry: addresses
 	// beyond that are held without being advertised.
 	maxConfigAddresses = 4096
@@ -49,6 +51,15 @@ func (c Config) Validate() error {
 	}
 	if c.TakeoverDelay < 0 || c.TakeoverDelay > maxTakeoverDelay {
 		bad("takeover delay", c.TakeoverDelay, fmt.Sprintf("0 to %v", maxTakeoverDelay))
+	}
+	if c.PreemptDelay < 0 || c.PreemptDelay > maxPreemptDelay {
+		bad("preempt delay", c.PreemptDelay, fmt.Sprintf("0 to %v", maxPreemptDelay))
+	}
+	switch n := c.AdvertsPerInterval; {
+	case n < 0 || n > maxAdvertsPerInterval:
+		bad("adverts per interval", n, fmt.Sprintf("1 to %d, or 0 for 1", maxAdvertsPerInterval))
+	case n > 1 && c.Version == V2:
+		bad("adverts per interval", n, "1, as version 2 has it")
 	}
 	if c.Version != V2 && c.Password != (Password{}) {
 		bad("password", c.Password, "none, as version 3 has no authentication")

@@ -88,6 +88,14 @@ func TestConfigValidate(t *testing.T) {
 		{"down adverts 101", func(c *Config) { c.DownAdverts = 101 }, "down adverts 101: want 1 to 100, or 0 for 3"},
 		{"takeover delay -1", func(c *Config) { c.TakeoverDelay = -1 }, "takeover delay -1ns: want 0 to 1m0s"},
 		{"takeover delay 1 h", func(c *Config) { c.TakeoverDelay = time.Hour }, "takeover delay 1h0m0s: want 0 to 1m0s"},
+		{"preempt delay -1", func(c *Config) { c.PreemptDelay = -1 }, "preempt delay -1ns: want 0 to 16m40s"},
+		{"preempt delay 1000 s", func(c *Config) { c.PreemptDelay = 1000 * time.Second }, ""},
+		{"preempt delay 1001 s", func(c *Config) { c.PreemptDelay = 1001 * time.Second }, "preempt delay 16m41s: want 0 to 16m40s"},
+		{"adverts per interval -1", func(c *Config) { c.AdvertsPerInterval = -1 }, "adverts per interval -1: want 1 to 4, or 0 for 1"},
+		{"adverts per interval 4", func(c *Config) { c.AdvertsPerInterval = 4 }, ""},
+		{"adverts per interval 5", func(c *Config) { c.AdvertsPerInterval = 5 }, "adverts per interval 5: want 1 to 4, or 0 for 1"},
+		{"v2, adverts per interval 1", func(c *Config) { version2(c); c.AdvertsPerInterval = 1 }, ""},
+		{"v2, adverts per interval 2", func(c *Config) { version2(c); c.AdvertsPerInterval = 2 }, "adverts per interval 2: want 1, as version 2 has it"},
 		{"no source", func(c *Config) { c.Source = netip.Addr{} }, "source invalid IP: want the IPv4 address of a host"},
 		{"IPv6 source", func(c *Config) { c.Source = addr("fe80::1") }, "source fe80::1: want the IPv4 address of a host"},
 		{"no addresses", func(c *Config) { c.Addresses = nil }, "addresses 0: want 1 to 4096 of them"},
@@ -124,7 +132,7 @@ func TestConfigValidate(t *testing.T) {
 
 func TestFamilyOf(t *testing.T) {
 	t.Parallel()
-	for s, want := range map[string]Family{"192.0.2.1": IPv4, "::ffff:192.0.2.1": IPv4, "2001:db8::1": IPv6} {
+	for s, want := range map[string]Family{"192.0.2.1": IPv4, "::ffff:192.0.2.1": IPv6, "2001:db8::1": IPv6} {
 		if got := FamilyOf(addr(s)); got != want {
 			t.Errorf("%s: %d, want %d", s, got, want)
 		}

@@ -1,0 +1,149 @@
+package vrrp
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// foreignMemory is for how long a Master goes on with the address list of a
+// router that it no longer hears: keepalived as Backup says nothing, and would
+// become Master at once if it did not find its own list.
+const foreignMemory = 24 * time.Hour
+
+// likeness is what an address list is to ours.
+type likeness uint8
+
+const (
+	// listOther has an address that is not ours, or one twice.
+	listOther likeness = iota
+	// listPart is some of our addresses.
+	listPart
+	// listOwn is what we advertise unless we follow another, in any order.
+	listOwn
+)
+
+// addressLists are our own address list and the one that we may have to
+// advertise instead. keepalived 2.2.7 discards an advertisement with another
+// list than its own, and so becomes Master beside us. If its list is part of
+// ours, we advertise just that. It does not matter that others then do not
+// see all that we hold.
+type addressLists struct {
+	// own is as much of Config.Addresses as fits. sorted is all of it, and
+	// fits says which of those are in own.
+	own    []netip.Addr
+	sorted []netip.Addr
+	fits   []bool
+	seen   []bool // scratch
+
+	// heard is the list last heard that could be followed, from whom, and
+	// when a stranger, or our own Master, was last heard with it. One that is
+	// like our own is kept as well: ours may grow, and its sender's not.
+	heard     []netip.Addr
+	heardIs   likeness
+	from      netip.Addr
+	lastHeard Time
+}
+
+// configure takes in the addresses of c.
+func (l *addressLists) configure(c Config) {
+	l.own = c.Addresses[:min(len(c.Addresses), MaxAddresses(c.Family))]
+	l.sorted = slices.Clone(c.Addresses)
+	slices.SortFunc(l.sorted, netip.Addr.Compare)
+	l.fits, l.seen = make([]bool, len(l.sorted)), make([]bool, len(l.sorted))
+	for _, a := range l.own {
+		i, _ := slices.BinarySearchFunc(l.sorted, a, netip.Addr.Compare)
+		l.fits[i] = true
+	}
+	if l.heardIs = l.search(l.heard); l.heardIs == listOther {
+		l.forget()
+	}
+}
+
+// advertised returns the list that advertisements carry.
+func (l *addressLists) advertised() []netip.Addr {
+	if l.heardIs == listPart {
+		return l.heard
+	}
+	return l.own
+}
+
+// listOf returns whose list that is, or an invalid address if it is ours.
+func (l *addressLists) listOf() netip.Addr {
+	if l.heardIs == listPart {
+		return l.from
+	}
+	return netip.Addr{}
+}
+
+// compare returns what list is to ours. It allocates nothing.
+func (l *addressLists) compare(list []netip.Addr) likeness {
+	switch {
+	case slices.Equal(list, l.own):
+		return listOwn
+	case slices.Equal(list, l.heard):
+		return l.heardIs
+	default:
+		return l.search(list)
+	}
+}
+
+// search is compare for a list that is none of the usual.
+func (l *addressLists) search(list []netip.Addr) likeness {
+	if len(list) == 0 || len(list) > len(l.own) {
+		return listOther
+	}
+	clear(l.seen)
+	fitting := 0
+	for _, a := range list {
+		i, found := slices.BinarySearchFunc(l.sorted, a, netip.Addr.Compare)
+		if !found || l.seen[i] {
+			return listOther
+		}
+		l.seen[i] = true
+		if l.fits[i] {
+			fitting++
+		}
+	}
+	if len(list) == len(l.own) && fitting == len(l.own) {
+		return listOwn
+	}
+	return listPart
+}
+
+// expire forgets the list of a router that was not heard for long.
+func (l *addressLists) expire(now Time) {
+	if len(l.heard) > 0 && now.Sub(l.lastHeard) > foreignMemory {
+		l.forget()
+	}
+}
+
+func (l *addressLists) forget() {
+	l.heard, l.heardIs, l.from = l.heard[:0], listOther, netip.Addr{}
+}
+
+// follow takes in the list of a Master, and what it is to ours; master tells
+// that we are Backup to it, or about to be. A list that is not part of ours
+// cannot be followed.
+//
+// What a peer says that is to yield to us counts for less: it may not know yet
+// whom we follow, and does not need what it advertises.
+func (r *Router) follow(arrived Time, from netip.Addr, list []netip.Addr, is likeness, master bool) {
+	l, peer := &r.lists, r.isPeer(from)
+	switch {
+	case is == listOther, is == listOwn && peer && !master:
+	case is == listOwn && (peer || len(r.peers) == 0):
+		// Our own list from one of our own is no reason to remember it. If no
+		// peers are known, anybody may be one.
+		if l.heardIs == listPart {
+			l.forget()
+		}
+	case !slices.Equal(list, l.heard):
+		l.heard, l.heardIs = append(l.heard[:0], list...), is
+		l.from, l.lastHeard = from, arrived
+	case !peer:
+		l.from, l.lastHeard = from, arrived
+	case master:
+		l.lastHeard = arrived
+	}
+}
