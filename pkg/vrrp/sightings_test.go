@@ -1,0 +1,356 @@
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// port is Sightings and a clock.
+type port struct {
+	Sightings
+	t   *testing.T
+	now Time
+}
+
+func newPort(t *testing.T) *port { return &port{t: t, now: -1e12} }
+
+// stranger is what 192.0.2.9 sends in the tests, for the VRID of testConfig.
+func stranger(changes ...func(a *Advertisement)) Advertisement {
+	a := Advertisement{Version: V3, VRID: 50, Priority: 100, Interval: 100 * ms, Addresses: addrs("192.0.2.7", "192.0.2.8")}
+	for _, change := range changes {
+		change(&a)
+	}
+	return a
+}
+
+// note notes an advertisement.
+func (p *port) note(source string, a Advertisement) {
+	h := Header{addr(source), Group(FamilyOf(addr(source))), TTL}
+	p.Note(p.now, h, a.Append(nil, h.Source, h.Destination))
+}
+
+// repeat notes advertisements, one per interval, and is then at the last.
+func (p *port) repeat(n int, source string, a Advertisement) {
+	for i := range n {
+		if i > 0 {
+			p.pass(a.Interval)
+		}
+		p.note(source, a)
+	}
+}
+
+func (p *port) pass(d time.Duration) { p.now = p.now.Add(d) }
+
+// conflict checks what Conflict says to a Config.
+func (p *port) conflict(c Config, source, detail string) {
+	p.t.Helper()
+	with, why, found := p.Conflict(p.now, c)
+	if !found {
+		with.Source = netip.Addr{}
+	}
+	got := ""
+	if found {
+		got = with.Source.String()
+	}
+	if got != source || why != detail {
+		p.t.Errorf("conflict with %q: %q, want %q: %q", got, why, source, detail)
+	}
+}
+
+func TestSightingsConflict(t *testing.T) {
+	t.Parallel()
+	v2 := func(a *Advertisement) { a.Version, a.Interval = V2, time.Second }
+	password := func(s string) func(a *Advertisement) {
+		return func(a *Advertisement) {
+			a.Authentication = AuthenticationSimpleTextPassword
+			copy(a.Password[:], s)
+		}
+	}
+	ours := func(a *Advertisement) { a.Addresses = testConfig().Addresses }
+	secret := func(c *Config) { version2(c); copy(c.Password[:], "secret12") }
+	tests := []struct {
+		name   string
+		change func(c *Config)
+		sent   Advertisement
+		want   string // empty: no conflict
+	}{
+		{"other addresses", func(*Config) {}, stranger(), "addresses 192.0.2.7, 192.0.2.8"},
+		{"other version", func(*Config) {}, stranger(v2, ours), "VRRPv2"},
+		{"other version the other way", version2, stranger(ours), "VRRPv3"},
+		{"our addresses", func(*Config) {}, stranger(ours), ""},
+		{"one of our addresses", func(*Config) {}, stranger(func(a *Advertisement) { a.Addresses = addrs("192.0.2.7", "192.0.2.51") }), ""},
+		{"no password", secret, stranger(v2, ours), "authentication type 0"},
+		{"other password", secret, stranger(v2, ours, password("secret13")), "another password"},
+		{"our password", secret, stranger(v2, ours, password("secret12")), ""},
+		{"our password, other addresses", secret, stranger(v2, password("secret12")), "addresses 192.0.2.7, 192.0.2.8"},
+		{"password", version2, stranger(v2, ours, password("secret12")), "authentication type 1"},
+		{"other VRID", func(c *Config) { c.VRID = 51 }, stranger(), ""},
+		{"a peer", func(c *Config) { c.Peers = addrs("192.0.2.8", "192.0.2.9") }, stranger(), ""},
+		{"ourselves", func(c *Config) { c.Source = addr("192.0.2.9") }, stranger(), ""},
+		{
+			"other family",
+			func(c *Config) {
+				c.Family, c.Source, c.Addresses = IPv6, addr("fe80::5"), addrs("fe80::50")
+			},
+			stranger(), "",
+		},
+		{
+			"many addresses", func(*Config) {},
+			stranger(func(a *Advertisement) {
+				a.Addresses = addrs("192.0.2.6", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.7")
+			}),
+			"addresses 192.0.2.6, 192.0.2.1, 192.0.2.2, 192.0.2.3 and 2 more",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := testConfig()
+			tt.change(&c)
+			p := newPort(t)
+			p.repeat(3, "192.0.2.9", tt.sent)
+			source := ""
+			if tt.want != "" {
+				source = "192.0.2.9"
+			}
+			p.conflict(c, source, tt.want)
+		})
+	}
+}
+
+// A conflict takes three advertisements over two intervals, and is over three
+// Master_Down_Intervals after the last.
+func TestSightingsConflictTakesTime(t *testing.T) {
+	t.Parallel()
+	const other = "addresses 192.0.2.7, 192.0.2.8"
+	c := testConfig()
+	a := stranger()
+	p := newPort(t)
+	p.repeat(2, "192.0.2.9", a)
+	p.conflict(c, "", "")
+	p.note("192.0.2.9", a) // too soon: it is the second over again
+	p.conflict(c, "", "")
+	p.pass(100 * ms)
+	p.note("192.0.2.9", a)
+	p.conflict(c, "192.0.2.9", other)
+	with, _, _ := p.Conflict(p.now, c)
+	want := Sighting{IPv4, 50, V3, addr("192.0.2.9"), 100, 100 * ms, a.Addresses, p.now.Add(-200 * ms), p.now, 4}
+	if diff := cmp.Diff(want, with, cmpAddr); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	p.pass(3 * 360937500)
+	p.conflict(c, "192.0.2.9", other)
+	p.pass(1)
+	p.conflict(c, "", "")
+	p.note("192.0.2.9", a)
+	p.conflict(c, "192.0.2.9", other)
+
+	// Two packets of an hour ago do not count.
+	p.pass(time.Hour)
+	p.note("192.0.2.9", a)
+	p.conflict(c, "", "")
+}
+
+// A single forged packet neither makes a conflict of a good neighbour, nor is a
+// conflict older than what it is about.
+func TestSightingsConflictIsNoStrayPacket(t *testing.T) {
+	t.Parallel()
+	c := testConfig()
+	p := newPort(t)
+	good := stranger(func(a *Advertisement) { a.Addresses = c.Addresses })
+	p.repeat(10, "192.0.2.9", good)
+	p.note("192.0.2.9", stranger())
+	p.conflict(c, "", "")
+	p.repeat(2, "192.0.2.9", good)
+	p.repeat(2, "192.0.2.9", stranger())
+	p.conflict(c, "", "")
+	p.repeat(2, "192.0.2.9", stranger())
+	p.conflict(c, "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
+
+	// A resignation is no change.
+	p.note("192.0.2.9", stranger(func(a *Advertisement) { a.Priority = 0 }))
+	p.conflict(c, "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
+}
+
+// Of several it is always the same.
+func TestSightingsConflictOfSeveral(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	for range 3 {
+		for host := 20; host > 10; host-- {
+			p.note(fmt.Sprintf("192.0.2.%d", host), stranger())
+		}
+		p.pass(100 * ms)
+	}
+	for range 20 {
+		p.conflict(testConfig(), "192.0.2.11", "addresses 192.0.2.7, 192.0.2.8")
+	}
+}
+
+// An interval of two minutes is not believed: the conflict would else last for
+// as long after a handful of forged packets.
+func TestSightingsLongInterval(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	a := stranger(func(a *Advertisement) { a.Interval = 40 * time.Second })
+	p.note("192.0.2.9", a)
+	p.pass(10 * time.Second)
+	p.note("192.0.2.9", a)
+	p.pass(10 * time.Second)
+	p.note("192.0.2.9", a)
+	p.conflict(testConfig(), "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
+	p.pass(3 * 36093750 * time.Microsecond)
+	p.conflict(testConfig(), "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
+	p.pass(1)
+	p.conflict(testConfig(), "", "")
+	if got := p.Heard(p.now); len(got) != 0 {
+		t.Errorf("heard %v", got)
+	}
+}
+
+func TestSightingsHeard(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	if got := p.Heard(p.now); got != nil {
+		t.Errorf("heard %v at first", got)
+	}
+	start := p.now
+	vrid := func(v uint8) func(a *Advertisement) { return func(a *Advertisement) { a.VRID = v } }
+	ipv6 := stranger(func(a *Advertisement) { a.Addresses = addrs("fe80::7", "2001:db8::7") })
+	p.note("fe80::9", ipv6)
+	p.note("192.0.2.10", stranger())
+	p.note("192.0.2.9", stranger())
+	p.note("192.0.2.9", stranger(vrid(3)))
+	p.pass(time.Minute)
+	p.note("192.0.2.9", stranger(vrid(3), func(a *Advertisement) { a.Priority, a.Addresses = 7, addrs("192.0.2.1") }))
+	want := []Sighting{
+		{IPv4, 3, V3, addr("192.0.2.9"), 7, 100 * ms, addrs("192.0.2.1"), start, p.now, 2},
+		{IPv4, 50, V3, addr("192.0.2.9"), 100, 100 * ms, addrs("192.0.2.7", "192.0.2.8"), start, start, 1},
+		{IPv4, 50, V3, addr("192.0.2.10"), 100, 100 * ms, addrs("192.0.2.7", "192.0.2.8"), start, start, 1},
+		{IPv6, 50, V3, addr("fe80::9"), 100, 100 * ms, addrs("fe80::7", "2001:db8::7"), start, start, 1},
+	}
+	if diff := cmp.Diff(want, p.Heard(p.now), cmpAddr); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	p.pass(1)
+	if diff := cmp.Diff(want[:1], p.Heard(p.now), cmpAddr); diff != "" {
+		t.Errorf("after a minute: -want +got\n%s", diff)
+	}
+}
+
+// Everything is noted that somebody means to be an advertisement, also what no
+// Router accepts.
+func TestSightingsReadLeniently(t *testing.T) {
+	t.Parallel()
+	group := groupHeader("192.0.2.9")
+	tests := []struct {
+		name    string
+		header  Header
+		payload string
+		noted   bool
+	}{
+		{"good", group, base, true},
+		{"bad checksum", group, "3135c802000a1234c0000235c0000299", true},
+		{"interval 0", group, "3135c8020000df5bc0000235c0000299", true},
+		{"unicast", Header{group.Source, addr("192.0.2.1"), TTL}, base, true},
+		{"trailing garbage", group, base + "ffff", true},
+		{"v2", group, "2133c80100015496c0000233 0000000000000000", true},
+		{"v2 with AH", group, "2133c80100025495c0000233 0000000000000000", true},
+		{"v2 without authentication data", group, "2133c80100015496c0000233", true},
+		{"v2 with half a password", group, "2133c80101015496c0000233 7365", true},
+		{"v2 over IPv6", Header{addr("fe80::9"), GroupIPv6, TTL}, "2133c80100015496 fe800000000000000000000000000007", true},
+		{"7 octets", group, "3135c802000adf", false},
+		{"count too high", group, "3135c803000adf50c0000235c0000299", false},
+		{"count 0", group, "3135c800000a642b", false},
+		{"version 4", group, "4135c802000adf51c0000235c0000299", false},
+		{"type 2", group, "3235c802000ade51c0000235c0000299", false},
+		{"TTL 254", Header{group.Source, GroupIPv4, 254}, base, false},
+		{"source 0.0.0.0", groupHeader("0.0.0.0"), base, false},
+		{"no source", Header{netip.Addr{}, GroupIPv4, TTL}, base, false},
+		{"IPv6 cut", Header{addr("fe80::9"), GroupIPv6, TTL}, "3133c80100015496 fe8000000000000000000000000000", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPort(t)
+			p.Note(p.now, tt.header, octets(tt.payload))
+			if got := len(p.Heard(p.now)); (got == 1) != tt.noted {
+				t.Errorf("%d noted, want noted %v", got, tt.noted)
+			}
+		})
+	}
+}
+
+// A flood of senders is forgotten after a minute, and costs those that were
+// there first nothing.
+func TestSightingsFlood(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	slow := stranger(func(a *Advertisement) { a.Interval = 10 * time.Second })
+	p.note("192.0.2.9", slow)
+	flood := func() {
+		for i := range 100_000 {
+			p.note(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String(), stranger())
+		}
+	}
+	flood()
+	if got := len(p.seen); got != maxSightings {
+		t.Errorf("%d remembered, want %d", got, maxSightings)
+	}
+	p.pass(10 * time.Second)
+	p.note("192.0.2.9", slow)
+	p.note("192.0.2.10", stranger())
+	if got := p.Heard(p.now); got[len(got)-1].Source != addr("192.0.2.9") || got[len(got)-1].Count != 2 {
+		t.Errorf("last %+v, want 192.0.2.9 twice, and nobody new", got[len(got)-1])
+	}
+	p.pass(time.Minute)
+	p.note("192.0.2.9", slow)
+	p.note("192.0.2.10", stranger())
+	if got := p.Heard(p.now); len(got) != 2 || len(p.seen) != 2 {
+		t.Errorf("heard %v, remember %d; want two", got, len(p.seen))
+	}
+}
+
+func TestSightingsFreeVRID(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	free := func(f Family, want uint8) {
+		t.Helper()
+		if got := p.FreeVRID(p.now, f); got != want {
+			t.Errorf("family %d: VRID %d is free, want %d", f, got, want)
+		}
+	}
+	free(IPv4, 1)
+	for v := 1; v <= 255; v++ {
+		if v != 7 {
+			p.note("192.0.2.9", stranger(func(a *Advertisement) { a.VRID = uint8(v) }))
+		}
+	}
+	free(IPv4, 7)
+	free(IPv6, 1)
+	p.note("192.0.2.9", stranger(func(a *Advertisement) { a.VRID = 7 }))
+	free(IPv4, 0)
+	p.pass(time.Minute + 1)
+	free(IPv4, 1)
+}
+
+func TestSightingsAllocateNothing(t *testing.T) {
+	p := newPort(t)
+	h := groupHeader("192.0.2.9")
+	one, two := stranger(), stranger(func(a *Advertisement) { a.Addresses = addrs("192.0.2.1") })
+	packets := [][]byte{one.Append(nil, h.Source, h.Destination), two.Append(nil, h.Source, h.Destination)}
+	for i := range 2 * maxSightings {
+		p.Note(p.now, groupHeaderOf(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})), packets[0])
+	}
+	known, refused := groupHeader("10.0.0.1"), groupHeader("10.1.0.1")
+	for name, f := range map[string]func(){
+		"known":   func() { p.pass(ms); p.Note(p.now, known, packets[0]); p.Note(p.now, known, packets[1]) },
+		"refused": func() { p.Note(p.now, refused, packets[0]) },
+	} {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
