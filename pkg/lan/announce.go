@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/packet"
-	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
 )
 
 // The operations of an ARP packet (RFC 826).
@@ -22,19 +21,24 @@ const (
 // Announce.
 const announceTimeout = time.Second
 
-var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+// Where the frames go to.
+var (
+	toAll      = &packet.Addr{HardwareAddr: broadcast}
+	toAllNodes = &packet.Addr{HardwareAddr: allNodesMAC}
+)
 
-// Announcer sends gratuitous ARP. It is used by one goroutine. The zero value
-// is ready for use.
+// Announcer sends gratuitous ARP and unsolicited Neighbor Advertisements. It is
+// used by one goroutine. The zero value is ready for use.
 type Announcer struct {
 	// sockets are by interface index.
 	sockets map[int]*packet.Conn
 	frame   []byte
 }
 
-// Announce tells the LAN of the interface that mac has each of vips: by a
-// request, which most systems heed, and by a reply, which some insist on. The
-// requests of all go out before the replies.
+// Announce tells the LAN of the interface that mac has each of vips: an IPv6
+// address by a Neighbor Advertisement, an IPv4 address by an ARP request, which
+// most systems heed, and by a reply, which some insist on. The replies go out
+// when every address has been announced.
 func (a *Announcer) Announce(index int, mac net.HardwareAddr, vips []netip.Addr) error {
 	if len(mac) != 6 {
 		return fmt.Errorf("announce on link %d: %q is no Ethernet address", index, mac)
@@ -44,19 +48,38 @@ func (a *Announcer) Announce(index int, mac net.HardwareAddr, vips []netip.Addr)
 		return fmt.Errorf("announce on link %d: %w", index, err)
 	}
 	var errs []error
-	if err := conn.SetWriteDeadline(time.Now().Add(announceTimeout)); err != nil {
-		errs = append(errs, fmt.Errorf("announce on link %d: %w", index, err))
+	note := func(err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("announce on link %d: %w", index, err))
+		}
 	}
-	for _, op := range []uint16{ARPRequest, ARPReply} {
-		for _, vip := range vips {
-			if !vip.Is4() {
-				errs = append(errs, fmt.Errorf("announce on link %d: %q is no IPv4 address", index, vip))
-				continue
-			}
-			a.frame = AppendGratuitousARP(a.frame[:0], mac, vip, op)
-			if _, err := conn.WriteTo(a.frame, &packet.Addr{HardwareAddr: broadcast}); err != nil {
-				errs = append(errs, fmt.Errorf("announce %s on link %d: %w", vip, index, err))
-			}
+	note(conn.SetWriteDeadline(time.Now().Add(announceTimeout)))
+	router := false
+	if slices.ContainsFunc(vips, netip.Addr.Is6) {
+		router, err = ipv6Setting(index, "forwarding")
+		note(err)
+	}
+	send := func(vip netip.Addr, to net.Addr) {
+		if _, err := conn.WriteTo(a.frame, to); err != nil {
+			note(fmt.Errorf("%s: %w", vip, err))
+		}
+	}
+	for _, vip := range vips {
+		switch {
+		case vip.Is4():
+			a.frame = AppendGratuitousARP(a.frame[:0], mac, vip, ARPRequest)
+			send(vip, toAll)
+		case vip.Is6() && !vip.Is4In6():
+			a.frame = AppendUnsolicitedNA(a.frame[:0], mac, vip, router)
+			send(vip, toAllNodes)
+		default:
+			note(fmt.Errorf("%q is no IP address", vip))
+		}
+	}
+	for _, vip := range vips {
+		if vip.Is4() {
+			a.frame = AppendGratuitousARP(a.frame[:0], mac, vip, ARPReply)
+			send(vip, toAll)
 		}
 	}
 	if len(errs) > 0 {
@@ -67,16 +90,13 @@ func (a *Announcer) Announce(index int, mac net.HardwareAddr, vips []netip.Addr)
 	return errors.Join(errs...)
 }
 
-// socket returns a socket that sends ARP and receives nothing.
+// socket returns a socket that sends. It receives nothing, because it is for no
+// protocol; what it sends is of the one that its Ethernet header names.
 func (a *Announcer) socket(index int) (*packet.Conn, error) {
 	if conn, ok := a.sockets[index]; ok {
 		return conn, nil
 	}
-	filter, err := bpf.Assemble(nothing)
-	if err != nil {
-		return nil, fmt.Errorf("assemble filter: %w", err)
-	}
-	conn, err := packet.Listen(&net.Interface{Index: index}, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: filter})
+	conn, err := packet.Listen(&net.Interface{Index: index}, packet.Raw, 0, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket: %w", err)
 	}

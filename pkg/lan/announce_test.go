@@ -1,10 +1,14 @@
 package lan_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -19,13 +23,18 @@ import (
 func TestNetnsAnnounce(t *testing.T) {
 	l, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
-	vips := []netip.Addr{netip.MustParseAddr("192.0.2.50"), netip.MustParseAddr("192.0.2.51")}
+	vips := []netip.Addr{
+		netip.MustParseAddr("192.0.2.50"), netip.MustParseAddr("2001:db8::50"),
+		netip.MustParseAddr("192.0.2.51"), netip.MustParseAddr("fe80::51"),
+	}
 	mac := from.HardwareAddr("eth0")
-	var want []string
-	for _, op := range []uint16{lan.ARPRequest, lan.ARPReply} {
-		for _, vip := range vips {
-			want = append(want, hex.EncodeToString(lan.AppendGratuitousARP(nil, mac, vip, op)))
-		}
+	want := []string{
+		hex.EncodeToString(lan.AppendGratuitousARP(nil, mac, vips[0], lan.ARPRequest)),
+		hex.EncodeToString(lan.AppendUnsolicitedNA(nil, mac, vips[1], false)),
+		hex.EncodeToString(lan.AppendGratuitousARP(nil, mac, vips[2], lan.ARPRequest)),
+		hex.EncodeToString(lan.AppendUnsolicitedNA(nil, mac, vips[3], false)),
+		hex.EncodeToString(lan.AppendGratuitousARP(nil, mac, vips[0], lan.ARPReply)),
+		hex.EncodeToString(lan.AppendGratuitousARP(nil, mac, vips[2], lan.ARPReply)),
 	}
 
 	var a lan.Announcer
@@ -33,7 +42,7 @@ func TestNetnsAnnounce(t *testing.T) {
 		from.Do(func() { err = a.Announce(index, mac, vips) })
 		return err
 	}
-	capture := to.captureARP()
+	capture := to.captureAnnouncements()
 	index := from.Index("eth0")
 	for range 2 {
 		if err := announce(index); err != nil {
@@ -69,7 +78,7 @@ func TestNetnsAnnounce(t *testing.T) {
 func TestNetnsAnnounceErrors(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
-	capture := to.captureARP()
+	capture := to.captureAnnouncements()
 	var a lan.Announcer
 	defer a.Close()
 	index, mac := from.Index("eth0"), from.HardwareAddr("eth0")
@@ -78,15 +87,72 @@ func TestNetnsAnnounceErrors(t *testing.T) {
 		if err := a.Announce(index, mac[:4], []netip.Addr{vip}); err == nil {
 			t.Error("announced half a hardware address")
 		}
-		if err := a.Announce(index, mac, []netip.Addr{{}, netip.MustParseAddr("2001:db8::1"), vip}); err == nil {
-			t.Error("announced no IPv4 address")
+		for _, none := range []netip.Addr{{}, netip.MustParseAddr("::ffff:192.0.2.50")} {
+			err := a.Announce(index, mac, []netip.Addr{none, vip})
+			if err == nil {
+				t.Errorf("announced %q", none)
+			}
+			t.Logf("the error reads: %v", err)
 		}
 	})
 	want := []string{
 		hex.EncodeToString(lan.AppendGratuitousARP(nil, mac, vip, lan.ARPRequest)),
 		hex.EncodeToString(lan.AppendGratuitousARP(nil, mac, vip, lan.ARPReply)),
 	}
+	want = append(want, want...)
 	if d := cmp.Diff(want, capture(len(want))); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+// The Router flag follows the kernel of the node, at any time.
+func TestNetnsAnnounceARouter(t *testing.T) {
+	_, hosts := newLAN(t, 2)
+	from, to := hosts[0], hosts[1]
+	capture := to.captureAnnouncements()
+	var a lan.Announcer
+	defer a.Close()
+	index, mac := from.Index("eth0"), from.HardwareAddr("eth0")
+	vip := netip.MustParseAddr("2001:db8::50")
+	for _, step := range []struct {
+		key, value string
+		router     bool
+	}{
+		{"net.ipv6.conf.all.forwarding", "1", true},
+		{"net.ipv6.conf.eth0.forwarding", "0", false},
+		{"net.ipv6.conf.eth0.forwarding", "1", true},
+	} {
+		from.Sysctl(step.key, step.value)
+		var err error
+		from.Do(func() { err = a.Announce(index, mac, []netip.Addr{vip}) })
+		if err != nil {
+			t.Error(err)
+		}
+		want := []string{hex.EncodeToString(lan.AppendUnsolicitedNA(nil, mac, vip, step.router))}
+		if d := cmp.Diff(want, capture(1)); d != "" {
+			t.Errorf("%s=%s: -want +got\n%s", step.key, step.value, d)
+		}
+	}
+}
+
+// An interface that lost its IPv6 still announces, and says what is wrong.
+func TestNetnsAnnounceWithoutIPv6(t *testing.T) {
+	_, hosts := newLAN(t, 2)
+	from, to := hosts[0], hosts[1]
+	capture := to.captureAnnouncements()
+	var a lan.Announcer
+	defer a.Close()
+	index, mac := from.Index("eth0"), from.HardwareAddr("eth0")
+	vip := netip.MustParseAddr("2001:db8::50")
+	from.Run("ip", "link", "set", "eth0", "mtu", "1000")
+	var err error
+	from.Do(func() { err = a.Announce(index, mac, []netip.Addr{vip}) })
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error is %v, want a setting that does not exist", err)
+	}
+	t.Logf("the error reads: %v", err)
+	want := []string{hex.EncodeToString(lan.AppendUnsolicitedNA(nil, mac, vip, false))}
+	if d := cmp.Diff(want, capture(1)); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
 }
@@ -95,50 +161,69 @@ func TestNetnsAnnounceErrors(t *testing.T) {
 func TestNetnsAnnounceMovesAnAddress(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
-	to.Run("ip", "neigh", "add", "192.0.2.50", "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "reachable")
 	var a lan.Announcer
 	defer a.Close()
 	index, mac := from.Index("eth0"), from.HardwareAddr("eth0")
+	for _, vip := range []string{"192.0.2.50", "2001:db8::50", "fe80::50"} {
+		to.Run("ip", "neigh", "add", vip, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "reachable")
+		eventually(t, func() error {
+			var err error
+			from.Do(func() { err = a.Announce(index, mac, []netip.Addr{netip.MustParseAddr(vip)}) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := to.Run("ip", "neigh", "show", vip, "dev", "eth0"); !strings.Contains(got, mac.String()) {
+				return fmt.Errorf("the neighbor has %q, want %s", got, mac)
+			}
+			return nil
+		})
+	}
+}
+
+// eventually polls until there is no error, for a minute.
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		var err error
-		from.Do(func() { err = a.Announce(index, mac, []netip.Addr{netip.MustParseAddr("192.0.2.50")}) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := to.Run("ip", "neigh", "show", "192.0.2.50", "dev", "eth0")
-		if strings.Contains(got, mac.String()) {
+		err := f()
+		if err == nil {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("the neighbor has %q", got)
+			t.Fatal(err)
 		}
 	}
 }
 
-// captureARP returns a function that waits for the next n ARP frames, in hex.
-func (h host) captureARP() func(n int) []string {
+// captureAnnouncements returns a function that waits for the next n frames that
+// are ARP or Neighbor Advertisements, in hex.
+func (h host) captureAnnouncements() func(n int) []string {
 	h.t.Helper()
 	var conn *packet.Conn
 	var err error
 	index := h.Index("eth0")
-	h.Do(func() { conn, err = packet.Listen(&net.Interface{Index: index}, packet.Raw, unix.ETH_P_ARP, nil) })
+	h.Do(func() { conn, err = packet.Listen(&net.Interface{Index: index}, packet.Raw, unix.ETH_P_ALL, nil) })
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { conn.Close() })
+	own := h.HardwareAddr("eth0")
 	return func(n int) []string {
 		h.t.Helper()
 		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			h.t.Fatal(err)
 		}
 		var frames []string
-		for range n {
-			b := make([]byte, 1500)
+		for b := make([]byte, 1500); len(frames) < n; {
 			size, _, err := conn.ReadFrom(b)
 			if err != nil {
 				h.t.Fatalf("after %q: %v", frames, err)
 			}
-			frames = append(frames, hex.EncodeToString(b[:size]))
+			frame := b[:size]
+			protocol := binary.BigEndian.Uint16(frame[12:])
+			na := protocol == unix.ETH_P_IPV6 && size > 54 && frame[20] == unix.IPPROTO_ICMPV6 && frame[54] == 136
+			if (na || protocol == unix.ETH_P_ARP) && !bytes.Equal(frame[6:12], own) {
+				frames = append(frames, hex.EncodeToString(frame))
+			}
 		}
 		return frames
 	}

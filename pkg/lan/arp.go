@@ -8,6 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
 // AppendGratuitousARP appends an Ethernet frame that announces an IPv4 address
 // by ARP (RFC 826, RFC 5944 section 4.6). mac has 6 bytes. The frame is
 //

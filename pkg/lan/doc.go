@@ -1,13 +1,26 @@
 // Package lan is this node's side of the LANs it is on: it receives and sends
-// VRRP packets, and announces addresses by gratuitous ARP. It moves bytes and
-// never reads a VRRP message.
+// VRRP packets of IPv4 and IPv6, and announces addresses by gratuitous ARP and
+// unsolicited Neighbor Advertisements. It moves bytes and never reads a VRRP
+// message.
 //
 // # Sockets
 //
-// VRRP is received on AF_PACKET sockets, because those still hear when a
-// firewall drops protocol 112 in the input hook, as many do: a node that hears
-// nobody makes itself Master beside another one. It is sent on raw IP sockets,
-// which also hold the membership of 224.0.0.18 and never receive anything.
+// A port is for one interface and one family. VRRP is received on AF_PACKET
+// sockets, because those still hear when a firewall drops protocol 112 in the
+// input hook, as many do: a node that hears nobody makes itself Master beside
+// another one. It is sent on raw IP sockets, which also hold the membership of
+// 224.0.0.18 or ff02::12 and never receive anything.
+//
+// # Unicast
+//
+// A port receives whatever of protocol 112 reaches this host on its interface,
+// and whom a packet is addressed to is for others to judge. What it sends to a
+// single host leaves by its interface, even where the kernel has a better route
+// by another one: the transport of a virtual router is one interface. Among that
+// interface's own routes the kernel chooses, so that a peer may be behind a
+// router. An IPv4 host that none of them leads to is taken to be on the link; an
+// IPv6 host is unreachable then. The TTL or hop limit is 255 in any case, and a
+// peer behind a router receives less.
 //
 // # Timing
 //

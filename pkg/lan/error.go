@@ -8,6 +8,11 @@ type InterfaceError struct {
 	Err error
 }
 
-func (e *InterfaceError) Error() string { return fmt.Sprintf("listen on %s: %v", e.Name, e.Err) }
+func (e *InterfaceError) Error() string {
+	if e.IPv6 {
+		return fmt.Sprintf("listen on %s for IPv6: %v", e.Name, e.Err)
+	}
+	return fmt.Sprintf("listen on %s: %v", e.Name, e.Err)
+}
 
 func (e *InterfaceError) Unwrap() error { return e.Err }

@@ -27,6 +27,8 @@ type Network struct {
 
 	in  receiver
 	out [maxPacket]byte
+	to4 unix.SockaddrInet4
+	to6 unix.SockaddrInet6
 
 	// mu keeps Wake from writing to a descriptor that Close has closed.
 	mu    sync.Mutex
@@ -62,9 +64,9 @@ func clock(id int32) int64 {
 	return ts.Nano()
 }
 
-// Use makes exactly these, each of another interface, the ports that packets
-// are received from and sent on; what is waiting on one that was in use before
-// stays. It neither blocks nor opens nor closes anything: ports belong to the
+// Use makes exactly these, of each interface and family at most one, the ports
+// that packets are received from and sent on; what is waiting on one that was in
+// use before stays. It neither blocks nor opens nor closes anything: ports belong to the
 // caller, who may close one that is no longer used as soon as Use has returned.
 func (n *Network) Use(ports []*Port) {
 	n.ports = append(n.ports[:0], ports...)
@@ -140,9 +142,9 @@ func (n *Network) arm(deadline int64) error {
 	return nil
 }
 
-// Receive fills p with the next waiting packet: of each interface in the order
-// of arrival, and the interfaces in turn, so that a flood on one does not hide
-// the others. It never blocks; false means that no interface has one.
+// Receive fills p with the next waiting packet: of each port in the order of
+// arrival, and the ports in turn, so that a flood on one does not hide the
+// others. It never blocks; false means that no port has one.
 func (n *Network) Receive(p *Packet) bool {
 	start := n.Now()
 	for range n.ports {
@@ -168,25 +170,41 @@ func (n *Network) Receive(p *Packet) bool {
 	return false
 }
 
-// Send sends payload, one VRRP message, from source to destination on an
-// interface whose port of that family is in use.
+// Send sends payload, one VRRP message, from source to destination, which are of
+// one family, on an interface whose port of that family is in use. The checksum
+// of the message is the caller's. What goes to a single host is routed as the
+// kernel's tables say among the routes of that interface, and so passes a router
+// where there is one, and never leaves by another interface.
 func (n *Network) Send(index int, source, destination netip.Addr, payload []byte) error {
-	if !source.Is4() {
-		return fmt.Errorf("send VRRP: %q is no IPv4 address", source)
+	if !source.IsValid() || source.BitLen() != destination.BitLen() {
+		return fmt.Errorf("send VRRP from %q to %q: want two addresses of one family", source, destination)
 	}
 	for _, p := range n.ports {
-		if p.Index != index {
+		if p.Index != index || p.IPv6 != source.Is6() {
 			continue
 		}
-		if ipv4HeaderLen+len(payload) > len(n.out) {
+		if ipv6HeaderLen+len(payload) > len(n.out) {
 			return fmt.Errorf("send VRRP on %s: a message of %d bytes is too long", p.Name, len(payload))
 		}
-		if err := unix.Sendto(p.send, appendPacket(n.out[:0], source, payload), 0, &group); err != nil {
-			return fmt.Errorf("send VRRP on %s: %w", p.Name, err)
+		packet := appendPacket(n.out[:0], source, destination, payload)
+		if err := unix.Sendto(p.send, packet, 0, n.sockaddr(index, destination)); err != nil {
+			return fmt.Errorf("send VRRP to %s on %s: %w", destination, p.Name, err)
 		}
 		return nil
 	}
-	return fmt.Errorf("send VRRP: link %d has no port", index)
+	return fmt.Errorf("send VRRP to %s: link %d has no port for it", destination, index)
+}
+
+// sockaddr is the destination of a packet as the kernel takes it, valid until
+// the next call.
+func (n *Network) sockaddr(index int, destination netip.Addr) unix.Sockaddr {
+	if destination.Is6() {
+		// The kernel heeds the zone where an address needs one.
+		n.to6.Addr, n.to6.ZoneId = destination.As16(), uint32(index)
+		return &n.to6
+	}
+	n.to4.Addr = destination.As4()
+	return &n.to4
 }
 
 // Wake makes the Wait that runs, or else the next one, return at once. It may

@@ -26,23 +26,47 @@ import (
 // message is an advertisement as keepalived sends it.
 var message = []byte{0x31, 0x35, 0x96, 0x02, 0x00, 0x0a, 0x11, 0x5a, 192, 0, 2, 0x35, 192, 0, 2, 0x99}
 
-// host is a Network in a namespace of its own, which listens on eth0.
+// host is a Network in a namespace of its own, which listens on eth0 for both
+// families and speaks one.
 type host struct {
 	*netnstest.NS
 	*lan.Network
-	t    *testing.T
-	addr netip.Addr
-	// ports are those in use, by index.
-	ports map[int]*lan.Port
+	t     *testing.T
+	addr  netip.Addr
+	group netip.Addr
+	// ports are those in use.
+	ports map[lan.Interface]*lan.Port
 }
 
-// newLAN returns hosts on one segment.
+// onBoth runs a test with n hosts that speak IPv4, and again with IPv6.
+func onBoth(t *testing.T, n int, test func(*testing.T, []host)) {
+	t.Helper()
+	t.Run("IPv4", func(t *testing.T) {
+		_, hosts := newLAN(t, n)
+		test(t, hosts)
+	})
+	t.Run("IPv6", func(t *testing.T) {
+		_, hosts := newLAN(t, n)
+		for i := range hosts {
+			hosts[i].addr, hosts[i].group = linkLocal(i), groupIPv6
+		}
+		test(t, hosts)
+	})
+}
+
+// linkLocal is an IPv6 address of host i.
+func linkLocal(i int) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: byte(i + 1)})
+}
+
+// newLAN returns hosts on one segment that speak IPv4.
 func newLAN(t *testing.T, n int) (*netnstest.LAN, []host) {
 	t.Helper()
 	l := netnstest.NewLAN(t, n)
 	var hosts []host
 	for i, ns := range l.Hosts {
-		h := host{NS: ns, t: t, addr: l.Addr(i), ports: make(map[int]*lan.Port)}
+		h := host{NS: ns, t: t, addr: l.Addr(i), group: groupIPv4, ports: make(map[lan.Interface]*lan.Port)}
+		h.Run("ip", "addr", "add", linkLocal(i).String()+"/64", "dev", "eth0", "nodad")
 		var err error
 		ns.Do(func() { h.Network, err = lan.NewNetwork() })
 		if err != nil {
@@ -68,19 +92,21 @@ func (h host) listen(links ...string) {
 	broken := h.Broken()
 	clear(h.ports)
 	for _, l := range links {
-		index := h.Index(l)
-		p := before[index]
-		if p == nil || slices.Contains(broken, p) {
-			var err error
-			if p, err = h.open(lan.Interface{Index: index, Name: l}); err != nil {
-				h.t.Fatal(err)
+		for _, ipv6 := range []bool{false, true} {
+			i := lan.Interface{Index: h.Index(l), Name: l, IPv6: ipv6}
+			p := before[i]
+			if p == nil || slices.Contains(broken, p) {
+				var err error
+				if p, err = h.open(i); err != nil {
+					h.t.Fatal(err)
+				}
 			}
+			h.ports[i] = p
 		}
-		h.ports[index] = p
 	}
 	h.Use(slices.Collect(maps.Values(h.ports)))
-	for index, p := range before {
-		if p == h.ports[index] {
+	for i, p := range before {
+		if p == h.ports[i] {
 			continue
 		}
 		if err := (lan.Ports{}).Close(p); err != nil {
@@ -94,20 +120,21 @@ func (h host) open(i lan.Interface) (p *lan.Port, err error) {
 	return p, err
 }
 
-func (h host) expectBroken(want ...int) {
+func (h host) expectBroken(want ...lan.Interface) {
 	h.t.Helper()
-	var got []int
+	var got []lan.Interface
 	for _, p := range h.Broken() {
-		got = append(got, p.Index)
+		got = append(got, p.Interface)
 	}
-	if d := cmp.Diff(want, got); d != "" {
+	sort := cmpopts.SortSlices(func(a, b lan.Interface) bool { return !a.IPv6 && b.IPv6 })
+	if d := cmp.Diff(want, got, sort); d != "" {
 		h.t.Errorf("broken: -want +got\n%s", d)
 	}
 }
 
 func (h host) send(link string, payload []byte) {
 	h.t.Helper()
-	if err := h.Send(h.Index(link), h.addr, vrrpGroup, payload); err != nil {
+	if err := h.Send(h.Index(link), h.addr, h.group, payload); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -133,10 +160,18 @@ func (h host) next() lan.Packet {
 func (h host) expect(payload []byte) lan.Packet {
 	h.t.Helper()
 	p := h.next()
-	if !bytes.Equal(p.Data[20:], payload) {
-		h.t.Errorf("received %x, want %x", p.Data[20:], payload)
+	if got := p.Data[h.headerLen():]; !bytes.Equal(got, payload) {
+		h.t.Errorf("received %x, want %x", got, payload)
 	}
 	return p
+}
+
+// headerLen is the length of the IP header of the family that the host speaks.
+func (h host) headerLen() int {
+	if h.addr.Is6() {
+		return 40
+	}
+	return 20
 }
 
 // marked is a message that a test can tell from others.
@@ -172,6 +207,116 @@ func TestNetnsSendAndReceive(t *testing.T) {
 	}
 }
 
+func TestNetnsSendAndReceiveIPv6(t *testing.T) {
+	_, hosts := newLAN(t, 2)
+	from, to := hosts[0], hosts[1]
+	source := linkLocal(0)
+	if err := from.Send(from.Index("eth0"), source, groupIPv6, message); err != nil {
+		t.Fatal(err)
+	}
+	p := to.next()
+	if p.Index != to.Index("eth0") {
+		t.Errorf("index %d, want %d", p.Index, to.Index("eth0"))
+	}
+	want := append([]byte{0x6c, 0, 0, 0, 0, 16, 112, 255}, source.AsSlice()...)
+	want = append(append(want, groupIPv6.AsSlice()...), message...)
+	if !bytes.Equal(p.Data, want) {
+		t.Errorf("got  %x\nwant %x", p.Data, want)
+	}
+	var own lan.Packet
+	if from.Receive(&own) {
+		t.Errorf("received its own packet %x", own.Data)
+	}
+}
+
+// What is sent to one host arrives there as it was sent, and nobody complains of
+// an unknown protocol.
+func TestNetnsUnicast(t *testing.T) {
+	onBoth(t, 3, func(t *testing.T, hosts []host) {
+		from, to := hosts[0], hosts[1]
+		for mark := range byte(2) { // The first waits for the neighbor's MAC.
+			if err := from.Send(from.Index("eth0"), from.addr, to.addr, marked(mark)); err != nil {
+				t.Fatal(err)
+			}
+			p := to.expect(marked(mark))
+			limit, destination := p.Data[8], p.Data[16:20]
+			if to.addr.Is6() {
+				limit, destination = p.Data[7], p.Data[24:40]
+			}
+			if limit != 255 || !bytes.Equal(destination, to.addr.AsSlice()) {
+				t.Errorf("received %x, want one to %s with hop limit 255", p.Data, to.addr)
+			}
+		}
+		hosts[2].settles()
+		for line := range strings.Lines(to.Run("nstat", "-asz", "IcmpOutDestUnreachs", "Icmp6OutParmProblems")) {
+			if fields := strings.Fields(line); fields[0] != "#kernel" && fields[1] != "0" {
+				t.Errorf("the receiver complained: %s", line)
+			}
+		}
+	})
+}
+
+// Unicast takes a route of its own interface, which may lead through a router,
+// whatever better ones other interfaces have.
+func TestNetnsUnicastThroughARouter(t *testing.T) {
+	onBoth(t, 2, func(t *testing.T, hosts []host) {
+		wrongLAN, others := newLAN(t, 1)
+		two, router, wrong := hosts[0], hosts[1], others[0]
+		wrongLAN.Connect(two.NS, "eth1", "px")
+		to, family, gateway := netip.MustParseAddr("198.51.100.9"), "-4", "203.0.113.1"
+		if two.addr.Is6() {
+			to, family, gateway = netip.MustParseAddr("2001:db8::9"), "-6", "fe80::99"
+		}
+		two.Run("ip", "addr", "add", "fe80::9/64", "dev", "eth1", "nodad")
+		two.Run("ip", family, "route", "add", "default", "via", router.addr.String(), "dev", "eth0")
+		two.Run("ip", family, "route", "add", to.String(), "via", gateway, "dev", "eth1", "onlink")
+		two.Run("ip", family, "neigh", "add", gateway, "lladdr", wrong.HardwareAddr("eth0").String(), "dev", "eth1")
+		if err := two.Send(two.Index("eth0"), two.addr, to, message); err != nil {
+			t.Fatal(err)
+		}
+		if p := router.expect(message); !bytes.Contains(p.Data[:router.headerLen()], to.AsSlice()) {
+			t.Errorf("the router received %x, want what is for %s", p.Data, to)
+		}
+		wrong.settles()
+	})
+}
+
+// Without IPv6 on an interface there is no port for it, and that for IPv4 works.
+func TestNetnsIPv6IsOff(t *testing.T) {
+	_, hosts := newLAN(t, 2)
+	from, to := hosts[0], hosts[1]
+	to.listen()
+	i := lan.Interface{Index: to.Index("eth0"), Name: "eth0"}
+	p, err := to.open(i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to.Use([]*lan.Port{p})
+	i.IPv6 = true
+	refused := func(why string) {
+		_, err := to.open(i)
+		if ie, ok := errors.AsType[*lan.InterfaceError](err); !ok || ie.Interface != i {
+			t.Errorf("%s: error is %v, want one of %+v", why, err, i)
+		}
+		t.Logf("the error reads: %v", err)
+	}
+	to.Sysctl("net.ipv6.conf.eth0.disable_ipv6", "1")
+	refused("disabled")
+	to.Sysctl("net.ipv6.conf.eth0.disable_ipv6", "0")
+	to.Run("ip", "link", "set", "eth0", "mtu", "1000") // IPv6 needs 1280.
+	refused("a small MTU")
+	from.send("eth0", message)
+	to.expect(message)
+	if err := to.Send(i.Index, linkLocal(1), groupIPv6, message); err == nil {
+		t.Error("sent by IPv6 without a port for it")
+	}
+	to.expectBroken()
+	to.Use(nil)
+	if err := (lan.Ports{}).Close(p); err != nil {
+		t.Error(err)
+	}
+}
+
 // sum is the one's complement sum of b (RFC 1071).
 func sum(b []byte) uint16 {
 	var s uint32
@@ -200,59 +345,70 @@ func TestNetnsArrivedWhileNobodyListened(t *testing.T) {
 
 // A firewall that drops VRRP does not keep a node from hearing it.
 func TestNetnsReceiveBehindAFirewall(t *testing.T) {
-	_, hosts := newLAN(t, 2)
-	from, to := hosts[0], hosts[1]
-	to.RunInput(`
+	onBoth(t, 2, func(t *testing.T, hosts []host) {
+		from, to := hosts[0], hosts[1]
+		to.RunInput(`
 table inet firewall {
-	chain prerouting { type filter hook prerouting priority -300; ip protocol 112 counter drop; }
-	chain input { type filter hook input priority 0; ip protocol 112 counter drop; }
+	chain prerouting { type filter hook prerouting priority -300; meta l4proto 112 counter drop; }
+	chain input { type filter hook input priority 0; meta l4proto 112 counter drop; }
 }`, "nft", "-f", "-")
-	from.send("eth0", message)
-	to.expect(message)
+		from.send("eth0", message)
+		to.expect(message)
+	})
 }
 
 func TestNetnsSendBlockedByAFirewall(t *testing.T) {
-	_, hosts := newLAN(t, 1)
-	h := hosts[0]
-	h.RunInput("table inet firewall { chain output { type filter hook output priority 0; ip protocol 112 drop; }; }", "nft", "-f", "-")
-	err := h.Send(h.Index("eth0"), h.addr, vrrpGroup, message)
-	if !errors.Is(err, unix.EPERM) {
-		t.Errorf("error is %v, want EPERM", err)
-	}
-	t.Logf("the error reads: %v", err)
+	onBoth(t, 1, func(t *testing.T, hosts []host) {
+		h := hosts[0]
+		h.RunInput("table inet firewall { chain output { type filter hook output priority 0; meta l4proto 112 drop; }; }", "nft", "-f", "-")
+		err := h.Send(h.Index("eth0"), h.addr, h.group, message)
+		if !errors.Is(err, unix.EPERM) {
+			t.Errorf("error is %v, want EPERM", err)
+		}
+		t.Logf("the error reads: %v", err)
+	})
 }
 
 // What is sent is not heard by other programs on the same node.
 func TestNetnsSendIsNotLoopedBack(t *testing.T) {
-	_, hosts := newLAN(t, 2)
-	from, to := hosts[0], hosts[1]
-	program := from.ListenPacket("ip4:112", "0.0.0.0")
-	from.send("eth0", message)
-	to.expect(message)
-	if err := program.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 1500)
-	if n, _, err := program.ReadFrom(b); err == nil {
-		t.Errorf("another program received %x", b[:n])
-	}
-	to.send("eth0", message)
-	if err := program.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := program.ReadFrom(b); err != nil {
-		t.Errorf("another program does not receive at all: %v", err)
-	}
+	onBoth(t, 2, func(t *testing.T, hosts []host) {
+		from, to := hosts[0], hosts[1]
+		network := "ip4:112"
+		if from.addr.Is6() {
+			network = "ip6:112"
+		}
+		program := from.ListenPacket(network, "")
+		from.send("eth0", message)
+		to.expect(message)
+		if err := program.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 1500)
+		if n, _, err := program.ReadFrom(b); err == nil {
+			t.Errorf("another program received %x", b[:n])
+		}
+		to.send("eth0", message)
+		if err := program.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := program.ReadFrom(b); err != nil {
+			t.Errorf("another program does not receive at all: %v", err)
+		}
+	})
 }
 
 func TestNetnsSendErrors(t *testing.T) {
 	_, hosts := newLAN(t, 1)
 	h := hosts[0]
 	for name, err := range map[string]error{
-		"no such link":       h.Send(99, h.addr, vrrpGroup, message),
-		"no source":          h.Send(h.Index("eth0"), netip.Addr{}, vrrpGroup, message),
-		"IPv6":               h.Send(h.Index("eth0"), netip.MustParseAddr("fe80::1"), vrrpGroup, message),
-		"an endless message": h.Send(h.Index("eth0"), h.addr, vrrpGroup, make([]byte, 70000)),
+		"no such link":       h.Send(99, h.addr, h.group, message),
+		"no source":          h.Send(h.Index("eth0"), netip.Addr{}, h.group, message),
+		"no destination":     h.Send(h.Index("eth0"), h.addr, netip.Addr{}, message),
+		"neither":            h.Send(h.Index("eth0"), netip.Addr{}, netip.Addr{}, message),
+		"two families":       h.Send(h.Index("eth0"), linkLocal(0), h.group, message),
+		"no route":           h.Send(h.Index("eth0"), linkLocal(0), netip.MustParseAddr("2001:db8::9"), message),
+		"one beyond the MTU": h.Send(h.Index("eth0"), linkLocal(0), groupIPv6, make([]byte, 1461)),
+		"an endless message": h.Send(h.Index("eth0"), h.addr, h.group, make([]byte, 70000)),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)
@@ -267,6 +423,7 @@ func TestNetnsTwoInterfacesDoNotMix(t *testing.T) {
 	two := hosts[0]
 	b.Connect(two.NS, "eth1", "px")
 	two.Run("ip", "addr", "add", "192.0.2.9/24", "dev", "eth1")
+	two.Run("ip", "addr", "add", "fe80::9/64", "dev", "eth1", "nodad")
 	two.listen("eth0", "eth1")
 
 	hosts[1].send("eth0", marked(1))
@@ -281,33 +438,45 @@ func TestNetnsTwoInterfacesDoNotMix(t *testing.T) {
 	two.send("eth0", marked(4))
 	others[0].expect(marked(3))
 	hosts[1].expect(marked(4))
+
+	two.addr, two.group = linkLocal(0), groupIPv6
+	two.send("eth1", marked(5))
+	two.send("eth0", marked(6))
+	for mark, h := range map[byte]host{5: others[0], 6: hosts[1]} {
+		if p := h.next(); !bytes.HasSuffix(p.Data, marked(mark)) {
+			t.Errorf("received %x, want %x", p.Data, marked(mark))
+		}
+	}
 }
 
 func TestNetnsUse(t *testing.T) {
-	_, hosts := newLAN(t, 2)
-	from, to := hosts[0], hosts[1]
-	member := func() bool { return strings.Contains(to.Run("ip", "maddr", "show", "dev", "eth0"), "224.0.0.18") }
-	if !member() {
-		t.Error("not a member of 224.0.0.18")
-	}
-	from.send("eth0", marked(1))
-	to.listen("eth0", "lo")
-	to.expect(marked(1)) // The same again keeps what is waiting.
+	onBoth(t, 2, func(t *testing.T, hosts []host) {
+		from, to := hosts[0], hosts[1]
+		member := func() bool {
+			return slices.Contains(strings.Fields(to.Run("ip", "maddr", "show", "dev", "eth0")), to.group.String())
+		}
+		if !member() {
+			t.Errorf("not a member of %s", to.group)
+		}
+		from.send("eth0", marked(1))
+		to.listen("eth0", "lo")
+		to.expect(marked(1)) // The same again keeps what is waiting.
 
-	index := to.Index("eth0")
-	to.listen("lo")
-	if err := to.Send(index, to.addr, vrrpGroup, message); err == nil {
-		t.Error("sent without a port")
-	}
-	if member() {
-		t.Error("still a member of 224.0.0.18")
-	}
-	from.send("eth0", marked(2))
-	to.settles()
-	to.listen("eth0")
-	from.send("eth0", marked(3))
-	to.expect(marked(3))
-	to.expectBroken()
+		index := to.Index("eth0")
+		to.listen("lo")
+		if err := to.Send(index, to.addr, to.group, message); err == nil {
+			t.Error("sent without a port")
+		}
+		if member() {
+			t.Errorf("still a member of %s", to.group)
+		}
+		from.send("eth0", marked(2))
+		to.settles()
+		to.listen("eth0")
+		from.send("eth0", marked(3))
+		to.expect(marked(3))
+		to.expectBroken()
+	})
 }
 
 func TestNetnsPorts(t *testing.T) {
@@ -364,11 +533,12 @@ func TestNetnsInterfaceIsDeletedAndCreatedAgain(t *testing.T) {
 	l, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
 	index := to.Index("eth0")
+	both := []lan.Interface{{Index: index, Name: "eth0"}, {Index: index, Name: "eth0", IPv6: true}}
 	to.expectBroken()
 	to.Run("ip", "link", "del", "eth0")
 	to.settles()
-	to.expectBroken(index)
-	if err := to.Send(index, to.addr, vrrpGroup, message); err == nil {
+	to.expectBroken(both...)
+	if err := to.Send(index, to.addr, to.group, message); err == nil {
 		t.Error("sent on a link that is gone")
 	}
 
@@ -376,7 +546,7 @@ func TestNetnsInterfaceIsDeletedAndCreatedAgain(t *testing.T) {
 	to.Run("ip", "link", "set", "eth0", "up")
 	l.Switch.Run("ip", "link", "set", "p1", "master", "br0", "up")
 	to.Run("ip", "addr", "add", "192.0.2.2/24", "dev", "eth0")
-	to.expectBroken(index)
+	to.expectBroken(both...)
 	to.listen("eth0")
 	to.expectBroken()
 	from.until(to)
@@ -419,8 +589,10 @@ func (h host) until(to host) {
 }
 
 var (
-	group    = netip.MustParseAddr("224.0.0.18")
-	groupMAC = net.HardwareAddr{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}
+	groupIPv4    = netip.MustParseAddr("224.0.0.18")
+	groupIPv6    = netip.MustParseAddr("ff02::12")
+	groupMACIPv4 = net.HardwareAddr{0x01, 0x00, 0x5e, 0x00, 0x00, 0x12}
+	groupMACIPv6 = net.HardwareAddr{0x33, 0x33, 0x00, 0x00, 0x00, 0x12}
 )
 
 // frame is an Ethernet frame with a marked message from eth0, whose IP header
@@ -434,20 +606,46 @@ func (h host) frame(mac net.HardwareAddr, tag string, to netip.Addr, flags, prot
 	return append(append(b, header...), marked(mark)...)
 }
 
+// frameIPv6 is an Ethernet frame from eth0 whose IPv6 header has the protocol,
+// which is that of what follows it.
+func (h host) frameIPv6(mac net.HardwareAddr, tag string, to netip.Addr, protocol byte, following []byte) []byte {
+	b := append(bytes.Clone(mac), h.HardwareAddr("eth0")...)
+	b = append(b, tag...)
+	b = append(b, 0x86, 0xdd, 0x6c, 0, 0, 0, 0, byte(len(following)), protocol, 255)
+	b = append(b, linkLocal(0).AsSlice()...)
+	b = append(b, to.AsSlice()...)
+	return append(b, following...)
+}
+
+// advertisement is a frame with a marked message to the group. A nil mac is the
+// group's.
+func (h host) advertisement(mac net.HardwareAddr, mark byte) []byte {
+	if h.addr.Is6() {
+		if mac == nil {
+			mac = groupMACIPv6
+		}
+		return h.frameIPv6(mac, "", groupIPv6, 112, marked(mark))
+	}
+	if mac == nil {
+		mac = groupMACIPv4
+	}
+	return h.frame(mac, "", groupIPv4, 0, 112, mark)
+}
+
 // transmitter returns a function that sends frames on eth0.
 func (h host) transmitter() func(frame []byte) {
 	h.t.Helper()
 	var conn *packet.Conn
 	var err error
 	index := h.Index("eth0")
-	h.Do(func() { conn, err = packet.Listen(&net.Interface{Index: index}, packet.Raw, unix.ETH_P_IP, nil) })
+	h.Do(func() { conn, err = packet.Listen(&net.Interface{Index: index}, packet.Raw, 0, nil) })
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { conn.Close() })
 	return func(frame []byte) {
 		h.t.Helper()
-		if _, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: groupMAC}); err != nil {
+		if _, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: groupMACIPv4}); err != nil {
 			h.t.Fatalf("send %x: %v", frame, err)
 		}
 	}
@@ -458,73 +656,101 @@ func TestNetnsReceivesNothingElse(t *testing.T) {
 	from, to := hosts[0], hosts[1]
 	to.Run("ip", "link", "set", "eth0", "promisc", "on")
 	transmit := from.transmitter()
+	here, stranger := to.HardwareAddr("eth0"), net.HardwareAddr{2, 9, 9, 9, 9, 9}
+	const vlan = "\x81\x00\x00\x05"
 	for _, frame := range [][]byte{
-		from.frame(groupMAC, "", group, 0, 17, 1),     // another protocol
-		from.frame(groupMAC, "", group, 0x20, 112, 2), // a first fragment
-		from.frame(groupMAC, "", group, 0x01, 112, 3), // a later fragment
-		from.frame(groupMAC, "", to.addr, 0, 112, 4),  // to this host's address
-		from.frame(to.HardwareAddr("eth0"), "", to.addr, 0, 112, 5),
-		from.frame(groupMAC, "", netip.MustParseAddr("224.0.0.19"), 0, 112, 6),
-		from.frame(net.HardwareAddr{2, 9, 9, 9, 9, 9}, "", group, 0, 112, 7), // for another host
-		from.frame(groupMAC, "\x81\x00\x00\x05", group, 0, 112, 8),           // of a VLAN that is not here
-		from.frame(groupMAC, "", group, 0, 112, 9),                           // an advertisement
-		from.frame(to.HardwareAddr("eth0"), "", group, 0x40, 112, 10),        // an advertisement to this host only
+		from.frame(groupMACIPv4, "", groupIPv4, 0, 17, 1),     // another protocol
+		from.frame(groupMACIPv4, "", groupIPv4, 0x20, 112, 2), // a first fragment
+		from.frame(groupMACIPv4, "", groupIPv4, 0x01, 112, 3), // a later fragment
+		from.frame(stranger, "", groupIPv4, 0, 112, 4),        // for another host
+		from.frame(stranger, "", to.addr, 0, 112, 5),
+		from.frame(groupMACIPv4, vlan, groupIPv4, 0, 112, 6),      // of a VLAN that is not here
+		from.frame(groupMACIPv4, "", groupIPv4, 0, 112, 7)[:14+9], // cut off before the protocol
+		from.frame(groupMACIPv4, "", groupIPv4, 0, 112, 8),        // an advertisement
+		from.frame(here, "", groupIPv4, 0x40, 112, 9),             // an advertisement to this host only
+		from.frame(here, "", to.addr, 0, 112, 10),                 // unicast
 	} {
 		transmit(frame)
 	}
-	to.expect(marked(9))
-	to.expect(marked(10))
+	for _, mark := range []byte{8, 9, 10} {
+		to.expect(marked(mark))
+	}
+	to.settles()
+
+	to.addr = linkLocal(1)
+	fragment := []byte{112, 0, 0, 0, 0, 0, 0, 1}
+	hopByHop := []byte{112, 0, 1, 4, 0, 0, 0, 0}
+	for _, frame := range [][]byte{
+		from.frameIPv6(groupMACIPv6, "", groupIPv6, 17, marked(1)), // another protocol
+		from.frameIPv6(groupMACIPv6, "", groupIPv6, 44, append(fragment, marked(2)...)),
+		from.frameIPv6(groupMACIPv6, "", groupIPv6, 0, append(hopByHop, marked(3)...)),
+		from.frameIPv6(stranger, "", groupIPv6, 112, marked(4)), // for another host
+		from.frameIPv6(stranger, "", to.addr, 112, marked(5)),
+		from.frameIPv6(groupMACIPv6, vlan, groupIPv6, 112, marked(6)), // of a VLAN that is not here
+		from.frameIPv6(groupMACIPv6, "", groupIPv6, 112, nil)[:14+6],  // cut off before the next header
+		from.frameIPv6(groupMACIPv6, "", groupIPv6, 112, marked(8)),   // an advertisement
+		from.frameIPv6(here, "", groupIPv6, 112, marked(9)),           // an advertisement to this host only
+		from.frameIPv6(here, "", to.addr, 112, marked(10)),            // unicast
+	} {
+		transmit(frame)
+	}
+	for _, mark := range []byte{8, 9, 10} {
+		to.expect(marked(mark))
+	}
+	to.settles()
 }
 
 // What is for an interface stacked on another is received on the upper one
 // only.
 func TestNetnsStackedInterfaces(t *testing.T) {
-	_, hosts := newLAN(t, 2)
-	from, to := hosts[0], hosts[1]
-	to.Run("ip", "link", "add", "upper", "link", "eth0", "type", "macvlan", "mode", "bridge")
-	to.Run("ip", "link", "set", "upper", "up")
-	to.listen("eth0", "upper")
-	lower, upper := to.Index("eth0"), to.Index("upper")
+	onBoth(t, 2, func(t *testing.T, hosts []host) {
+		from, to := hosts[0], hosts[1]
+		to.Run("ip", "link", "add", "upper", "link", "eth0", "type", "macvlan", "mode", "bridge")
+		to.Run("ip", "link", "set", "upper", "up")
+		to.listen("eth0", "upper")
+		lower, upper := to.Index("eth0"), to.Index("upper")
 
-	type received struct {
-		Index int
-		Mark  byte
-	}
-	expect := func(want ...received) {
-		t.Helper()
-		var got []received
-		for range want {
-			p := to.next()
-			got = append(got, received{Index: p.Index, Mark: p.Data[len(p.Data)-1]})
+		type received struct {
+			Index int
+			Mark  byte
 		}
-		sort := cmpopts.SortSlices(func(a, b received) int { return a.Index - b.Index })
-		if d := cmp.Diff(want, got, sort); d != "" {
-			t.Errorf("-want +got\n%s", d)
+		expect := func(want ...received) {
+			t.Helper()
+			var got []received
+			for range want {
+				p := to.next()
+				got = append(got, received{Index: p.Index, Mark: p.Data[len(p.Data)-1]})
+			}
+			sort := cmpopts.SortSlices(func(a, b received) int { return a.Index - b.Index })
+			if d := cmp.Diff(want, got, sort); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
 		}
-	}
-	transmit := from.transmitter()
-	transmit(from.frame(to.HardwareAddr("upper"), "", group, 0, 112, 1))
-	transmit(from.frame(to.HardwareAddr("eth0"), "", group, 0, 112, 2))
-	expect(received{lower, 2}, received{upper, 1})
-	transmit(from.frame(groupMAC, "", group, 0, 112, 3))
-	expect(received{lower, 3}, received{upper, 3})
-	to.settles()
+		transmit := from.transmitter()
+		transmit(from.advertisement(to.HardwareAddr("upper"), 1))
+		transmit(from.advertisement(to.HardwareAddr("eth0"), 2))
+		expect(received{lower, 2}, received{upper, 1})
+		transmit(from.advertisement(nil, 3))
+		expect(received{lower, 3}, received{upper, 3})
+		to.settles()
+	})
 }
 
 // The receive buffer holds what comes while the thread does not run.
 func TestNetnsBurst(t *testing.T) {
-	_, hosts := newLAN(t, 2)
-	from, to := hosts[0], hosts[1]
-	const burst = 500
-	index := from.Index("eth0")
-	for i := range burst {
-		if err := from.Send(index, from.addr, vrrpGroup, marked(byte(i))); err != nil {
-			t.Fatal(err)
+	onBoth(t, 2, func(t *testing.T, hosts []host) {
+		from, to := hosts[0], hosts[1]
+		const burst = 500
+		index := from.Index("eth0")
+		for i := range burst {
+			if err := from.Send(index, from.addr, from.group, marked(byte(i))); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	for i := range burst {
-		to.expect(marked(byte(i)))
-	}
+		for i := range burst {
+			to.expect(marked(byte(i)))
+		}
+	})
 }
 
 func TestNetnsWait(t *testing.T) {
@@ -576,23 +802,22 @@ func TestNetnsWait(t *testing.T) {
 }
 
 func TestNetnsNoAllocation(t *testing.T) {
-	_, hosts := newLAN(t, 2)
-	from, to := hosts[0], hosts[1]
-	index := from.Index("eth0")
-	var p lan.Packet
-	allocations := testing.AllocsPerRun(100, func() {
-		if err := from.Send(index, from.addr, vrrpGroup, message); err != nil {
-			t.Fatal(err)
-		}
-		if err := to.Wait(to.Now() + int64(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-		for to.Receive(&p) {
+	onBoth(t, 2, func(t *testing.T, hosts []host) {
+		from, to := hosts[0], hosts[1]
+		index := from.Index("eth0")
+		var p lan.Packet
+		allocations := testing.AllocsPerRun(100, func() {
+			if err := from.Send(index, from.addr, from.group, message); err != nil {
+				t.Fatal(err)
+			}
+			if err := to.Wait(to.Now() + int64(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			for to.Receive(&p) {
+			}
+		})
+		if allocations > 0 {
+			t.Errorf("%.1f allocations for a packet", allocations)
 		}
 	})
-	if allocations > 0 {
-		t.Errorf("%.1f allocations for a packet", allocations)
-	}
 }
-
-var vrrpGroup = netip.MustParseAddr("224.0.0.18")

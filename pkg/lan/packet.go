@@ -11,19 +11,21 @@ import (
 const (
 	protocolVRRP  = 112
 	ipv4HeaderLen = 20
-	// maxPacket is more than the longest VRRP packet there can be: a header of
-	// 60 bytes and a VRRPv2 message of 8 + 255*4 + 8.
-	maxPacket = 1500
+	ipv6HeaderLen = 40
+	// maxPacket is the longest VRRP packet there can be, of IPv6 with 255
+	// addresses.
+	maxPacket = ipv6HeaderLen + 8 + 255*16
 )
 
-// Packet is one received IPv4 packet of protocol 112 to 224.0.0.18, not a
-// fragment.
+// Packet is one received packet of protocol 112, not a fragment, that the link
+// layer addressed to this host, to a group or to all. In an IPv6 packet the VRRP
+// message follows the fixed header. Whom the IP header names is not looked at.
 type Packet struct {
 	// Index is the interface it came in on.
 	Index int
 	// Data is the packet from the IP header on, valid until the next
 	// Receive. What a short Ethernet frame is padded with may follow it, and
-	// what is beyond 1500 bytes is cut off.
+	// what is beyond the longest VRRP packet there can be is cut off.
 	Data []byte
 	// Arrived is when the kernel received it, in nanoseconds of
 	// CLOCK_MONOTONIC. It is never before the last Receive that returned
@@ -90,19 +92,34 @@ func arrival(now, age, empty int64) int64 {
 	return now - age
 }
 
-// appendPacket appends an IPv4 packet that carries a VRRP message. The kernel
-// fills in the identification and the header's checksum (raw(7)).
-func appendPacket(b []byte, source netip.Addr, payload []byte) []byte {
+// appendPacket appends a packet that carries a VRRP message between two
+// addresses of one family.
+func appendPacket(b []byte, source, destination netip.Addr, payload []byte) []byte {
+	if source.Is6() {
+		return appendIPv6(b, source, destination, payload)
+	}
+	return appendIPv4(b, source, destination, payload)
+}
+
+// appendIPv4 leaves the identification and the header's checksum to the kernel
+// (raw(7)).
+func appendIPv4(b []byte, source, destination netip.Addr, payload []byte) []byte {
 	b = append(b, 4<<4|ipv4HeaderLen/4, 0xc0) // version, length; CS6
 	b = binary.BigEndian.AppendUint16(b, uint16(ipv4HeaderLen+len(payload)))
 	b = append(b, 0, 0, 0, 0)              // identification; fragment offset
 	b = append(b, 255, protocolVRRP, 0, 0) // TTL, protocol, checksum
-	from := source.As4()
+	from, to := source.As4(), destination.As4()
 	b = append(b, from[:]...)
-	b = append(b, group.Addr[:]...)
+	b = append(b, to[:]...)
 	return append(b, payload...)
 }
 
-func networkOrder(v uint16) uint16 {
-	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+func appendIPv6(b []byte, source, destination netip.Addr, payload []byte) []byte {
+	b = append(b, 6<<4|0xc0>>4, 0, 0, 0) // version, traffic class CS6, flow label
+	b = binary.BigEndian.AppendUint16(b, uint16(len(payload)))
+	b = append(b, protocolVRRP, 255) // next header, hop limit
+	from, to := source.As16(), destination.As16()
+	b = append(b, from[:]...)
+	b = append(b, to[:]...)
+	return append(b, payload...)
 }

@@ -25,11 +25,26 @@ func unhex(t *testing.T, text string) []byte {
 
 func TestAppendPacket(t *testing.T) {
 	t.Parallel()
-	message := unhex(t, "31359602000a115a c0000235 c0000299")
-	want := unhex(t, "45c00024 00000000 ff700000 c0000201 e0000012 31359602000a115a c0000235 c0000299")
-	got := appendPacket(nil, netip.MustParseAddr("192.0.2.1"), message)
-	if d := cmp.Diff(hex.Dump(want), hex.Dump(got)); d != "" {
-		t.Errorf("-want +got\n%s", d)
+	tests := []struct{ name, source, destination, message, want string }{
+		{
+			"IPv4", "192.0.2.1", "224.0.0.18", "31359602000a115a c0000235 c0000299",
+			"45c00024 00000000 ff700000 c0000201 e0000012 31359602000a115a c0000235 c0000299",
+		},
+		{
+			"IPv4 unicast", "192.0.2.1", "192.0.2.2", "31389601000af202 c0000238",
+			"45c00020 00000000 ff700000 c0000201 c0000202 31389601000af202 c0000238",
+		},
+		{
+			"IPv6", "fe80::1", "ff02::12", "31399601000a3c56 fe800000000000000000000000000057",
+			`6c000000 0018 70 ff fe800000000000000000000000000001 ff020000000000000000000000000012
+			31399601000a3c56 fe800000000000000000000000000057`,
+		},
+	}
+	for _, tt := range tests {
+		got := appendPacket(nil, netip.MustParseAddr(tt.source), netip.MustParseAddr(tt.destination), unhex(t, tt.message))
+		if d := cmp.Diff(hex.Dump(unhex(t, tt.want)), hex.Dump(got)); d != "" {
+			t.Errorf("%s: -want +got\n%s", tt.name, d)
+		}
 	}
 }
 
@@ -128,6 +143,36 @@ func TestAppendGratuitousARP(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got := AppendGratuitousARP([]byte("before"), mac, vip, tt.op)
+		if d := cmp.Diff(hex.Dump(append([]byte("before"), unhex(t, tt.want)...)), hex.Dump(got)); d != "" {
+			t.Errorf("%s: -want +got\n%s", tt.name, d)
+		}
+	}
+}
+
+func TestAppendUnsolicitedNA(t *testing.T) {
+	t.Parallel()
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	tests := []struct {
+		name, vip string
+		router    bool
+		want      string
+	}{
+		{
+			// As keepalived sends it.
+			"host", "fe80::54", false,
+			`333300000001 020000000001 86dd 60000000 0020 3a ff
+			fe800000000000000000000000000054 ff020000000000000000000000000001
+			8800 56f5 20000000 fe800000000000000000000000000054 0201 020000000001`,
+		},
+		{
+			"router", "fe80::54", true,
+			`333300000001 020000000001 86dd 60000000 0020 3a ff
+			fe800000000000000000000000000054 ff020000000000000000000000000001
+			8800 d6f4 a0000000 fe800000000000000000000000000054 0201 020000000001`,
+		},
+	}
+	for _, tt := range tests {
+		got := AppendUnsolicitedNA([]byte("before"), mac, netip.MustParseAddr(tt.vip), tt.router)
 		if d := cmp.Diff(hex.Dump(append([]byte("before"), unhex(t, tt.want)...)), hex.Dump(got)); d != "" {
 			t.Errorf("%s: -want +got\n%s", tt.name, d)
 		}

@@ -1,0 +1,157 @@
+package lan
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// receiveBuffer holds some hundred packets while the thread is not running.
+const receiveBuffer = 1 << 20
+
+// Where VRRP goes to (RFC 9568 sections 5.1.1.2 and 5.1.2.2).
+var (
+	groupIPv4 = [4]byte{224, 0, 0, 18}
+	groupIPv6 = [16]byte{0: 0xff, 1: 0x02, 15: 0x12}
+)
+
+// openReceive opens the socket without a protocol, so that it hears nothing
+// before the filter is in place.
+func openReceive(i Interface) (int, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("open packet socket: %w", err)
+	}
+	if err := setUpReceive(fd, i); err != nil {
+		return 0, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
+
+func setUpReceive(fd int, i Interface) error {
+	if err := attach(fd, received(i)); err != nil {
+		return err
+	}
+	// SO_RCVBUFFORCE goes beyond net.core.rmem_max and needs CAP_NET_ADMIN.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer); err != nil {
+		return fmt.Errorf("set receive buffer: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return fmt.Errorf("ask for timestamps: %w", err)
+	}
+	protocol := uint16(unix.ETH_P_IP)
+	if i.IPv6 {
+		protocol = unix.ETH_P_IPV6
+	}
+	here := unix.SockaddrLinklayer{Protocol: networkOrder(protocol), Ifindex: i.Index}
+	if err := unix.Bind(fd, &here); err != nil {
+		return fmt.Errorf("bind packet socket: %w", err)
+	}
+	return nil
+}
+
+// openSend opens the socket that sends. It also keeps the kernel from answering
+// what is sent to this host with "protocol unreachable", which only a socket for
+// the very protocol does.
+func openSend(i Interface) (int, error) {
+	family := unix.AF_INET
+	if i.IPv6 {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocolVRRP)
+	if err != nil {
+		return 0, fmt.Errorf("open raw IP socket: %w", err)
+	}
+	if err := setUpSend(fd, i); err != nil {
+		return 0, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
+
+func setUpSend(fd int, i Interface) error {
+	if err := attach(fd, nothing); err != nil {
+		return err
+	}
+	err := setOptions(fd, []option{
+		{"SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, 0},
+		{"SO_PRIORITY", unix.SOL_SOCKET, unix.SO_PRIORITY, 7}, // TC_PRIO_CONTROL
+	})
+	if err != nil {
+		return err
+	}
+	if i.IPv6 {
+		return setUpIPv6(fd, i.Index)
+	}
+	return setUpIPv4(fd, i.Index)
+}
+
+func setUpIPv4(fd, index int) error {
+	err := setOptions(fd, []option{
+		{"IP_HDRINCL", unix.IPPROTO_IP, unix.IP_HDRINCL, 1},
+		{"IP_UNICAST_IF", unix.IPPROTO_IP, unix.IP_UNICAST_IF, unicastInterface(index)},
+		{"IP_MULTICAST_LOOP", unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0},
+	})
+	if err != nil {
+		return err
+	}
+	here := unix.IPMreqn{Multiaddr: groupIPv4, Ifindex: int32(index)}
+	if err := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &here); err != nil {
+		return fmt.Errorf("choose the interface for multicast: %w", err)
+	}
+	if err := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &here); err != nil {
+		return fmt.Errorf("join 224.0.0.18: %w", err)
+	}
+	return nil
+}
+
+func setUpIPv6(fd, index int) error {
+	// The kernel lets a socket join where IPv6 is off, and hears nothing there.
+	off, err := ipv6Setting(index, "disable_ipv6")
+	if err != nil {
+		return err
+	}
+	if off {
+		return errIPv6Disabled
+	}
+	err = setOptions(fd, []option{
+		{"IPV6_HDRINCL", unix.IPPROTO_IPV6, unix.IPV6_HDRINCL, 1},
+		{"IPV6_UNICAST_IF", unix.IPPROTO_IPV6, unix.IPV6_UNICAST_IF, unicastInterface(index)},
+		{"IPV6_MULTICAST_IF", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index},
+		{"IPV6_MULTICAST_LOOP", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0},
+	})
+	if err != nil {
+		return err
+	}
+	here := unix.IPv6Mreq{Multiaddr: groupIPv6, Interface: uint32(index)}
+	if err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &here); err != nil {
+		return fmt.Errorf("join ff02::12: %w", err)
+	}
+	return nil
+}
+
+// option is a socket option with a number for its value.
+type option struct {
+	name                 string
+	level, option, value int
+}
+
+func setOptions(fd int, options []option) error {
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, o.level, o.option, o.value); err != nil {
+			return fmt.Errorf("set %s: %w", o.name, err)
+		}
+	}
+	return nil
+}
+
+// unicastInterface is an interface index as IP_UNICAST_IF and IPV6_UNICAST_IF
+// take it, in network byte order.
+func unicastInterface(index int) int {
+	return int(binary.NativeEndian.Uint32(binary.BigEndian.AppendUint32(nil, uint32(index))))
+}
+
+func networkOrder(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
