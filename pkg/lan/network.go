@@ -183,11 +183,8 @@ func (n *Network) Send(index int, source, destination netip.Addr, payload []byte
 		if p.Index != index || p.IPv6 != source.Is6() {
 			continue
 		}
-		if ipv6HeaderLen+len(payload) > len(n.out) {
-			return fmt.Errorf("send VRRP on %s: a message of %d bytes is too long", p.Name, len(payload))
-		}
 		packet := appendPacket(n.out[:0], source, destination, payload)
-		if err := unix.Sendto(p.send, packet, 0, n.sockaddr(index, destination)); err != nil {
+		if err := unix.Sendto(p.send, packet, 0, n.sockaddr(destination)); err != nil {
 			return fmt.Errorf("send VRRP to %s on %s: %w", destination, p.Name, err)
 		}
 		return nil
@@ -196,11 +193,10 @@ func (n *Network) Send(index int, source, destination netip.Addr, payload []byte
 }
 
 // sockaddr is the destination of a packet as the kernel takes it, valid until
-// the next call.
-func (n *Network) sockaddr(index int, destination netip.Addr) unix.Sockaddr {
+// the next call. It has no zone: a socket sends by its own interface.
+func (n *Network) sockaddr(destination netip.Addr) unix.Sockaddr {
 	if destination.Is6() {
-		// The kernel heeds the zone where an address needs one.
-		n.to6.Addr, n.to6.ZoneId = destination.As16(), uint32(index)
+		n.to6.Addr = destination.As16()
 		return &n.to6
 	}
 	n.to4.Addr = destination.As4()
