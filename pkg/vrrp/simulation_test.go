@@ -72,6 +72,8 @@ type simulation struct {
 	*segment
 	interval time.Duration // the longest of all
 	preempt  mode
+	// preemptDelay is that of all of ours.
+	preemptDelay time.Duration
 	// ranked: the waits of Backups are spaced by rank.
 	ranked bool
 	// mixed: there are models among the hosts.
@@ -131,6 +133,15 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	if s.rng.IntN(4) == 0 {
 		s.maxNetlink = s.upTo(100 * ms)
 	}
+	if s.rng.IntN(3) == 0 {
+		s.preemptDelay = s.upTo(10 * s.interval)
+	}
+	// Nodes know each other, but not the rest.
+	known := s.rng.IntN(2) == 0
+	foreign := c.Addresses
+	if s.rng.IntN(3) == 0 {
+		foreign = foreign[:1]
+	}
 	s.ranked = s.rng.IntN(2) == 0
 	ties := s.rng.IntN(3) == 0
 	hosts := 2 + s.rng.IntN(4)
@@ -149,17 +160,33 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 			c.Priority = []uint8{100, 150, 200}[s.rng.IntN(3)]
 		}
 		c.Preempt = s.preempt == all || s.preempt == some && s.rng.IntN(2) == 0
+		theirs := c
+		theirs.Addresses = foreign
 		switch {
 		case !s.mixed || i == 0 || s.rng.IntN(2) == 0:
+			c.PreemptDelay, c.AdvertsPerInterval = s.preemptDelay, 0
+			if c.Version == V3 {
+				c.AdvertsPerInterval = s.rng.IntN(5)
+			}
 			s.add(c)
 		case !withFRR || s.rng.IntN(2) == 0:
-			s.addPeer(c, newKeepalived)
+			s.addPeer(theirs, newKeepalived)
 		default:
-			s.addPeer(c, newFRR)
+			s.addPeer(theirs, newFRR)
 		}
 	}
-	s.logf("preempt %d, version %d, IPv%d, unicast %v, interval %v, down adverts %d, netlink %v, ranked %v",
-		s.preempt, c.Version, c.Family, c.Unicast, s.interval, c.DownAdverts, s.maxNetlink, s.ranked)
+	if known && !c.Unicast {
+		for _, h := range s.hosts {
+			for _, other := range s.hosts {
+				if h.ours() && other.ours() && other != h {
+					h.config.Peers = append(h.config.Peers, other.config.Source)
+				}
+			}
+		}
+	}
+	s.logf("preempt %d, version %d, IPv%d, unicast %v, interval %v, down adverts %d, netlink %v, ranked %v, preempt delay %v, %d foreign addresses",
+		s.preempt, c.Version, c.Family, c.Unicast, s.interval, c.DownAdverts, s.maxNetlink, s.ranked,
+		s.preemptDelay, len(foreign))
 	return s
 }
 
@@ -228,21 +255,42 @@ func (s *simulation) reconfigure(h *host) {
 		h.config.Priority = uint8(1 + s.rng.IntN(254))
 		return
 	}
-	switch s.rng.IntN(3) {
+	switch s.rng.IntN(6) {
 	case 0:
 		h.change(func(c *Config) { c.Priority = uint8(1 + s.rng.IntN(254)) })
 	case 1:
+		h.change(func(c *Config) { c.TakeoverDelay = s.upTo(20 * ms) })
+	case 2, 3:
 		h.change(func(c *Config) {
+			// In another order, or a VIP comes or goes; the other nodes learn
+			// of it some other time.
 			c.Addresses = slices.Clone(c.Addresses)
 			slices.Reverse(c.Addresses)
-			c.TakeoverDelay = s.upTo(20 * ms)
+			extra := addrs("192.0.2.52")
+			if c.Family == IPv6 {
+				extra = addrs("2001:db8::52")
+			}
+			if i := slices.Index(c.Addresses, extra[0]); i >= 0 {
+				c.Addresses = slices.Delete(c.Addresses, i, i+1)
+			} else {
+				c.Addresses = append(c.Addresses, extra...)
+			}
 		})
-	case 2:
+	case 4:
 		if h.config.Version == V3 {
 			h.change(func(c *Config) {
 				c.AdvertisementInterval = centisecond * time.Duration(1+s.rng.IntN(int(s.interval/centisecond)))
 			})
 		}
+	case 5:
+		h.change(func(c *Config) {
+			if c.Version == V3 {
+				c.AdvertsPerInterval = s.rng.IntN(5)
+			}
+			if !c.Unicast && len(c.Peers) > 0 {
+				c.Peers = c.Peers[1:] // Not all nodes are known at all times.
+			}
+		})
 	}
 }
 
@@ -271,6 +319,9 @@ func (s *simulation) rest() {
 	}
 	slowest := s.slowest((*host).masterDown)
 	s.run(wait + 3*slowest + 2*s.interval)
+	if s.preempt != nobody {
+		s.run(s.preemptDelay + slowest + 2*s.interval)
+	}
 	m := s.oneMaster("at rest")
 	if top := s.topPriority(); s.preempt == all && m.config.Priority != top {
 		s.failf("%d with priority %d is Master at rest, want one with %d", m.index, m.config.Priority, top)
@@ -556,6 +607,9 @@ func (s *simulation) lossy() {
 	}
 	limit -= s.maxDelay + s.maxLate
 	between := m.config.AdvertisementInterval
+	if m.ours() {
+		between = m.config.adverTimer()
+	}
 	s.lossRun = int(limit/between) - 1
 	if s.lossRun < 1 {
 		return
