@@ -16,44 +16,79 @@ var seeds = flag.Int("engine.seeds", 60, "how many random LANs TestSimulatedRand
 var (
 	vipA = netip.MustParseAddr("192.0.2.100")
 	vipB = netip.MustParseAddr("192.0.2.101")
+	// vipC is on eth1.
+	vipC  = netip.MustParseAddr("198.51.100.100")
+	vip6A = netip.MustParseAddr("2001:db8:2::100")
+	vip6B = netip.MustParseAddr("2001:db8:2::101")
 )
+
+// sites are what random LANs are configured with, and how that may change.
+var sites = []struct {
+	name   string
+	states []desired.State
+}{
+	{"IPv4", []desired.State{stateOf(vipA), stateOf(vipA, vipB), stateOf(vipB)}},
+	{"IPv6", []desired.State{stateOf(vip6A), stateOf(vip6A, vip6B), stateOf(vip6B)}},
+	{"unicast", []desired.State{
+		statesOf(unicast(routerOf(50, vipA))), statesOf(unicast(routerOf(50, vipA, vipB))), statesOf(unicast(routerOf(50, vipB, vipC))),
+	}},
+	{"unicast IPv6", []desired.State{statesOf(unicast(routerOf(50, vip6A))), statesOf(unicast(routerOf(50, vip6A, vip6B)))}},
+	{"VRIDs", []desired.State{
+		statesOf(routerOf(50, vipA), routerOf(51, vipB)), statesOf(routerOf(50, vipA, vipB)), statesOf(routerOf(50, vipB), routerOf(51, vipA)),
+	}},
+	{"interfaces", []desired.State{stateOf(vipA, vipC), stateOf(vipA, vipB, vipC), statesOf(routerOf(50, vipA), routerOf(51, vipC))}},
+	{"families", []desired.State{
+		statesOf(routerOf(50, vipA), routerOf(50, vip6A)), statesOf(routerOf(50, vipA, vipB), routerOf(50, vip6A)),
+		statesOf(routerOf(50, vipC), unicast(routerOf(51, vip6A, vip6B))),
+	}},
+}
 
 // settled is a world of nodes whose router has found its Master.
 func settled(t *testing.T, seed uint64, nodes int) *world {
+	return settledWith(t, seed, nodes, stateOf(vipA))
+}
+
+func settledWith(t *testing.T, seed uint64, nodes int, s desired.State) *world {
+	t.Helper()
 	w := newWorld(t, seed, nodes)
-	w.apply(stateOf(vipA))
+	w.apply(s)
 	// Past the last announcement that follows the takeover at 3.2 s.
 	w.run(10 * time.Second)
 	w.oneMaster("after the start")
 	return w
 }
 
-// oneMaster asserts that there is one Master, and that it and nobody else has
-// every VIP and the client's cache.
+// oneMaster asserts that every virtual router has one Master, and that it and
+// nobody else has every VIP and the client's cache. It returns the Master of the
+// first.
 func (w *world) oneMaster(when string) int {
 	w.t.Helper()
-	master := w.oneHolder(when)
-	for _, in := range w.nodes[master].loop.instances {
-		for _, vip := range in.config.Addresses {
+	first := w.oneHolder(when)
+	for key := range w.instances() {
+		master := w.mastersOf(key)[0]
+		for _, vip := range w.nodes[master].instance(key).config.Addresses {
 			if w.cache[vip] != master {
 				w.fatalf("%s: the client sends %s to n%d, want to the Master n%d", when, vip, w.cache[vip], master)
 			}
 		}
 	}
-	return master
+	return first
 }
 
-// oneHolder asserts that there is one Master, and that it and nobody else has
-// every VIP.
+// oneHolder asserts that every virtual router has one Master, and that it and
+// nobody else has every VIP.
 func (w *world) oneHolder(when string) int {
 	w.t.Helper()
-	masters := w.masters()
-	if len(masters) != 1 {
-		w.fatalf("%s: masters %v, want one", when, masters)
-	}
-	for _, in := range w.nodes[masters[0]].loop.instances {
-		if got := w.nodes[masters[0]].advertised(); !slices.Equal(got, in.config.Addresses) {
-			w.fatalf("%s: n%d advertises %v, want %v", when, masters[0], got, in.config.Addresses)
+	routers := w.instances()
+	for key := range routers {
+		masters := w.mastersOf(key)
+		if len(masters) != 1 {
+			w.fatalf("%s: masters %v of %v, want one", when, masters, key)
+		}
+		n := w.nodes[masters[0]]
+		in := n.instance(key)
+		if got := n.advertised(in); !slices.Equal(got, in.config.Addresses) {
+			w.fatalf("%s: n%d advertises %v, want %v", when, n.id, got, in.config.Addresses)
 		}
 		for _, vip := range in.config.Addresses {
 			if got := w.holders(vip); !slices.Equal(got, masters) {
@@ -61,7 +96,42 @@ func (w *world) oneHolder(when string) int {
 			}
 		}
 	}
-	return masters[0]
+	if len(routers) == 0 {
+		w.fatalf("%s: no virtual router", when)
+	}
+	return w.masters()[0]
+}
+
+// instances are the nodes of each virtual router.
+func (w *world) instances() map[desired.RouterKey][]*simNode {
+	all := map[desired.RouterKey][]*simNode{}
+	for _, n := range w.nodes {
+		if n.dead {
+			continue
+		}
+		for _, in := range n.loop.instances {
+			all[in.key] = append(all[in.key], n)
+		}
+	}
+	return all
+}
+
+func (n *simNode) instance(key desired.RouterKey) *instance {
+	for _, in := range n.loop.instances {
+		if in.key == key {
+			return in
+		}
+	}
+	return nil
+}
+
+func (w *world) mastersOf(key desired.RouterKey) (ids []int) {
+	for _, n := range w.nodes {
+		if in := n.instance(key); !n.dead && in != nil && in.state() == vrrp.Master {
+			ids = append(ids, n.id)
+		}
+	}
+	return ids
 }
 
 func TestSimulatedListeningComesFirst(t *testing.T) {
@@ -113,9 +183,9 @@ func TestSimulatedRelease(t *testing.T) {
 	if resigned := len(old.sent) - sent; resigned != releaseCopies {
 		w.fatalf("%d advertisements at the release, want %d of priority 0", resigned, releaseCopies)
 	}
-	for _, payload := range old.sent[sent:] {
-		if payload[2] != vrrp.PriorityResign {
-			w.fatalf("priority %d in the release, want 0", payload[2])
+	for _, p := range old.sent[sent:] {
+		if p.payload[2] != vrrp.PriorityResign {
+			w.fatalf("priority %d in the release, want 0", p.payload[2])
 		}
 	}
 	w.run(60 * time.Millisecond)
@@ -212,7 +282,7 @@ func TestSimulatedWaitingAdvertisement(t *testing.T) {
 	fires := int64(in.router.Status().LastHeard) + int64(down)
 	w.run(time.Duration(fires - w.now - int64(time.Millisecond)))
 	waiting := master.sent[len(master.sent)-1]
-	backup.queue = append(backup.queue, flying{at: w.now, data: ipv4Packet(master.address, vrrp.GroupIPv4, waiting)})
+	backup.queue = append(backup.queue, flying{at: w.now, index: eth0, data: ipPacket(master.address, vrrp.GroupIPv4, waiting.payload)})
 	w.now = fires + int64(time.Millisecond)
 	before := len(backup.transitions)
 	backup.turn()
@@ -368,7 +438,7 @@ func TestSimulatedOneRenewalFails(t *testing.T) {
 func TestSimulatedFlood(t *testing.T) {
 	w := settled(t, 15, 2)
 	master := w.nodes[w.oneMaster("before")]
-	junk := ipv4Packet(netip.MustParseAddr("192.0.2.66"), vrrp.GroupIPv4, []byte{0x31, 99, 100, 1, 0, 10, 0, 0})
+	junk := ipPacket(netip.MustParseAddr("192.0.2.66"), vrrp.GroupIPv4, []byte{0x31, 99, 100, 1, 0, 10, 0, 0})
 	before := len(master.transitions)
 	master.flood = junk
 	w.run(2 * time.Second)
@@ -384,7 +454,7 @@ func TestSimulatedFlood(t *testing.T) {
 func TestSimulatedAddressRemovedByOthers(t *testing.T) {
 	w := settled(t, 16, 1)
 	n := w.nodes[0]
-	delete(n.expiry, vipA)
+	clear(n.expiry)
 	n.links()
 	n.turn()
 	if got := n.held(); !slices.Equal(got, []netip.Addr{vipA}) {
@@ -495,39 +565,56 @@ func TestSimulatedPartitionHeals(t *testing.T) {
 // longer than the lease.
 func TestSimulatedRandomLAN(t *testing.T) {
 	for seed := range uint64(*seeds) {
-		w := settled(t, 1000+seed, 2+int(seed%4))
-		w.log("seed %d", seed)
-		state := stateOf(vipA)
+		site := sites[seed%uint64(len(sites))]
+		w := settledWith(t, 1000+seed, 2+int(seed%4), site.states[0])
+		w.log("seed %d, %s", seed, site.name)
+		state := site.states[0]
 		for range 12 {
-			w.randomFault(&state)
+			w.randomFault(site.states, &state)
 			w.run(time.Duration(w.rng.IntN(3000)) * time.Millisecond)
 			w.leasesHold()
 		}
 		w.heal(state)
 		w.run(8 * time.Second)
-		if master := w.oneHolder("after all faults were healed"); w.cache[vipA] != master || w.cache[vipB] != master {
-			// A Master that could not hear the one that took its addresses in
-			// the client's cache does not know that it must announce them.
-			w.run(announceRefresh)
-		}
+		w.oneHolder("after all faults were healed")
+		// A Master that could not hear the one that took its addresses in the
+		// client's cache does not know that it must announce them.
+		w.run(announceRefresh)
 		w.oneMaster("after the slow refresh")
+		for key, nodes := range w.instances() {
+			for _, n := range nodes {
+				if in := n.instance(key); in.state() == vrrp.Initialize {
+					w.fatalf("n%d is still in Initialize for %s", n.id, in.reason)
+				}
+			}
+		}
 	}
 }
 
-// leasesHold asserts that whoever holds an address is Master or stood still.
+// leasesHold asserts that whoever holds an address is Master of its router, or
+// stood still, or waits for its kernel to let go.
 func (w *world) leasesHold() {
 	w.t.Helper()
 	for _, n := range w.nodes {
-		if !n.dead && !n.frozen && n.state() != vrrp.Master && len(n.held()) != 0 {
-			w.fatalf("n%d is %s and holds %v", n.id, n.state(), n.held())
+		if n.dead || n.frozen || n.pending != nil {
+			continue
+		}
+		for _, v := range n.bound() {
+			if !slices.ContainsFunc(n.loop.instances, func(in *instance) bool {
+				return in.state() == vrrp.Master && slices.ContainsFunc(in.vips, func(p placedVIP) bool {
+					return p.address == v.Address && p.link.Index == v.Link
+				})
+			}) {
+				w.fatalf("n%d holds %v, of which it is not Master", n.id, v)
+			}
 		}
 	}
 }
 
-func (w *world) randomFault(state *desired.State) {
+func (w *world) randomFault(states []desired.State, state *desired.State) {
 	n := w.nodes[w.rng.IntN(len(w.nodes))]
 	other := w.rng.IntN(len(w.nodes))
-	switch w.rng.IntN(9) {
+	switch w.rng.IntN(11) {
 	case 0:
 		n.crash()
 	case 1:
@@ -551,19 +638,43 @@ func (w *world) randomFault(state *desired.State) {
 		w.log("loss %.2f", w.loss)
 	case 7:
 		w.log("configuration changes")
-		*state = stateOf([][]netip.Addr{{vipA}, {vipA, vipB}, {vipB}}[w.rng.IntN(3)]...)
-		state.Routers[0].Preempt = w.rng.IntN(2) == 0
-		state.Routers[0].Priority = uint8(100 + w.rng.IntN(100))
+		*state = w.vary(states[w.rng.IntN(len(states))])
 		w.apply(*state)
 	case 8:
 		n.linkDown = !n.linkDown
 		w.log("n%d link down: %t", n.id, n.linkDown)
-		if !n.dead {
-			n.links()
-			if !n.frozen {
-				n.turn()
-			}
-		}
+		n.linksChanged()
+	case 9:
+		n.eth1Down = !n.eth1Down
+		w.log("n%d eth1 down: %t", n.id, n.eth1Down)
+		n.linksChanged()
+	case 10:
+		n.kernelTakes = []time.Duration{0, 5 * time.Millisecond, 300 * time.Millisecond, 2 * time.Second}[w.rng.IntN(4)]
+		w.log("n%d's kernel takes %s", n.id, n.kernelTakes)
+	}
+}
+
+// vary changes what a state leaves open.
+func (w *world) vary(s desired.State) desired.State {
+	s.Routers = slices.Clone(s.Routers)
+	for i := range s.Routers {
+		r := &s.Routers[i]
+		r.Preempt = w.rng.IntN(2) == 0
+		r.Priority = uint8(100 + w.rng.IntN(100))
+		r.PreemptDelay = time.Duration(w.rng.IntN(3)) * time.Second
+		r.AdvertsPerInterval = w.rng.IntN(4)
+		r.DownAdverts = 3 + w.rng.IntN(3)
+	}
+	return s
+}
+
+func (n *simNode) linksChanged() {
+	if n.dead {
+		return
+	}
+	n.links()
+	if !n.frozen {
+		n.turn()
 	}
 }
 
@@ -572,7 +683,7 @@ func (w *world) heal(state desired.State) {
 	clear(w.cut)
 	w.loss = 0
 	for _, n := range w.nodes {
-		n.frozen, n.linkDown = false, false
+		n.frozen, n.linkDown, n.eth1Down, n.kernelTakes = false, false, false, 0
 		if n.dead {
 			n.boot(&state)
 			continue

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -42,46 +43,66 @@ type world struct {
 	rank []int
 }
 
-// flying is a frame on its way.
+// flying is a frame on its way to one node's link.
 type flying struct {
-	at   int64
-	to   int
-	data []byte
+	at    int64
+	to    int
+	index int
+	data  []byte
 }
 
 // lease is how long the simulated kernel keeps an address.
 const lease = 2 * time.Second
 
+// The LANs are the links eth0 and eth1 of every node.
+const (
+	eth0 = 2
+	eth1 = 3
+)
+
 // simNode is a node: the network, addresses and announcer of its engine.
 type simNode struct {
-	w       *world
-	id      int
-	address netip.Addr
-	engine  *Engine
-	loop    *loop
-	act     *actuator
-	// listener opens ports at once.
-	listener *listener
+	w  *world
+	id int
+	// address is that of eth0, which is the node's own.
+	address  netip.Addr
+	engine   *Engine
+	loop     *loop
+	act      *actuator
+	listener *listener // opens ports at once
 	queue    []flying
 	// dead: no process. frozen: a process that does not run.
 	dead, frozen bool
-	linkDown     bool
-	sendFails    bool
-	kernelHangs  bool
+	// linkDown tells that eth0 is without carrier, eth1Down the same of eth1.
+	linkDown, eth1Down bool
+	sendFails          bool
+	// kernelTakes is how long the kernel takes for an order; kernelHangs that
+	// it carries out none. The order it is busy with is pending until kernelDone.
+	kernelTakes time.Duration
+	kernelHangs bool
+	pending     *order
+	kernelDone  int64
 	// failOnce makes the next renewal fail as a whole.
 	failOnce      bool
 	announcements int
 	// flood is a packet that never ends to be waiting.
 	flood       []byte
 	flooded     int
-	link        host.Link // as the engine was last told
+	told        []host.Link // as the engine was last told
 	bindFails   map[netip.Addr]bool
-	expiry      map[netip.Addr]int64
+	expiry      map[host.VirtualAddress]int64
 	transitions []desired.Transition
 	alarms      []desired.AlarmChange
 	// unbinds counts, by address, how often it went from bound to unbound.
 	unbinds map[netip.Addr]int
-	sent    [][]byte
+	sent    []sentPacket
+}
+
+// sentPacket is an advertisement that a node sent.
+type sentPacket struct {
+	index               int
+	source, destination netip.Addr
+	payload             []byte
 }
 
 func newWorld(t *testing.T, seed uint64, nodes int) *world {
@@ -89,34 +110,48 @@ func newWorld(t *testing.T, seed uint64, nodes int) *world {
 	w.rank = w.rng.Perm(nodes)
 	for i := range nodes {
 		n := &simNode{
-			w: w, id: i, address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}),
-			expiry: map[netip.Addr]int64{}, bindFails: map[netip.Addr]bool{}, unbinds: map[netip.Addr]int{},
+			w: w, id: i, address: simAddress(vrrp.IPv4, eth0, i),
+			expiry: map[host.VirtualAddress]int64{}, bindFails: map[netip.Addr]bool{}, unbinds: map[netip.Addr]int{},
 		}
 		w.nodes = append(w.nodes, n)
+	}
+	for _, n := range w.nodes {
 		n.boot(nil)
 	}
 	return w
 }
 
+// simAddress is the global address of a node on a LAN.
+func simAddress(f vrrp.Family, index, id int) netip.Addr {
+	switch {
+	case f == vrrp.IPv6:
+		return netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::%d", index, id+1))
+	case index == eth0:
+		return netip.AddrFrom4([4]byte{192, 0, 2, byte(id + 1)})
+	default:
+		return netip.AddrFrom4([4]byte{198, 51, 100, byte(id + 1)})
+	}
+}
+
 // boot starts the node's process.
 func (n *simNode) boot(state *desired.State) {
-	n.dead, n.frozen, n.queue, n.link = false, false, nil, host.Link{}
+	n.dead, n.frozen, n.queue, n.told, n.pending = false, false, nil, nil, nil
 	n.engine = New(Config{
 		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: noNeighbors{}, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
-			n.w.log("n%d %s -> %s (%s)", n.id, t.From, t.To, t.Reason)
+			n.w.log("n%d %s %d: %s -> %s (%s)", n.id, t.Interface, t.VRID, t.From, t.To, t.Reason)
 		},
 		OnAlarm: func(a desired.AlarmChange) {
 			n.alarms = append(n.alarms, a)
-			n.w.log("n%d alarm %s on %t", n.id, a.Reason, a.On)
+			n.w.log("n%d %s %d: alarm %s %t", n.id, a.Interface, a.VRID, a.Reason, a.On)
 		},
 	})
 	n.act = newActuator(n, n, noNeighbors{}, func(r report) {
 		n.engine.tell(func(m *messages) { m.reports = append(m.reports, r) })
 	})
 	n.listener = newListener(n, func(r listenReport) { n.engine.tell(func(m *messages) { m.listening = append(m.listening, r) }) })
-	n.loop = newLoop(n.engine, logr.Discard(), n.carryOut, n.listener.carryOut)
+	n.loop = newLoop(n.engine, logr.Discard(), n.order, n.listener.carryOut)
 	_, _ = n.RemoveLeftovers()
 	n.links()
 	if state != nil {
@@ -125,38 +160,79 @@ func (n *simNode) boot(state *desired.State) {
 	n.turn()
 }
 
-// apply gives the node the state, with a take-over delay of its own as every
-// node has.
+// apply gives the node the state, with what differs from node to node.
 func (n *simNode) apply(s desired.State) {
+	s.NodeAddresses = []netip.Addr{n.address, simAddress(vrrp.IPv6, eth0, n.id)}
 	s.Routers = slices.Clone(s.Routers)
 	for i := range s.Routers {
-		s.Routers[i].TakeoverDelay = time.Duration(n.w.rank[n.id]) * s.Routers[i].AdvertisementInterval / 16
+		r := &s.Routers[i]
+		r.TakeoverDelay = time.Duration(n.w.rank[n.id]) * r.AdvertisementInterval / 16
+		r.Peers = nil
+		for _, other := range n.w.nodes {
+			if other != n {
+				r.Peers = append(r.Peers, simAddress(r.Family, eth0, other.id))
+			}
+		}
 	}
 	n.engine.Apply(s)
 }
 
-// links tells the engine of the node's one interface, if it has changed.
+// links tells the engine of the node's interfaces, if they have changed.
 func (n *simNode) links() {
-	addresses := []host.Address{{Prefix: netip.PrefixFrom(n.address, 24), Permanent: true}}
-	for _, vip := range n.held() {
-		addresses = append(addresses, host.Address{Prefix: netip.PrefixFrom(vip, 32), Ours: true})
+	var links []host.Link
+	for index, name := range map[int]string{eth0: "eth0", eth1: "eth1"} {
+		link := host.Link{
+			Index: index, Name: name, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, byte(index), byte(n.id)},
+			Up: true, Running: !n.isDown(index), Multicast: true,
+			Addresses: []host.Address{
+				{Prefix: netip.PrefixFrom(simAddress(vrrp.IPv4, index, n.id), 24), Permanent: true},
+				{Prefix: netip.PrefixFrom(simAddress(vrrp.IPv6, index, n.id), 64), Permanent: true},
+				{Prefix: netip.MustParsePrefix(fmt.Sprintf("fe80::%d:%d/64", index, n.id+1)), Permanent: true},
+			},
+		}
+		for _, v := range n.bound() {
+			if v.Link == index {
+				link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(v.Address, v.Address.BitLen()), Ours: true})
+			}
+		}
+		links = append(links, link)
 	}
-	link := host.Link{
-		Index: 2, Name: "eth0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, byte(n.id)},
-		Up: true, Running: !n.linkDown, Multicast: true, Addresses: addresses,
-	}
-	if !reflect.DeepEqual(link, n.link) {
-		n.link = link
-		n.engine.Links(host.Snapshot{Links: []host.Link{link}})
+	slices.SortFunc(links, func(a, b host.Link) int { return a.Index - b.Index })
+	if !reflect.DeepEqual(links, n.told) {
+		n.told = links
+		n.engine.Links(host.Snapshot{Links: links})
 	}
 }
 
-// carryOut does an order at once, as a fast kernel would; a kernel that hangs
-// does none.
-func (n *simNode) carryOut(o order) {
-	if n.kernelHangs {
-		return
+func (n *simNode) isDown(index int) bool {
+	return index == eth0 && n.linkDown || index == eth1 && n.eth1Down
+}
+
+// order takes an order as the actuator does: a kernel that is busy finds only
+// the newest when it is done.
+func (n *simNode) order(o order) {
+	switch {
+	case n.kernelHangs:
+	case n.kernelTakes == 0 && n.pending == nil:
+		n.carryOut(o)
+	case n.pending == nil:
+		n.pending, n.kernelDone = &o, n.w.now+int64(n.kernelTakes)
+	default:
+		o.announce = mergeAnnouncements(n.pending.announce, o.announce)
+		n.pending = &o
 	}
+}
+
+// kernel lets a slow kernel finish.
+func (n *simNode) kernel() {
+	if n.pending != nil && n.kernelDone <= n.w.now {
+		o := *n.pending
+		n.pending = nil
+		n.carryOut(o)
+	}
+}
+
+func (n *simNode) carryOut(o order) {
 	n.act.bind(o)
 	if all, ok := n.act.announcements.take(); ok {
 		n.act.announce(all)
@@ -194,28 +270,38 @@ func (n *simNode) kill() {
 	n.dead = true
 }
 
-// advertised returns the addresses of the last advertisement sent.
-func (n *simNode) advertised() []netip.Addr {
-	if len(n.sent) == 0 {
-		return nil
+// advertised returns the addresses of the last advertisement that an instance
+// sent.
+func (n *simNode) advertised(in *instance) []netip.Addr {
+	for _, p := range slices.Backward(n.sent) {
+		if p.index != in.link.Index || vrrp.FamilyOf(p.source) != in.key.Family || p.payload[1] != in.key.VRID {
+			continue
+		}
+		var a vrrp.Advertisement
+		if _, discard := vrrp.Parse(vrrp.Header{Source: p.source, Destination: p.destination, TTL: vrrp.TTL}, p.payload, &a); discard != vrrp.DiscardNone {
+			n.w.fatalf("n%d sent a packet that is discarded: %s", n.id, discard)
+		}
+		return a.Addresses
 	}
-	header := vrrp.Header{Source: n.address, Destination: vrrp.GroupIPv4, TTL: vrrp.TTL}
-	var a vrrp.Advertisement
-	if _, discard := vrrp.Parse(header, n.sent[len(n.sent)-1], &a); discard != vrrp.DiscardNone {
-		n.w.fatalf("n%d sent a packet that is discarded: %s", n.id, discard)
+	return nil
+}
+
+// bound returns what the kernel of the node has, sorted by address.
+func (n *simNode) bound() (all []host.VirtualAddress) {
+	for v, expiry := range n.expiry {
+		if n.w.now < expiry {
+			all = append(all, v)
+		}
 	}
-	return a.Addresses
+	slices.SortFunc(all, func(a, b host.VirtualAddress) int { return cmp.Or(a.Address.Compare(b.Address), a.Link-b.Link) })
+	return all
 }
 
 // held returns the addresses that the kernel of the node has, sorted.
-func (n *simNode) held() []netip.Addr {
-	var vips []netip.Addr
-	for vip, expiry := range n.expiry {
-		if n.w.now < expiry {
-			vips = append(vips, vip)
-		}
+func (n *simNode) held() (vips []netip.Addr) {
+	for _, v := range n.bound() {
+		vips = append(vips, v.Address)
 	}
-	slices.SortFunc(vips, netip.Addr.Compare)
 	return vips
 }
 
@@ -233,34 +319,39 @@ func (n *simNode) Receive(p *lan.Packet) bool {
 		if n.flooded++; n.flooded%1_000_000 == 0 {
 			n.w.fatalf("n%d does nothing but read packets", n.id)
 		}
-		p.Index, p.Data, p.Arrived = 2, n.flood, n.w.now
+		p.Index, p.Data, p.Arrived = eth0, n.flood, n.w.now
 		return true
 	}
 	if len(n.queue) == 0 {
 		return false
 	}
-	p.Index, p.Data, p.Arrived = 2, n.queue[0].data, n.queue[0].at
+	p.Index, p.Data, p.Arrived = n.queue[0].index, n.queue[0].data, n.queue[0].at
 	n.queue = n.queue[1:]
 	return true
 }
 
-func (n *simNode) Send(index int, source, _ netip.Addr, payload []byte) error {
-	if n.linkDown || n.sendFails {
+func (n *simNode) Send(index int, source, destination netip.Addr, payload []byte) error {
+	if n.isDown(index) || n.sendFails {
 		return fmt.Errorf("network is down")
 	}
-	n.sent = append(n.sent, slices.Clone(payload))
-	data := ipv4Packet(source, vrrp.GroupIPv4, payload)
-	for _, to := range n.w.nodes {
-		if to != n && !n.w.cut[[2]int{n.id, to.id}] && !to.linkDown && n.w.rng.Float64() >= n.w.loss {
-			delay := int64(50_000 + n.w.rng.IntN(150_000))
-			n.w.flight = append(n.w.flight, flying{at: n.w.now + delay, to: to.id, data: data})
-		}
-	}
+	n.sent = append(n.sent, sentPacket{index, source, destination, slices.Clone(payload)})
+	n.w.send(n, index, destination, ipPacket(source, destination, payload))
 	return nil
 }
 
+// send puts a frame on a LAN.
+func (w *world) send(from *simNode, index int, destination netip.Addr, data []byte) {
+	for _, to := range w.nodes {
+		mine := destination.IsMulticast() || destination == simAddress(vrrp.FamilyOf(destination), index, to.id)
+		if mine && to != from && !w.cut[[2]int{from.id, to.id}] && !to.isDown(index) && w.rng.Float64() >= w.loss {
+			delay := int64(50_000 + w.rng.IntN(150_000))
+			w.flight = append(w.flight, flying{at: w.now + delay, to: to.id, index: index, data: data})
+		}
+	}
+}
+
 func (n *simNode) Set(want []host.VirtualAddress) error {
-	wanted := map[netip.Addr]bool{}
+	wanted := map[host.VirtualAddress]bool{}
 	var failed []error
 	if n.failOnce {
 		n.failOnce = false
@@ -274,13 +365,13 @@ func (n *simNode) Set(want []host.VirtualAddress) error {
 			failed = append(failed, &host.AddressError{VirtualAddress: v, Err: fmt.Errorf("operation not permitted")})
 			continue
 		}
-		wanted[v.Address] = true
-		n.expiry[v.Address] = n.w.now + int64(lease)
+		wanted[v] = true
+		n.expiry[v] = n.w.now + int64(lease)
 	}
-	for _, vip := range n.held() {
-		if !wanted[vip] {
-			delete(n.expiry, vip)
-			n.unbinds[vip]++
+	for _, v := range n.bound() {
+		if !wanted[v] {
+			delete(n.expiry, v)
+			n.unbinds[v.Address]++
 		}
 	}
 	return joined(failed)
@@ -291,10 +382,10 @@ func (n *simNode) RemoveLeftovers() ([]host.VirtualAddress, error) {
 	return nil, nil
 }
 
-func (n *simNode) Announce(_ int, _ net.HardwareAddr, vips []netip.Addr) error {
+func (n *simNode) Announce(index int, _ net.HardwareAddr, vips []netip.Addr) error {
 	n.announcements++
 	for _, vip := range vips {
-		if !n.linkDown && n.w.rng.Float64() >= n.w.loss {
+		if !n.isDown(index) && n.w.rng.Float64() >= n.w.loss {
 			n.w.cache[vip] = n.id
 		}
 	}
@@ -328,6 +419,9 @@ func (w *world) run(d time.Duration) {
 			if !n.dead && !n.frozen {
 				next = min(next, int64(n.loop.deadline()))
 			}
+			if !n.dead && n.pending != nil {
+				next = min(next, n.kernelDone)
+			}
 		}
 		for _, f := range w.flight {
 			next = min(next, f.at)
@@ -339,6 +433,9 @@ func (w *world) run(d time.Duration) {
 		w.now = max(w.now, next)
 		w.deliver()
 		for _, n := range w.nodes {
+			if !n.dead {
+				n.kernel()
+			}
 			if !n.dead && !n.frozen && (len(n.queue) > 0 || int64(n.loop.deadline()) <= w.now || !n.inboxEmpty()) {
 				n.turn()
 			}
@@ -352,7 +449,7 @@ func (w *world) deliver() {
 	for len(w.flight) > 0 && w.flight[0].at <= w.now {
 		f := w.flight[0]
 		w.flight = w.flight[1:]
-		if n := w.nodes[f.to]; !n.dead && !n.linkDown {
+		if n := w.nodes[f.to]; !n.dead && !n.isDown(f.index) {
 			n.queue = append(n.queue, f)
 		}
 	}
@@ -403,27 +500,48 @@ func (w *world) fatalf(format string, args ...any) {
 	w.t.Fatalf("%s\n%s", fmt.Sprintf(format, args...), strings.Join(w.trace[max(0, len(w.trace)-60):], "\n"))
 }
 
-func ipv4Packet(source, destination netip.Addr, payload []byte) []byte {
-	b := make([]byte, 20, 20+len(payload))
-	b[0], b[1], b[8], b[9] = 0x45, 0xc0, vrrp.TTL, vrrp.Protocol
-	binary.BigEndian.PutUint16(b[2:], uint16(20+len(payload)))
-	copy(b[12:], source.AsSlice())
-	copy(b[16:], destination.AsSlice())
+// ipPacket is a VRRP packet as an AF_PACKET socket receives it.
+func ipPacket(source, destination netip.Addr, payload []byte) []byte {
+	var b []byte
+	if source.Is4() {
+		b = make([]byte, 12, 20+len(payload))
+		b[0], b[1], b[8], b[9] = 0x45, 0xc0, vrrp.TTL, vrrp.Protocol
+		binary.BigEndian.PutUint16(b[2:], uint16(20+len(payload)))
+	} else {
+		b = make([]byte, 8, 40+len(payload))
+		b[0], b[1], b[6], b[7] = 0x6c, 0, vrrp.Protocol, vrrp.TTL
+		binary.BigEndian.PutUint16(b[4:], uint16(len(payload)))
+	}
+	b = append(b, source.AsSlice()...)
+	b = append(b, destination.AsSlice()...)
 	return append(b, payload...)
 }
 
 // stateOf asks for one virtual router with the given VIPs, priorities by node
 // being all the same.
 func stateOf(vips ...netip.Addr) desired.State {
+	if len(vips) == 0 {
+		return desired.State{}
+	}
+	return desired.State{Routers: []desired.Router{routerOf(50, vips...)}}
+}
+
+// routerOf asks for a virtual router with VIPs of one family.
+func routerOf(vrid uint8, vips ...netip.Addr) desired.Router {
 	r := desired.Router{
-		Family: vrrp.IPv4, VRID: 50, Version: vrrp.V3, Priority: 150, AdvertisementInterval: 100 * time.Millisecond,
+		Family: vrrp.FamilyOf(vips[0]), VRID: vrid, Version: vrrp.V3, Priority: 150, AdvertisementInterval: 100 * time.Millisecond,
 	}
 	for _, vip := range vips {
 		r.VIPs = append(r.VIPs, desired.VIP{Address: vip})
 	}
-	s := desired.State{}
-	if len(vips) > 0 {
-		s.Routers = []desired.Router{r}
-	}
-	return s
+	return r
+}
+
+// statesOf asks for several virtual routers.
+func statesOf(routers ...desired.Router) desired.State { return desired.State{Routers: routers} }
+
+// unicast makes a virtual router use unicast.
+func unicast(r desired.Router) desired.Router {
+	r.Unicast = true
+	return r
 }
