@@ -3,6 +3,7 @@ package engine
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -49,10 +51,18 @@ func asks(vrid uint8, vips ...string) desired.Router {
 	r := desired.Router{
 		Family: vrrp.IPv4, VRID: vrid, Version: vrrp.V3, Priority: 100, AdvertisementInterval: time.Second,
 	}
+	if len(vips) > 0 {
+		r.Family = vrrp.FamilyOf(netip.MustParseAddr(vips[0]))
+	}
 	for _, v := range vips {
 		r.VIPs = append(r.VIPs, desired.VIP{Address: netip.MustParseAddr(v)})
 	}
 	return r
+}
+
+// tentative is an address whose duplicate address detection has not ended.
+func tentative(prefix string) host.Address {
+	return host.Address{Prefix: netip.MustParsePrefix(prefix), Tentative: true}
 }
 
 // named is a virtual router for one VIP that names its interfaces.
@@ -75,6 +85,9 @@ func TestPlace(t *testing.T) {
 	noCarrier.Running = false
 	noMulticast := eth0
 	noMulticast.Multicast = false
+	eth2 := working(4, "eth2", at("2001:db8::1/64"), at("fe80::4/64"))
+	eth3 := working(5, "eth3", at("192.0.2.1/24"), at("fe80::5/64"))
+	const node6 = "2001:db8::1"
 	wrong := asks(50, "192.0.2.50")
 	wrong.Priority = 0
 	unused := asks(51)
@@ -83,8 +96,10 @@ func TestPlace(t *testing.T) {
 	type placed struct {
 		Interface, Source string
 		VRID              uint8
-		VIPs              []string // Each with its reason.
-		Fault             string
+		// VIPs are each with its reason, and with its interface if that is
+		// another.
+		VIPs  []string
+		Fault string
 	}
 	onEth0 := placed{
 		Interface: "eth0", Source: "192.0.2.1", VRID: 50, VIPs: []string{"192.0.2.50: connected prefix 192.0.2.0/24"},
@@ -100,7 +115,7 @@ func TestPlace(t *testing.T) {
 	}
 	tests := []struct {
 		name     string
-		node     string // Empty: not learned yet.
+		node     string // Empty: not learned yet. Two: one of each family.
 		routers  []desired.Router
 		links    []host.Link
 		want     []placed
@@ -246,13 +261,103 @@ func TestPlace(t *testing.T) {
 			name: "a primary address before a secondary one", routers: []desired.Router{asks(50, "192.0.2.50")},
 			links: []host.Link{working(2, "eth0", secondary("192.0.2.8/24"), at("192.0.2.9/24"))}, want: from("192.0.2.9"),
 		},
+
+		// IPv6.
+		{
+			name: "IPv6: connected prefix, link-local source", node: node6, routers: []desired.Router{asks(50, "2001:db8::50")},
+			links: []host.Link{eth0, eth3, eth2},
+			want:  []placed{{Interface: "eth2", Source: "fe80::4", VRID: 50, VIPs: []string{"2001:db8::50: connected prefix 2001:db8::/64"}}},
+		},
+		{
+			name: "IPv6: a link-local prefix is nobody's, the node address decides", node: node + " " + node6,
+			routers: []desired.Router{asks(50, "fe80::50")}, links: []host.Link{eth3, eth2},
+			want: []placed{{Interface: "eth2", Source: "fe80::4", VRID: 50, VIPs: []string{"fe80::50: carries the node address 2001:db8::1"}}},
+		},
+		{
+			name: "IPv6: the interface of the IPv4 node address if there is no other", node: node,
+			routers: []desired.Router{asks(50, "2001:db8:9::50")}, links: []host.Link{eth3, eth2},
+			want: []placed{{Interface: "eth3", Source: "fe80::5", VRID: 50, VIPs: []string{"2001:db8:9::50: carries the node address 192.0.2.1"}}},
+		},
+		{
+			name: "IPv6: but not without a link-local address", node: node, routers: []desired.Router{asks(50, "2001:db8:9::50")},
+			links: []host.Link{eth0, eth2}, unplaced: []string{"2001:db8:9::50: " + nowhere},
+		},
+		{
+			name: "IPv6: not from the node address if the interface of another one is asked for", node: node + " 2001:db8:7::1",
+			routers: []desired.Router{asks(50, "2001:db8:9::50")}, links: []host.Link{eth3, eth2},
+			unplaced: []string{"2001:db8:9::50: " + nowhere},
+		},
+		{
+			name: "IPv6: nothing can be sent from a tentative address, nor from one of ours", node: node6,
+			routers: []desired.Router{asks(50, "2001:db8::50")},
+			links:   []host.Link{working(4, "eth2", at("2001:db8::1/64"), ours("fe80::9/128"), tentative("fe80::4/64"))},
+			want: []placed{{
+				Interface: "eth2", Source: "invalid IP", VRID: 50, VIPs: []string{"2001:db8::50: connected prefix 2001:db8::/64"}, Fault: "noSourceAddress",
+			}},
+		},
+		{
+			name: "both families on one interface", node: node, routers: []desired.Router{asks(50, "192.0.2.50"), asks(50, "2001:db8:9::50")},
+			links: []host.Link{eth3},
+			want: []placed{
+				{Interface: "eth3", Source: "192.0.2.1", VRID: 50, VIPs: []string{"192.0.2.50: connected prefix 192.0.2.0/24"}},
+				{Interface: "eth3", Source: "fe80::5", VRID: 50, VIPs: []string{"2001:db8:9::50: carries the node address 192.0.2.1"}},
+			},
+		},
+
+		// Unicast.
+		{
+			name: "unicast: one router, whatever the interfaces of its VIPs", node: node,
+			routers: []desired.Router{unicast(asks(50, "192.0.2.50", "10.4.0.50"))}, links: []host.Link{eth1, eth0},
+			want: []placed{{
+				Interface: "eth0", Source: "192.0.2.1", VRID: 50,
+				VIPs: []string{"192.0.2.50: connected prefix 192.0.2.0/24", "10.4.0.50: connected prefix 10.4.0.0/24 (eth1)"},
+			}},
+		},
+		{
+			name: "unicast: a VIP's interface without carrier is a fault", node: node,
+			routers: []desired.Router{unicast(asks(50, "10.4.0.50", "192.0.2.50"))},
+			links:   []host.Link{noCarrier, working(3, "eth1", at("10.4.0.1/24"), at("192.0.2.1/32"))},
+			want: []placed{{
+				Interface: "eth0", Source: "192.0.2.1", VRID: 50, Fault: "noCarrier",
+				VIPs: []string{"10.4.0.50: connected prefix 10.4.0.0/24 (eth1)", "192.0.2.50: connected prefix 192.0.2.0/24"},
+			}},
+		},
+		{
+			name: "unicast: the transport down", node: "10.4.0.1", routers: []desired.Router{unicast(asks(50, "10.4.0.50", "192.0.2.50"))},
+			links: []host.Link{down, eth1},
+			want: []placed{{
+				Interface: "eth1", Source: "10.4.0.1", VRID: 50, Fault: "linkDown",
+				VIPs: []string{"10.4.0.50: connected prefix 10.4.0.0/24", "192.0.2.50: connected prefix 192.0.2.0/24 (eth0)"},
+			}},
+		},
+		{
+			name: "unicast needs no multicast", node: node, routers: []desired.Router{unicast(asks(50, "192.0.2.50"))},
+			links: []host.Link{noMulticast}, want: []placed{onEth0},
+		},
+		{
+			name: "unicast: IPv6 from the node address", node: node + " " + node6, routers: []desired.Router{unicast(asks(50, "2001:db8::50"))},
+			links: []host.Link{eth0, eth2},
+			want:  []placed{{Interface: "eth2", Source: "2001:db8::1", VRID: 50, VIPs: []string{"2001:db8::50: connected prefix 2001:db8::/64"}}},
+		},
+		{
+			name: "unicast: no node address of the family", node: node, routers: []desired.Router{unicast(asks(50, "2001:db8::50"))},
+			links:    []host.Link{eth0, eth2},
+			unplaced: []string{"2001:db8::50: unicast needs an address of this node of the VIP's family (IPv6), and no interface carries one"},
+		},
+		{
+			name: "unicast: the node address is tentative", node: node6, routers: []desired.Router{unicast(asks(50, "2001:db8::50"))},
+			links: []host.Link{working(4, "eth2", tentative("2001:db8::1/64"), at("2001:db8::2/64"), at("fe80::4/64"))},
+			want: []placed{{
+				Interface: "eth2", Source: "invalid IP", VRID: 50, VIPs: []string{"2001:db8::50: connected prefix 2001:db8::/64"}, Fault: "noSourceAddress",
+			}},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := desired.State{Routers: tt.routers}
-			if tt.node != "" {
-				s.NodeAddresses = []netip.Addr{netip.MustParseAddr(tt.node)}
+			for _, a := range strings.Fields(tt.node) {
+				s.NodeAddresses = append(s.NodeAddresses, netip.MustParseAddr(a))
 			}
 			placements, missing := place(s, tt.links)
 			var got []placed
@@ -264,7 +369,11 @@ func TestPlace(t *testing.T) {
 				var addresses []netip.Addr
 				for _, v := range p.vips {
 					addresses = append(addresses, v.address)
-					g.VIPs = append(g.VIPs, v.address.String()+": "+v.reason)
+					vip := v.address.String() + ": " + v.reason
+					if v.link.Name != p.link.Name {
+						vip += " (" + v.link.Name + ")"
+					}
+					g.VIPs = append(g.VIPs, vip)
 				}
 				if !slices.Equal(p.config.Addresses, addresses) {
 					t.Errorf("advertises %v for %v", p.config.Addresses, addresses)
@@ -290,23 +399,57 @@ func TestPlaceConfig(t *testing.T) {
 	t.Parallel()
 	r := desired.Router{
 		Family: vrrp.IPv4, VRID: 7, Version: vrrp.V2, Priority: 42, AdvertisementInterval: 3 * time.Second,
-		Preempt: true, TakeoverDelay: 20 * time.Millisecond,
-		VIPs: []desired.VIP{{Address: netip.MustParseAddr("192.0.2.50")}, {Address: netip.MustParseAddr("192.0.2.51")}},
+		Preempt: true, TakeoverDelay: 20 * time.Millisecond, PreemptDelay: time.Minute, DownAdverts: 5, AdvertsPerInterval: 2,
+		Checksum: vrrp.ChecksumMessage, Password: vrrp.Password{'x'}, Unicast: true, Peers: []netip.Addr{netip.MustParseAddr("192.0.2.2")},
+		Force: true,
+		VIPs:  []desired.VIP{{Address: netip.MustParseAddr("192.0.2.50")}, {Address: netip.MustParseAddr("192.0.2.51")}},
 	}
-	placements, _ := place(desired.State{Routers: []desired.Router{r}}, []host.Link{working(2, "eth0", at("192.0.2.1/24"))})
+	placements, _ := place(desired.State{
+		NodeAddresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Routers: []desired.Router{r},
+	}, []host.Link{working(2, "eth0", at("192.0.2.1/24"))})
 	if len(placements) != 1 {
 		t.Fatalf("placements %+v, want one", placements)
 	}
 	want := vrrp.Config{
 		Version: vrrp.V2, Family: vrrp.IPv4, VRID: 7, Priority: 42, AdvertisementInterval: 3 * time.Second,
-		Preempt: true, TakeoverDelay: 20 * time.Millisecond, Source: netip.MustParseAddr("192.0.2.1"),
+		Preempt: true, TakeoverDelay: 20 * time.Millisecond, PreemptDelay: time.Minute, DownAdverts: 5, AdvertsPerInterval: 2,
+		Checksum: vrrp.ChecksumMessage, Password: vrrp.Password{'x'}, Unicast: true, Peers: r.Peers, Source: netip.MustParseAddr("192.0.2.1"),
 		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.50"), netip.MustParseAddr("192.0.2.51")},
 	}
 	if d := cmp.Diff(want, placements[0].config, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
+	if !placements[0].force {
+		t.Error("not forced")
+	}
 	key := desired.RouterKey{Interface: "eth0", Family: vrrp.IPv4, VRID: 7}
 	if placements[0].key != key {
 		t.Errorf("key %v, want %v", placements[0].key, key)
+	}
+}
+
+// Every interface that a VIP could be placed on is listened on, and those that
+// one was placed on.
+func TestCandidates(t *testing.T) {
+	t.Parallel()
+	down := working(7, "eth5", at("192.0.2.7/24"))
+	down.Up = false
+	tunnel := working(8, "tun0", at("192.0.2.8/32"))
+	tunnel.Multicast = false
+	pod := working(9, "veth9", at("fe80::9/64"))
+	links := []host.Link{
+		loopback(), working(2, "eth0", at("192.0.2.1/24"), at("fe80::2/64")), working(3, "eth1", ours("192.0.2.50/32")),
+		working(4, "eth2", at("2001:db8::1/64"), tentative("fe80::4/64")), down, tunnel, pod,
+	}
+	eth := []lan.Interface{{Index: 2, Name: "eth0"}, {Index: 2, Name: "eth0", IPv6: true}, {Index: 4, Name: "eth2", IPv6: true}}
+	if d := cmp.Diff(eth, candidates(links, nil)); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	placements := []placement{
+		{key: desired.RouterKey{Family: vrrp.IPv4}, link: tunnel}, {key: desired.RouterKey{Family: vrrp.IPv6}, link: pod},
+	}
+	want := append(eth, lan.Interface{Index: 8, Name: "tun0"}, lan.Interface{Index: 9, Name: "veth9", IPv6: true})
+	if d := cmp.Diff(want, candidates(links, placements)); d != "" {
+		t.Errorf("with placements: -want +got\n%s", d)
 	}
 }
