@@ -116,9 +116,13 @@ func newPlacement(key desired.RouterKey, r desired.Router, node netip.Addr, link
 		Checksum:              r.Checksum,
 		Password:              r.Password,
 		Unicast:               r.Unicast,
-		Peers:                 r.Peers,
 		Source:                source,
 	}}
+	if source == node {
+		// Where we do not send from the address that nodes know each other
+		// by, nor do they: every one of them would pass for a stranger.
+		p.config.Peers = r.Peers
+	}
 	p.fault = linkFault(link)
 	switch {
 	case p.fault != "":

@@ -422,6 +422,20 @@ func TestPlaceConfig(t *testing.T) {
 	if !placements[0].force {
 		t.Error("not forced")
 	}
+	// On another interface than the node's own, and with the link-local
+	// addresses of IPv6, peers do not send from the addresses they are known by.
+	r.Unicast, r.AdvertsPerInterval, r.Checksum = false, 0, vrrp.ChecksumNone
+	elsewhere := asks(50, "2001:db8::50")
+	elsewhere.Peers = []netip.Addr{netip.MustParseAddr("2001:db8::2")}
+	s := desired.State{
+		NodeAddresses: []netip.Addr{netip.MustParseAddr("10.4.0.1"), netip.MustParseAddr("2001:db8::1")}, Routers: []desired.Router{r, elsewhere},
+	}
+	others, _ := place(s, []host.Link{working(2, "eth0", at("192.0.2.1/24"), at("2001:db8::1/64"), at("fe80::1/64"))})
+	for _, p := range others {
+		if p.config.Peers != nil || p.fault != "" {
+			t.Errorf("peers %v, fault %q, want neither", p.config.Peers, p.fault)
+		}
+	}
 	key := desired.RouterKey{Interface: "eth0", Family: vrrp.IPv4, VRID: 7}
 	if placements[0].key != key {
 		t.Errorf("key %v, want %v", placements[0].key, key)

@@ -38,9 +38,21 @@ type world struct {
 	// cache is the client's ARP cache: the node that a VIP was last
 	// announced by.
 	cache map[netip.Addr]int
-	trace []string
+	// strangers are routers that are none of the nodes.
+	strangers []*stranger
+	trace     []string
+	// alone keeps the nodes from knowing of each other.
+	alone bool
 	// rank is each node's rank in the order of the take-over delays.
 	rank []int
+}
+
+// stranger advertises for ever.
+type stranger struct {
+	index  int
+	source netip.Addr
+	advert vrrp.Advertisement
+	next   int64
 }
 
 // flying is a frame on its way to one node's link.
@@ -76,6 +88,7 @@ type simNode struct {
 	// linkDown tells that eth0 is without carrier, eth1Down the same of eth1.
 	linkDown, eth1Down bool
 	sendFails          bool
+	sendFailsTo        netip.Addr
 	// kernelTakes is how long the kernel takes for an order; kernelHangs that
 	// it carries out none. The order it is busy with is pending until kernelDone.
 	kernelTakes time.Duration
@@ -169,7 +182,7 @@ func (n *simNode) apply(s desired.State) {
 		r.TakeoverDelay = time.Duration(n.w.rank[n.id]) * r.AdvertisementInterval / 16
 		r.Peers = nil
 		for _, other := range n.w.nodes {
-			if other != n {
+			if other != n && !n.w.alone {
 				r.Peers = append(r.Peers, simAddress(r.Family, eth0, other.id))
 			}
 		}
@@ -331,7 +344,7 @@ func (n *simNode) Receive(p *lan.Packet) bool {
 }
 
 func (n *simNode) Send(index int, source, destination netip.Addr, payload []byte) error {
-	if n.isDown(index) || n.sendFails {
+	if n.isDown(index) || n.sendFails || destination == n.sendFailsTo {
 		return fmt.Errorf("network is down")
 	}
 	n.sent = append(n.sent, sentPacket{index, source, destination, slices.Clone(payload)})
@@ -343,7 +356,7 @@ func (n *simNode) Send(index int, source, destination netip.Addr, payload []byte
 func (w *world) send(from *simNode, index int, destination netip.Addr, data []byte) {
 	for _, to := range w.nodes {
 		mine := destination.IsMulticast() || destination == simAddress(vrrp.FamilyOf(destination), index, to.id)
-		if mine && to != from && !w.cut[[2]int{from.id, to.id}] && !to.isDown(index) && w.rng.Float64() >= w.loss {
+		if mine && to != from && (from == nil || !w.cut[[2]int{from.id, to.id}]) && !to.isDown(index) && w.rng.Float64() >= w.loss {
 			delay := int64(50_000 + w.rng.IntN(150_000))
 			w.flight = append(w.flight, flying{at: w.now + delay, to: to.id, index: index, data: data})
 		}
@@ -415,6 +428,14 @@ func (w *world) run(d time.Duration) {
 	end := w.now + int64(d)
 	for {
 		next := int64(math.MaxInt64)
+		for _, s := range w.strangers {
+			if s.next = max(s.next, w.now); s.next == w.now {
+				group := vrrp.Group(vrrp.FamilyOf(s.source))
+				w.send(nil, s.index, group, ipPacket(s.source, group, s.advert.Append(nil, s.source, group)))
+				s.next += int64(s.advert.Interval)
+			}
+			next = min(next, s.next)
+		}
 		for _, n := range w.nodes {
 			if !n.dead && !n.frozen {
 				next = min(next, int64(n.loop.deadline()))

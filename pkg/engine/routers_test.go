@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// A VRID on one interface has nothing to do with the same VRID on another, nor
+// with that of the other family.
+func TestSimulatedSameVRIDDoesNotMix(t *testing.T) {
+	w := settledWith(t, 30, 2, statesOf(routerOf(50, vipA, vipC), routerOf(50, vip6A)))
+	old := w.nodes[w.oneMaster("before")]
+	eth1Key := desired.RouterKey{Interface: "eth1", Family: vrrp.IPv4, VRID: 50}
+	if got := w.mastersOf(eth1Key); len(w.instances()) != 3 || !slices.Equal(got, []int{old.id}) {
+		w.fatalf("virtual routers %v, eth1's Master %v, want three of n%d", w.instances(), got, old.id)
+	}
+	before := len(old.transitions)
+	old.eth1Down = true
+	old.linksChanged()
+	w.run(time.Second)
+	if got := old.transitions[before:]; len(got) != 1 || got[0].RouterKey != eth1Key || got[0].Reason != faultNoCarrier {
+		w.fatalf("transitions %+v when eth1 lost its carrier, want that of its virtual router alone", got)
+	}
+	w.oneMaster("after eth1 lost its carrier")
+	if got := w.mastersOf(eth1Key); !slices.Equal(got, []int{1 - old.id}) {
+		w.fatalf("eth1's Master is %v, want n%d", got, 1-old.id)
+	}
+	for vip, want := range map[netip.Addr]int{vipA: old.id, vipC: 1 - old.id, vip6A: old.id} {
+		if got := w.holders(vip); !slices.Equal(got, []int{want}) {
+			w.fatalf("%s is held by %v, want by n%d", vip, got, want)
+		}
+	}
+}
+
+// A VIP that is given to another virtual router of the same Master is not
+// unbound for a moment, and the others are not touched.
+func TestSimulatedVIPMovesBetweenRouters(t *testing.T) {
+	states := []desired.State{
+		statesOf(routerOf(50, vipA), routerOf(51, vipB)),
+		statesOf(routerOf(50, vipB), routerOf(51, vipA)),
+	}
+	third := netip.MustParseAddr("192.0.2.102")
+	for i := range states {
+		states[i].Routers[0].VIPs = append(states[i].Routers[0].VIPs, desired.VIP{Address: third})
+	}
+	w := settledWith(t, 31, 3, states[0])
+	master := w.nodes[w.oneMaster("before")]
+	before := len(master.transitions)
+	for i := range 20 {
+		w.apply(states[(i+1)%2])
+		w.run(170 * time.Millisecond)
+		for _, vip := range []netip.Addr{vipA, vipB, third} {
+			if got := w.holders(vip); !slices.Equal(got, []int{master.id}) || master.unbinds[vip] != 0 {
+				w.fatalf("%s is held by %v, unbound %d times, want always by n%d", vip, got, master.unbinds[vip], master.id)
+			}
+		}
+	}
+	if got := master.transitions[before:]; len(got) != 0 {
+		w.fatalf("transitions %+v, want none", got)
+	}
+	w.run(announceOffsets[len(announceOffsets)-1])
+	w.oneMaster("after the moves")
+
+	// One that goes to a new virtual router waits for it to find its Master;
+	// the others do not.
+	w.apply(statesOf(routerOf(50, vipA, third), routerOf(52, vipB)))
+	w.run(time.Second)
+	if master.unbinds[vipA] != 0 || master.unbinds[third] != 0 {
+		w.fatalf("unbound %v when another VIP went to a new virtual router", master.unbinds)
+	}
+	w.run(announceOffsets[len(announceOffsets)-1])
+	w.oneMaster("with a new virtual router")
+}
+
+// What may change while a virtual router runs changes no state; another version
+// is another protocol, and restarts that virtual router alone.
+func TestSimulatedOptionsChange(t *testing.T) {
+	w := settledWith(t, 32, 2, statesOf(routerOf(50, vipA), routerOf(51, vipB)))
+	count := func() (n int) {
+		for _, node := range w.nodes {
+			n += len(node.transitions)
+		}
+		return n
+	}
+	before := count()
+	for name, change := range map[string]func(r *desired.Router){
+		"preempt":              func(r *desired.Router) { r.Preempt, r.PreemptDelay = true, time.Minute },
+		"down adverts":         func(r *desired.Router) { r.DownAdverts = 5 },
+		"adverts per interval": func(r *desired.Router) { r.AdvertsPerInterval = 3 },
+		"checksum":             func(r *desired.Router) { r.Checksum = vrrp.ChecksumMessage },
+		"unicast":              func(r *desired.Router) { r.Unicast = true },
+	} {
+		s := statesOf(routerOf(50, vipA), routerOf(51, vipB))
+		change(&s.Routers[0])
+		w.apply(s)
+		w.run(2 * time.Second)
+		if count() != before {
+			w.fatalf("%s: transitions when it was changed", name)
+		}
+		for _, n := range w.nodes {
+			if in := n.loop.instances[0]; !slices.Equal(in.applied.Addresses, []netip.Addr{vipA}) || in.applied.VRID != 50 {
+				w.fatalf("%s: runs as %+v", name, in.applied)
+			}
+		}
+	}
+	master := w.nodes[w.masters()[0]]
+	s := statesOf(routerOf(50, vipA), routerOf(51, vipB))
+	s.Routers[0].Version, s.Routers[0].AdvertisementInterval = vrrp.V2, time.Second
+	s.Routers[0].Password = vrrp.Password{'a'}
+	w.apply(s)
+	w.run(10 * time.Second)
+	w.oneMaster("with another version")
+	for _, tr := range master.transitions {
+		if tr.VRID == 51 && tr.From == vrrp.Master {
+			w.fatalf("the other virtual router changed: %+v", tr)
+		}
+	}
+	if master.unbinds[vipB] != 0 {
+		w.fatalf("the other virtual router's VIP was unbound")
+	}
+	restarted := w.nodes[w.mastersOf(desired.RouterKey{Interface: "eth0", Family: vrrp.IPv4, VRID: 50})[0]]
+	before = count()
+	s.Routers[0].Password = vrrp.Password{'b'}
+	w.apply(s)
+	w.run(5 * time.Second)
+	if count() != before || restarted.sent[len(restarted.sent)-1].payload[4] == 0 && restarted.sent[len(restarted.sent)-2].payload[4] == 0 {
+		w.fatalf("transitions when the password was changed, or it is not sent")
+	}
+}
+
+// With unicast every peer gets every advertisement. A node that knows of nobody
+// is Master; when it learns of a peer it stays so.
+func TestSimulatedUnicastPeers(t *testing.T) {
+	w := newWorld(t, 33, 3)
+	state := statesOf(unicast(routerOf(50, vipA, vipC)), unicast(routerOf(50, vip6A)))
+	w.alone = true
+	master := w.nodes[0]
+	master.apply(state)
+	w.run(10 * time.Second)
+	if master.state() != vrrp.Master || len(master.sent) != 0 {
+		w.fatalf("state %s, %d packets sent by a node without peers, want a silent Master", master.state(), len(master.sent))
+	}
+	if got := master.held(); !slices.Equal(got, []netip.Addr{vipA, vipC, vip6A}) {
+		w.fatalf("holds %v, want all", got)
+	}
+	before := len(master.transitions)
+	w.alone = false
+	w.apply(state)
+	w.run(10 * time.Second)
+	if got := master.transitions[before:]; len(got) != 0 || master.unbinds[vipA] != 0 {
+		w.fatalf("transitions %+v, %d times unbound when peers were added, want none", got, master.unbinds[vipA])
+	}
+	if got := w.oneHolder("with peers"); got != master.id {
+		w.fatalf("n%d is Master, want n0 still", got)
+	}
+	to := map[netip.Addr]int{}
+	for _, p := range master.sent {
+		to[p.destination]++
+	}
+	if len(to) != 4 || to[w.nodes[1].address] != to[w.nodes[2].address] || to[w.nodes[1].address] < 90 {
+		w.fatalf("sent %v, want as many to each peer of each family", to)
+	}
+
+	// One peer that cannot be reached is no failure, all of them are.
+	w.nodes[1].frozen = true
+	master.sendFailsTo = w.nodes[1].address
+	w.run(time.Second)
+	if got := master.transitions[before:]; len(got) != 0 {
+		w.fatalf("transitions %+v when one peer could not be reached, want none", got)
+	}
+	master.sendFails = true
+	w.run(time.Second)
+	if in := master.loop.instances[0]; in.state() != vrrp.Initialize || in.reason != faultSendFailed {
+		w.fatalf("state %s for %s when no peer can be reached, want Initialize for %s", in.state(), in.reason, faultSendFailed)
+	}
+}
+
+// A unicast Master releases to every peer.
+func TestSimulatedUnicastRelease(t *testing.T) {
+	w := settledWith(t, 34, 3, statesOf(unicast(routerOf(50, vipA))))
+	old := w.nodes[w.oneMaster("before")]
+	sent := len(old.sent)
+	old.engine.inbox.update(func(m *messages) { m.stop = true })
+	old.turn()
+	old.dead = true
+	to := map[netip.Addr]int{}
+	for _, p := range old.sent[sent:] {
+		if p.payload[2] != vrrp.PriorityResign {
+			w.fatalf("priority %d in the release, want 0", p.payload[2])
+		}
+		to[p.destination]++
+	}
+	for _, n := range w.nodes {
+		if n != old && to[n.address] != releaseCopies {
+			w.fatalf("released to %v, want %d times to each peer", to, releaseCopies)
+		}
+	}
+	w.run(60 * time.Millisecond)
+	w.oneMaster("after the release")
+}
+
+// A unicast router whose VIP's interface has no carrier cannot serve that VIP.
+func TestSimulatedUnicastFaultOfVIPLink(t *testing.T) {
+	w := settledWith(t, 35, 2, statesOf(unicast(routerOf(50, vipC))))
+	old := w.nodes[w.oneMaster("before")]
+	old.eth1Down = true
+	old.linksChanged()
+	w.run(time.Second)
+	if in := old.loop.instances[0]; in.reason != faultNoCarrier || in.key.Interface != "eth0" {
+		w.fatalf("%s on %s, want %s on the transport eth0", in.reason, in.key.Interface, faultNoCarrier)
+	}
+	if w.oneMaster("after eth1 lost its carrier") == old.id {
+		w.fatalf("n%d is still Master", old.id)
+	}
+	s := w.nodes[1-old.id].engine.Status()
+	v := s.Routers[0].VIPs[0]
+	if v.Interface != "eth1" || !v.Bound || !v.Advertised || !slices.Equal(s.Routers[0].Unicast, []netip.Addr{old.address}) {
+		w.fatalf("status %+v, want the VIP bound to eth1 and advertised to n%d", s.Routers[0], old.id)
+	}
+}
