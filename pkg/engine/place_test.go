@@ -356,7 +356,7 @@ func TestPlace(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := desired.State{Routers: tt.routers}
-			for _, a := range strings.Fields(tt.node) {
+			for a := range strings.FieldsSeq(tt.node) {
 				s.NodeAddresses = append(s.NodeAddresses, netip.MustParseAddr(a))
 			}
 			placements, missing := place(s, tt.links)
