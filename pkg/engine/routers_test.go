@@ -230,3 +230,120 @@ func TestSimulatedUnicastFaultOfVIPLink(t *testing.T) {
 		w.fatalf("status %+v, want the VIP bound to eth1 and advertised to n%d", s.Routers[0], old.id)
 	}
 }
+
+// foreign is a router of somebody else's on eth0.
+func foreign(vrid uint8, addresses ...string) *stranger {
+	a := vrrp.Advertisement{Version: vrrp.V3, VRID: vrid, Priority: 200, Interval: 100 * time.Millisecond}
+	for _, s := range addresses {
+		a.Addresses = append(a.Addresses, netip.MustParseAddr(s))
+	}
+	return &stranger{index: eth0, source: netip.MustParseAddr("192.0.2.66"), advert: a}
+}
+
+// A virtual router does not start where others use its VRID for something else,
+// says so once, and starts by itself when they are gone. Others are not
+// disturbed, nor is one that is forced.
+func TestSimulatedVRIDConflict(t *testing.T) {
+	w := newWorld(t, 36, 1)
+	n := w.nodes[0]
+	w.strangers = []*stranger{foreign(50, "203.0.113.1"), foreign(51, "203.0.113.2"), foreign(53, "203.0.113.3")}
+	forced := routerOf(53, vip6B)
+	forced.VIPs[0].Address = netip.MustParseAddr("192.0.2.103")
+	forced.Family, forced.Force, forced.Preempt, forced.Priority = vrrp.IPv4, true, true, 250
+	// eth1 has a VRID 50 of its own.
+	w.apply(statesOf(routerOf(50, vipA, vipC), routerOf(52, vipB), forced))
+	w.run(20 * time.Second)
+	of := func(vrid uint8, link string) *instance {
+		return n.instance(desired.RouterKey{Interface: link, Family: vrrp.IPv4, VRID: vrid})
+	}
+	const reason = "vridConflict: addresses 203.0.113.1; VRID 54 is free"
+	if in := of(50, "eth0"); in.state() != vrrp.Initialize || in.reason != reason {
+		w.fatalf("state %s for %q, want Initialize for %q", in.state(), in.reason, reason)
+	}
+	var told []desired.Transition
+	for _, tr := range n.transitions {
+		if tr.Interface == "eth0" && tr.VRID == 50 {
+			told = append(told, tr)
+		}
+	}
+	if len(told) != 1 || told[0].Reason != reason || told[0].To != vrrp.Initialize {
+		w.fatalf("told of %+v, want of %s once", told, reason)
+	}
+	for _, in := range []*instance{of(50, "eth1"), of(52, "eth0"), of(53, "eth0")} {
+		if in.state() != vrrp.Master {
+			w.fatalf("%v is %s for %s, want Master", in.key, in.state(), in.reason)
+		}
+	}
+	if got := n.sent[len(n.sent)-1]; slices.ContainsFunc(n.sent, func(p sentPacket) bool { return p.index == eth0 && p.payload[1] == 50 }) {
+		w.fatalf("sent %v for the VRID of others", got)
+	}
+
+	// The one that is forced has an alarm instead.
+	if len(of(53, "eth0").alarms) == 0 || of(53, "eth0").alarms[indexAlarm(of(53, "eth0").alarms, "vridConflict")].Source != w.strangers[0].source {
+		w.fatalf("alarms %+v of the router that is forced, want vridConflict of %s", of(53, "eth0").alarms, w.strangers[0].source)
+	}
+	// Only VRIDs that are not ours are foreign.
+	status := n.engine.Status()
+	if len(status.Foreign) != 1 || status.Foreign[0].VRID != 51 || status.Foreign[0].Interface != "eth0" ||
+		status.Foreign[0].Source != w.strangers[0].source || status.Foreign[0].Addresses[0].String() != "203.0.113.2" {
+		w.fatalf("foreign routers %+v, want that of VRID 51", status.Foreign)
+	}
+
+	w.strangers = nil
+	w.run(3 * time.Second)
+	w.oneMaster("after the others are gone")
+	if got := of(53, "eth0").alarms; len(got) != 0 {
+		w.fatalf("alarms %+v after the others are gone", got)
+	}
+}
+
+// For a virtual router that runs it is an alarm, which is told when it begins
+// and when it ends, and is no reason to stop.
+func TestSimulatedAlarms(t *testing.T) {
+	w := settledWith(t, 37, 1, statesOf(routerOf(50, vipA), routerOf(51, vipB)))
+	n := w.nodes[0]
+	lower := foreign(50, "203.0.113.1")
+	lower.advert.Priority = 1
+	w.strangers = []*stranger{lower}
+	w.run(10 * time.Second)
+	on := map[string]bool{}
+	for _, a := range n.alarms {
+		if a.VRID != 50 || a.Interface != "eth0" || a.Source != lower.source || !a.On || on[a.Reason] || !slices.Equal(a.VIPs, []netip.Addr{vipA}) {
+			w.fatalf("told of %+v, want each reason once", a)
+		}
+		on[a.Reason] = true
+	}
+	for _, reason := range []vrrp.AlarmReason{vrrp.AlarmVRIDConflict, vrrp.AlarmAddressList, vrrp.AlarmSplitBrain} {
+		if !on[string(reason)] {
+			w.fatalf("told of %+v, want of %s", n.alarms, reason)
+		}
+	}
+	if status := n.engine.Status(); len(status.Routers[0].Alarms) != len(n.alarms) || len(status.Routers[1].Alarms) != 0 {
+		w.fatalf("status has %+v and %+v, want what was told", status.Routers[0].Alarms, status.Routers[1].Alarms)
+	}
+	began := n.alarms
+	n.alarms = nil
+	w.strangers = nil
+	w.run(5 * time.Second)
+	for _, a := range n.alarms {
+		if a.On || !slices.ContainsFunc(began, func(b desired.AlarmChange) bool { return b.Reason == a.Reason && b.Since.Equal(a.Since) }) {
+			w.fatalf("told of %+v, want of the end of what began", a)
+		}
+	}
+	if len(n.alarms) != len(began) || len(n.engine.Status().Routers[0].Alarms) != 0 {
+		w.fatalf("%d alarms ended, %d began", len(n.alarms), len(began))
+	}
+	if got := w.oneMaster("after the alarms"); got != 0 || n.unbinds[vipA] != 0 {
+		w.fatalf("the VIP was unbound %d times", n.unbinds[vipA])
+	}
+
+	// A node that stops has no alarms, and says nothing about those it had.
+	w.strangers = []*stranger{lower}
+	w.run(5 * time.Second)
+	n.alarms = nil
+	n.engine.inbox.update(func(m *messages) { m.stop = true })
+	n.turn()
+	if len(n.alarms) != 0 || len(n.engine.Status().Routers) != 0 {
+		w.fatalf("told of %+v at the end", n.alarms)
+	}
+}
