@@ -3,7 +3,10 @@ package vrrp
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,7 +43,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(v.packet, true)
 	}
 	for _, p := range codecCases() {
-		f.Add(p, false)
+		f.Add(p.packet, false)
 	}
 
 	f.Fuzz(func(t *testing.T, packet []byte, repair bool) {
@@ -121,44 +124,93 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzRouter makes any sequence of calls. The Router must never panic, and after
-// each call be in order as checkOutput understands it.
+// FuzzRouter makes any sequence of calls to a router of any kind. It must never
+// panic, and after each call be in order as checkOutput understands it.
 func FuzzRouter(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x06\xff\x00\x02\x01\x64\x02\x01\x00\x05\x03\xc8\x04\xff\xff\x01\x00\x00"), true)
-	f.Add([]byte("\x00\x00\x00\x02\x01\x00\x02\x01\x00\x06\xf0\x00\x06\xff\x00\x02\x02\x00\x02\x02\x50\x02\x02\xff"), false)
-	f.Fuzz(func(t *testing.T, script []byte, v2 bool) {
-		c := testConfig()
-		if v2 {
-			c.Version, c.AdvertisementInterval = V2, time.Second
-		}
+	configs := validationConfigs()
+	kinds := slices.Sorted(maps.Keys(configs))
+	for kind := range kinds {
+		k := byte(kind)
+		f.Add([]byte("\x00\x00\x00\x06\xff\x00\x02\x01\x64\x02\x01\x00\x05\x03\xc8\x04\xff\xff\x01\x00\x00"), k)
+		f.Add([]byte("\x00\x00\x00\x02\x01\x00\x02\x01\x00\x06\xf0\x00\x06\xff\x00\x02\x02\x00\x02\x02\x50\x02\x02\xff"), k)
+		f.Add([]byte("\x00\x00\x00\x06\xff\x00\x03\x01\x64\x03\x21\x20\x08\x10\x05\x07\x02\x7f\x03\x05\x32\x06\x20\x00\x09\x00\x00"), k)
+	}
+	f.Fuzz(func(t *testing.T, script []byte, kind byte) {
+		c := configs[kinds[int(kind)%len(kinds)]]
 		r := NewRouter(c)
 		var now Time
 		for ; len(script) >= 3; script = script[3:] {
 			x, y := script[1], script[2]
 			now = now.Add(c.AdvertisementInterval * time.Duration(x) / 32)
 			before := r.State()
+			p := packetTo(c)
+			p.Priority = y
 			var out Output
-			switch script[0] % 8 {
+			switch script[0] % 10 {
 			case 0:
 				out = r.Startup(now)
 			case 1:
 				out = r.Shutdown(now)
-			case 2, 3:
-				a := Advertisement{Version: c.Version, VRID: c.VRID, Priority: y, Interval: centisecond * time.Duration(1+int(x)*int(y)%4095), Addresses: c.Addresses}
-				if v2 {
-					a.Interval = time.Second * time.Duration(1+y%2)
+			case 2:
+				// Of our kind, at any time.
+				if c.Version == V3 {
+					p.Interval = centisecond * time.Duration(1+int(x)*int(y)%4095)
 				}
-				out = r.Receive(now, now.Add(c.AdvertisementInterval*time.Duration(int(y)-200)/8), groupHeaderOf(netip.AddrFrom4([4]byte{192, 0, 2, x})), &a)
+				arrived := now.Add(c.AdvertisementInterval * time.Duration(int(y)-200) / 8)
+				out = r.Receive(now, arrived, p.Header, &p.Advertisement)
+			case 3:
+				// From another source, with another list, and wrong in one way.
+				p.Source = withLast(p.Source, x)
+				switch y % 4 {
+				case 1:
+					p.Addresses = []netip.Addr{withLast(c.Addresses[0], y)}
+				case 2:
+					p.Addresses = c.Addresses[1:]
+				case 3:
+					p.Addresses = []netip.Addr{c.Addresses[1], c.Addresses[0], withLast(c.Addresses[0], x)}
+				}
+				switch x % 8 {
+				case 1:
+					p.VRID++
+				case 2:
+					p.Version = V2 + V3 - p.Version
+				case 3:
+					p.Authentication++
+				case 4:
+					p.Password[x%8]++
+				case 5:
+					p.Destination = withLast(p.Destination, y)
+				case 6:
+					p.Interval = min(2*p.Interval, intervalMask*centisecond)
+				}
+				out = r.Receive(now, now, p.Header, &p.Advertisement)
 			case 4:
 				out = r.Stalled(now, c.AdvertisementInterval*time.Duration(y)/32)
 			case 5:
 				c.Priority, c.Preempt = max(1, min(254, y)), x%2 == 0
 				c.DownAdverts, c.TakeoverDelay = int(x%5), time.Duration(x)*time.Millisecond
-				c.Source = netip.AddrFrom4([4]byte{192, 0, 2, x})
-				if !v2 {
+				c.PreemptDelay, c.AdvertsPerInterval = time.Duration(x%3)*time.Second, int(y%5)
+				c.Source = withLast(c.Source, x|1)
+				if c.Version == V3 {
 					c.AdvertisementInterval = centisecond * time.Duration(1+int(y)*int(x)%4095)
 				}
+				if c.Version == V2 {
+					c.Password[0], c.AdvertsPerInterval = x, 0
+				} else if c.Family == IPv4 {
+					c.Checksum = ChecksumForm(y % 3)
+				}
+				if !c.Preempt {
+					c.PreemptDelay = 0
+				}
 				out = r.SetConfig(now, c)
+			case 7:
+				p.Source, p.Destination = withLast(p.Source, x), withLast(p.Destination, y)
+				r.Discard(now, p.Header, Discard(x)%(discards+1))
+				r.CountChecksum(ChecksumForm(y))
+			case 8:
+				if err := checkStatus(r, c, now); err != nil {
+					t.Fatal(err)
+				}
 			default:
 				out = r.Expire(now)
 				if deadline, running := r.Deadline(); running && deadline <= now {
@@ -170,4 +222,33 @@ func FuzzRouter(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkStatus checks what an operator sees.
+func checkStatus(r *Router, c Config, now Time) error {
+	s := r.Status()
+	if n := len(s.Advertised); n < 1 || n > MaxAddresses(c.Family) {
+		return fmt.Errorf("advertises %d addresses", n)
+	}
+	for reason := range s.Counters.Discarded {
+		if !slices.Contains(discardNames[:], reason) {
+			return fmt.Errorf("discarded %q", reason)
+		}
+	}
+	seen := map[AlarmReason]bool{}
+	for _, a := range r.Alarms(now) {
+		if seen[a.Reason] || !a.Source.IsValid() || a.Since > now {
+			return fmt.Errorf("alarm %+v", a)
+		}
+		seen[a.Reason] = true
+	}
+	return nil
+}
+
+// withLast returns a with another last octet.
+func withLast(a netip.Addr, last byte) netip.Addr {
+	octets := a.AsSlice()
+	octets[len(octets)-1] = last
+	changed, _ := netip.AddrFromSlice(octets)
+	return changed
 }

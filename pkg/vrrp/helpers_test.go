@@ -170,9 +170,11 @@ func checkOutput(r *Router, c Config, before State, now Time, out Output) error 
 	}
 	if out.Send != nil {
 		var again Advertisement
-		group := Group(c.Family)
-		b := out.Send.Append(nil, c.Source, group)
-		if _, d := Parse(Header{c.Source, group, TTL}, b, &again); d != DiscardNone {
+		h := Header{c.Source, Group(c.Family), TTL}
+		if c.Unicast {
+			h.Destination = c.Peers[0]
+		}
+		if _, d := Parse(h, out.Send.Append(nil, h.Source, h.Destination), &again); d != DiscardNone {
 			return fmt.Errorf("sent %+v, to be discarded %v", *out.Send, d)
 		}
 		if sent := *out.Send; !sameAdvertisement(sent, again) {
@@ -188,5 +190,5 @@ func hostAddr(host byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, 
 
 func sameAdvertisement(a, b Advertisement) bool {
 	return a.Version == b.Version && a.VRID == b.VRID && a.Priority == b.Priority && a.Interval == b.Interval &&
-		slices.Equal(a.Addresses, b.Addresses)
+		slices.Equal(a.Addresses, b.Addresses) && a.Authentication == b.Authentication && a.Password == b.Password
 }

@@ -3,6 +3,8 @@ package vrrp
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -405,6 +407,37 @@ func TestAppendEveryVRID(t *testing.T) {
 	}
 }
 
+// TestPasswordIsHidden: no way of printing shows a password, of a
+// configuration or of what was received.
+func TestPasswordIsHidden(t *testing.T) {
+	t.Parallel()
+	c := validationConfigs()["V2 password"]
+	a := packetTo(c).Advertisement
+	for _, v := range []any{c, &c, a, &a, c.Password, &c.Password, []Password{c.Password}, map[string]any{"c": c, "a": a}} {
+		var shown []string
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+			shown = append(shown, fmt.Sprintf(verb, v))
+		}
+		asJSON, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range append(shown, string(asJSON)) {
+			for _, secret := range []string{"secret", "c2VjcmV0", "7365637265743132", "0x73", "115 101", "115,101", "115, 101"} {
+				if strings.Contains(s, secret) {
+					t.Errorf("%T shown as %s", v, s)
+				}
+			}
+		}
+	}
+	if err := (Config{Password: c.Password}).Validate(); strings.Contains(err.Error(), "secret") {
+		t.Error(err)
+	}
+	if got := fmt.Sprint(c.Password, Password{}); got != "hidden none" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestChecksum covers the sums whose representation is special: a stored 0 is
 // a checksum like any other.
 func TestChecksum(t *testing.T) {
@@ -477,9 +510,14 @@ func TestDiscardString(t *testing.T) {
 	}
 }
 
+type codecCase struct {
+	name   string
+	packet []byte
+}
+
 // codecCases are the packets whose cost matters: few addresses and as many as
 // there can be.
-func codecCases() map[string][]byte {
+func codecCases() []codecCase {
 	list := func(f Family, n int) []netip.Addr {
 		as := make([]netip.Addr, n)
 		for i := range as {
@@ -501,15 +539,20 @@ func codecCases() map[string][]byte {
 		}
 		return ipv6Packet(a.Append(nil, addr("fe80::9"), GroupIPv6))
 	}
-	return map[string][]byte{
-		"V2/1": packet(V2, IPv4, 1), "V2/255": packet(V2, IPv4, MaxAddressesIPv4),
-		"IPv4/1": packet(V3, IPv4, 1), "IPv4/255": packet(V3, IPv4, MaxAddressesIPv4),
-		"IPv6/1": packet(V3, IPv6, 1), "IPv6/90": packet(V3, IPv6, MaxAddressesIPv6), "IPv6/255": packet(V3, IPv6, 255),
+	return []codecCase{
+		{"V2/1", packet(V2, IPv4, 1)},
+		{"V2/255", packet(V2, IPv4, MaxAddressesIPv4)},
+		{"IPv4/1", packet(V3, IPv4, 1)},
+		{"IPv4/255", packet(V3, IPv4, MaxAddressesIPv4)},
+		{"IPv6/1", packet(V3, IPv6, 1)},
+		{"IPv6/90", packet(V3, IPv6, MaxAddressesIPv6)},
+		{"IPv6/255", packet(V3, IPv6, 255)},
 	}
 }
 
 func TestCodecAllocatesNothing(t *testing.T) {
-	for name, packet := range codecCases() {
+	for _, tt := range codecCases() {
+		name, packet := tt.name, tt.packet
 		a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddressesIPv4)}
 		b := make([]byte, 0, 8192)
 		h, payload, _ := ParseIP(packet)
@@ -537,7 +580,8 @@ func TestCodecAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	for name, packet := range codecCases() {
+	for _, tt := range codecCases() {
+		name, packet := tt.name, tt.packet
 		b.Run(name, func(b *testing.B) {
 			a := Advertisement{Addresses: make([]netip.Addr, 0, MaxAddressesIPv4)}
 			b.ReportAllocs()
@@ -552,7 +596,8 @@ func BenchmarkParse(b *testing.B) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	for name, packet := range codecCases() {
+	for _, tt := range codecCases() {
+		name, packet := tt.name, tt.packet
 		b.Run(name, func(b *testing.B) {
 			var a Advertisement
 			h, payload, _ := ParseIP(packet)
