@@ -53,9 +53,28 @@ func run(args []string, getenv func(string) string, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "kube-vrrp-vip: %v\n", err)
 		return 2
 	}
+	if err := readPassword(&o); err != nil {
+		fmt.Fprintf(errOut, "kube-vrrp-vip: %v\n", err)
+		return 2
+	}
 	if err := serve(ctx, o); err != nil {
 		klog.FromContext(ctx).Error(err, "Stopped")
 		return 1
 	}
 	return 0
+}
+
+// readPassword sets the password from its file, if there is to be one.
+func readPassword(o *config.Options) error {
+	if o.AuthPassFile == "" {
+		return nil
+	}
+	contents, err := os.ReadFile(o.AuthPassFile)
+	if err == nil {
+		o.Password, err = config.ParsePassword(contents)
+	}
+	if err != nil {
+		return fmt.Errorf("--auth-pass-file=%s: %w", o.AuthPassFile, err)
+	}
+	return nil
 }

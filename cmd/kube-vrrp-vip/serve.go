@@ -61,7 +61,7 @@ func serve(ctx context.Context, o config.Options) (err error) {
 		Neighbors:    nft.NewNeighbors(),
 		Elevate:      lan.Elevate,
 		OnTransition: func(t desired.Transition) { kube.Transition(t) },
-		OnAlarm:      func(desired.AlarmChange) {}, // The status has them.
+		OnAlarm:      func(a desired.AlarmChange) { kube.Alarm(a) },
 		Release:      o.ReleaseVIPs,
 	})
 	kube = controller.New(client, o, func(s desired.State) {

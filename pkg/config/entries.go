@@ -11,23 +11,31 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// MaxVIPs is how many addresses one virtual router can advertise: the Count
-// IPvX Addr field is one byte (RFC 9568 section 5.2.5).
-const MaxVIPs = 255
+// MaxVIPs is how many addresses are served. Each is renewed twice a second.
+const MaxVIPs = 4096
 
 // Entry is one VIP as the ConfigMap asks for it.
 type Entry struct {
 	// Key is the key of the ConfigMap.
 	Key string
-	// Value is what stands there, shortened if it is long.
+	// Value is what stands there, shortened if it is long; in the long form,
+	// the name of the Service.
 	Value string
-	// VIP is the address that Key names.
+	// VIP is the address that Key names, or one of those that the long form
+	// lists.
 	VIP netip.Addr
 	// Service is what the VIP stands in front of; zero for an address only.
 	Service ObjectName
 	// Refused tells that Value could not be served: the address is kept and
 	// refuses every port. Service is zero then.
 	Refused bool
+	// Interfaces are the names of the interfaces that may have the VIP: the
+	// first that exists. Empty: not named.
+	Interfaces []string
+	// VRID is the VIP's virtual router identifier; 0: not named.
+	VRID uint8
+	// Force starts its virtual router although others use the VRID.
+	Force bool
 }
 
 // Forwards tells whether the VIP's ports are the daemon's business. They are
@@ -39,8 +47,9 @@ func (e Entry) Problem(message string) Problem {
 	return Problem{Key: e.Key, Value: e.Value, Message: message}
 }
 
-// ParseEntries reads the data of the ConfigMap: a key is an IPv4 address, a
-// value is
+// ParseEntries reads the data of the ConfigMap. If a value is a YAML mapping,
+// its key is a name and the fields are those of the long form. Else the key is
+// an address, an IPv6 address with '-' for ':', and the value is
 //
 //	namespace/service         all ports of the Service
 //	namespace/service:NAT     the same
@@ -50,61 +59,99 @@ func (e Entry) Problem(message string) Problem {
 // The entries come sorted by address, each address once, and the Problems
 // sorted by key. Whatever is wrong with one entry leaves the others alone.
 func ParseEntries(data map[string]string) ([]Entry, []Problem) {
-	var (
-		entries  []Entry
-		problems []Problem
-		keys     = map[netip.Addr]string{}
-	)
+	p := parsed{keys: map[netip.Addr]string{}}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		e := Entry{Key: Shorten(key), Value: Shorten(data[key])}
 		value := strings.TrimSpace(data[key])
-		vip, err := parseVIP(key, value)
-		if err != nil {
-			problems = append(problems, e.Problem(err.Error()))
+		if isMapping(value) {
+			p.mapping(e, value)
 			continue
 		}
-		if first, ok := keys[vip]; ok {
-			problems = append(problems, e.Problem(fmt.Sprintf("key %s is the same address and comes first: this entry is ignored, remove one of the two", first)))
+		var err error
+		if e.VIP, err = parseKey(key, value); err != nil {
+			p.problem(e, err)
 			continue
 		}
-		if len(entries) == MaxVIPs {
-			problems = append(problems, e.Problem(fmt.Sprintf("not served: one virtual router advertises at most %d addresses", MaxVIPs)))
+		if !p.isFree(e) {
 			continue
 		}
-		keys[vip] = e.Key
-		e.VIP = vip
 		notice, err := parseValue(&e, value)
 		switch {
 		case err != nil:
 			e.Service, e.Refused = ObjectName{}, true
-			problems = append(problems, e.Problem(err.Error()+"; until then the VIP refuses every port"))
+			p.problem(e, untilThen(err))
 		case notice != "":
-			p := e.Problem(notice)
-			p.Notice = true
-			problems = append(problems, p)
+			n := e.Problem(notice)
+			n.Notice = true
+			p.problems = append(p.problems, n)
 		}
-		entries = append(entries, e)
+		p.add(e)
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return a.VIP.Compare(b.VIP) })
-	return entries, problems
+	slices.SortFunc(p.entries, func(a, b Entry) int { return a.VIP.Compare(b.VIP) })
+	return p.entries, p.problems
 }
 
-// parseVIP reads the key of an entry. The value only decides what the error
-// says about a key that is no address.
-func parseVIP(key, value string) (netip.Addr, error) {
-	// No key of a ConfigMap may contain ':'.
-	vip, err := netip.ParseAddr(strings.ReplaceAll(key, "-", ":"))
-	switch vip = vip.Unmap(); {
-	case err != nil && isMapping(value):
-		return netip.Addr{}, errors.New("the long form is not supported yet: write an IPv4 address as the key and namespace/service as the value")
-	case err != nil:
-		return netip.Addr{}, errors.New("the key is not an IP address: write an IPv4 address such as 192.168.1.99")
-	case vip.Is6():
-		return netip.Addr{}, errors.New("IPv6 is not supported yet: write an IPv4 address")
-	case vip.IsUnspecified(), vip.IsLoopback(), vip.IsMulticast(), vip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return netip.Addr{}, fmt.Errorf("%s can not be a VIP: write a free address of the nodes' network", vip)
+// parsed is what was read so far.
+type parsed struct {
+	entries  []Entry
+	problems []Problem
+	// keys has the key of every address in entries.
+	keys map[netip.Addr]string
+}
+
+func (p *parsed) problem(e Entry, err error) {
+	p.problems = append(p.problems, e.Problem(err.Error()))
+}
+
+// isFree tells whether e may have its address, and reports why not.
+func (p *parsed) isFree(e Entry) bool {
+	first, taken := p.keys[e.VIP]
+	switch {
+	case taken && first == e.Key:
+		p.problem(e, errors.New("the list has this address twice: remove one of the two"))
+	case taken:
+		p.problem(e, fmt.Errorf("key %s has the same address and comes first: it is ignored here, remove one of the two", first))
+	case len(p.entries) == MaxVIPs:
+		p.problem(e, fmt.Errorf("not served: %d VIPs come before it in the order of the keys, and there can be no more", MaxVIPs))
+	default:
+		return true
 	}
-	return vip, nil
+	return false
+}
+
+func (p *parsed) add(e Entry) {
+	p.keys[e.VIP] = e.Key
+	p.entries = append(p.entries, e)
+}
+
+// untilThen adds what happens to a VIP whose entry is wrong.
+func untilThen(err error) error { return fmt.Errorf("%w; until then the VIP refuses every port", err) }
+
+// parseKey reads the key of an entry. The value only decides what the error
+// says about a key that is no address.
+func parseKey(key, value string) (netip.Addr, error) {
+	vip, err := parseVIP(key) // No key of a ConfigMap may contain ':'.
+	if err == nil {
+		return vip, checkVIP(vip)
+	}
+	var v any
+	if err := yaml.Unmarshal([]byte(value), &v); err != nil {
+		return vip, fmt.Errorf("the key is not an IP address, and the value is not YAML: %s", yamlError(err))
+	}
+	return vip, errors.New("the key is not an IP address: write one such as 192.168.1.99 or 2001-db8--10")
+}
+
+var broadcastIPv4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// checkVIP accepts what can be a VIP.
+func checkVIP(vip netip.Addr) error {
+	switch {
+	case vip.Is6() && vip.IsLinkLocalUnicast():
+		return fmt.Errorf("%s is a link-local address: write a global or unique local address", vip)
+	case vip.Zone() != "", vip.IsUnspecified(), vip.IsLoopback(), vip.IsMulticast(), vip == broadcastIPv4:
+		return fmt.Errorf("%s can not be a VIP: write a free address of the nodes' network", vip)
+	}
+	return nil
 }
 
 // parseValue sets e.Service from the value of an entry. The notice says how
@@ -113,18 +160,9 @@ func parseValue(e *Entry, value string) (notice string, err error) {
 	if value == "" {
 		return "", nil
 	}
-	if isMapping(value) {
-		return "", errors.New("the long form is not supported yet: write namespace/service")
-	}
-	service, method, found := strings.Cut(value, ":")
-	if e.Service, err = parseObjectName(service); err != nil {
-		return "", errors.New("the Service is not named in full: write namespace/service, or nothing for the address only")
-	}
-	if err := checkLabel(e.Service.Namespace); err != nil {
-		return "", fmt.Errorf("the namespace %q %w", Shorten(e.Service.Namespace), err)
-	}
-	if err := checkLabel(e.Service.Name); err != nil {
-		return "", fmt.Errorf("the Service name %q %w", Shorten(e.Service.Name), err)
+	name, method, found := strings.Cut(value, ":")
+	if e.Service, err = parseService(name); err != nil {
+		return "", err
 	}
 	switch {
 	case !found, method == "NAT":
@@ -139,6 +177,21 @@ func parseValue(e *Entry, value string) (notice string, err error) {
 		return "", fmt.Errorf("the method %q must be written %s: %s", method, upper, right)
 	}
 	return "", fmt.Errorf("the method %q does not exist: %s", Shorten(method), right)
+}
+
+// parseService reads the name of a Service.
+func parseService(s string) (ObjectName, error) {
+	service, err := parseObjectName(s)
+	if err != nil {
+		return service, errors.New("the Service is not named in full: write namespace/service, or nothing for the address only")
+	}
+	if err := checkLabel(service.Namespace); err != nil {
+		return service, fmt.Errorf("the namespace %q %w", Shorten(service.Namespace), err)
+	}
+	if err := checkLabel(service.Name); err != nil {
+		return service, fmt.Errorf("the Service name %q %w", Shorten(service.Name), err)
+	}
+	return service, nil
 }
 
 // isMapping tells whether value is the YAML mapping of the long form. A

@@ -83,7 +83,7 @@ func TestParseEntries(t *testing.T) {
 			},
 			problems: []string{
 				`10.4.0.51: "echo": the Service is not named in full: write namespace/service, or nothing for the address only` + untilThen,
-				`web: "vip/echo": the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
+				`web: "vip/echo": the key is not an IP address: write one such as 192.168.1.99 or 2001-db8--10`,
 			},
 		},
 		{
@@ -129,27 +129,42 @@ func TestParseEntries(t *testing.T) {
 			problems: []string{`10.4.0.50: "vip/echo/x": the Service is not named in full: write namespace/service, or nothing for the address only` + untilThen},
 		},
 		{
-			name:     "long form",
-			data:     map[string]string{"web": "addresses: [10.4.0.50]\nservices: [{name: vip/echo}]\n"},
-			problems: []string{`web: "addresses: [10.4.0.50]\nservices: [{name: vip/echo}]\n": the long form is not supported yet: write an IPv4 address as the key and namespace/service as the value`},
-		},
-		{
 			name:     "long form under an address",
 			data:     map[string]string{"10.4.0.50": "interface: eth1"},
-			entries:  []Entry{{Key: "10.4.0.50", Value: "interface: eth1", VIP: vip, Refused: true}},
-			problems: []string{`10.4.0.50: "interface: eth1": the long form is not supported yet: write namespace/service` + untilThen},
+			entries:  []Entry{{Key: "10.4.0.50", VIP: vip, Refused: true, Interfaces: []string{"eth1"}}},
+			problems: []string{`10.4.0.50: addresses: not there: list the VIPs, a key with fields is only a name; until then its VIPs refuse every port`},
 		},
 		{
-			name:     "IPv6",
-			data:     map[string]string{"2001-db8--10": "vip/echo"},
-			problems: []string{`2001-db8--10: "vip/echo": IPv6 is not supported yet: write an IPv4 address`},
+			name: "neither address nor YAML",
+			data: map[string]string{"web": "addresses: [10.4.0.50\n"},
+			problems: []string{
+				`web: "addresses: [10.4.0.50\n": the key is not an IP address, and the value is not YAML: yaml: line 1: did not find expected ',' or ']'`,
+			},
+		},
+		{
+			name: "IPv6",
+			data: map[string]string{"2001-db8--10": "vip/echo", "fd00--1": ""},
+			entries: []Entry{
+				{Key: "2001-db8--10", Value: "vip/echo", VIP: netip.MustParseAddr("2001:db8::10"), Service: echo},
+				{Key: "fd00--1", VIP: netip.MustParseAddr("fd00::1")},
+			},
+		},
+		{
+			name: "IPv6 addresses that can not be a VIP",
+			data: map[string]string{"--": "", "--1": "", "fe80--1": "", "ff02--12": ""},
+			problems: []string{
+				`--: :: can not be a VIP: write a free address of the nodes' network`,
+				`--1: ::1 can not be a VIP: write a free address of the nodes' network`,
+				`fe80--1: fe80::1 is a link-local address: write a global or unique local address`,
+				`ff02--12: ff02::12 can not be a VIP: write a free address of the nodes' network`,
+			},
 		},
 		{
 			name:    "two ways to write one address",
 			data:    map[string]string{"10.4.0.50": "vip/echo", "--ffff-10.4.0.50": "vip/other"},
 			entries: []Entry{{Key: "--ffff-10.4.0.50", Value: "vip/other", VIP: vip, Service: ObjectName{Namespace: "vip", Name: "other"}}},
 			problems: []string{
-				`10.4.0.50: "vip/echo": key --ffff-10.4.0.50 is the same address and comes first: this entry is ignored, remove one of the two`,
+				`10.4.0.50: "vip/echo": key --ffff-10.4.0.50 has the same address and comes first: it is ignored here, remove one of the two`,
 			},
 		},
 		{
@@ -166,9 +181,9 @@ func TestParseEntries(t *testing.T) {
 			name: "keys that look like an address",
 			data: map[string]string{"10.4.0": "", "10.4.0.050": "", "10.4.0.256": ""},
 			problems: []string{
-				`10.4.0: the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
-				`10.4.0.050: the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
-				`10.4.0.256: the key is not an IP address: write an IPv4 address such as 192.168.1.99`,
+				`10.4.0: the key is not an IP address: write one such as 192.168.1.99 or 2001-db8--10`,
+				`10.4.0.050: the key is not an IP address: write one such as 192.168.1.99 or 2001-db8--10`,
+				`10.4.0.256: the key is not an IP address: write one such as 192.168.1.99 or 2001-db8--10`,
 			},
 		},
 	}
@@ -196,16 +211,18 @@ func TestParseEntries(t *testing.T) {
 func TestParseEntriesLimit(t *testing.T) {
 	t.Parallel()
 	data := map[string]string{}
-	for i := range MaxVIPs + 2 {
+	for i := range MaxVIPs {
 		data[fmt.Sprintf("10.4.%d.%d", i/200, i%200)] = "vip/echo"
 	}
+	data["z"] = `addresses: [10.5.0.1, "2001:db8::1"]`
 	entries, problems := ParseEntries(data)
 	if len(entries) != MaxVIPs || len(problems) != 2 {
 		t.Fatalf("got %d entries and %d problems, want %d and 2", len(entries), len(problems), MaxVIPs)
 	}
-	for _, p := range problems {
-		if _, ok := data[p.Key]; !ok || !strings.Contains(p.Message, "at most 255 addresses") {
-			t.Errorf("unclear problem: %s", p)
+	for i, value := range []string{"10.5.0.1", "2001:db8::1"} {
+		want := Problem{Key: "z", Value: value, Message: "not served: 4096 VIPs come before it in the order of the keys, and there can be no more"}
+		if problems[i] != want {
+			t.Errorf("unclear problem: %s", problems[i])
 		}
 	}
 }
@@ -235,6 +252,9 @@ func FuzzParseEntries(f *testing.F) {
 	f.Add("10.4.0.50", "vip/echo", "10.4.0.51", "")
 	f.Add("10.4.0.50", "vip/echo:PROXY", "--ffff-10.4.0.50", "vip/echo:DR")
 	f.Add("web", "addresses: [10.4.0.50]", "2001-db8--10", "vip/echo")
+	f.Add("web", "addresses: [10.4.0.50, \"2001:db8::50\"]\nservices: [{name: vip/echo}]\ninterface: [eth1, ens3]\nvrid: 60\nforce: true\n", "10.4.0.50", "")
+	f.Add("web", "addresses: [10.4.0.50, 10.4.0.50, 7, fe80::1%eth0]\nvrid: 1e300\nvrid: -1\nports: {80: http}", "10.4.0.51", "services: [{name: vip/echo, ports: {80: 80}}, 1]")
+	f.Add("web", "addresses: 10.4.0.50\nservices: vip/echo\ninterface: []\nforce: 1", "ff02--12", "services: []")
 	f.Add("255.255.255.255", "{a: &a [*a]}", "fe80--1%eth0", "a/b: {}")
 	f.Fuzz(func(t *testing.T, key1, value1, key2, value2 string) {
 		data := map[string]string{key1: value1, key2: value2}
@@ -247,8 +267,13 @@ func FuzzParseEntries(f *testing.F) {
 			t.Errorf("%d entries and %d problems of %d keys: one is lost", len(entries), len(problems), len(data))
 		}
 		for i, e := range entries {
-			if !e.VIP.Is4() || e.VIP.IsMulticast() || e.VIP.IsLoopback() || e.VIP.IsUnspecified() {
+			if checkVIP(e.VIP) != nil || e.VIP != e.VIP.Unmap() || e.VIP.Zone() != "" {
 				t.Errorf("VIP %s", e.VIP)
+			}
+			for _, name := range e.Interfaces {
+				if name == "" || !isInterfaceName(name) {
+					t.Errorf("interface %q", name)
+				}
 			}
 			if i > 0 && entries[i-1].VIP.Compare(e.VIP) >= 0 {
 				t.Errorf("%s is not before %s", entries[i-1].VIP, e.VIP)

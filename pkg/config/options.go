@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // Options are the flags and the environment of the daemon. The names and
@@ -16,10 +18,16 @@ import (
 type Options struct {
 	// ConfigMap holds the VIPs.
 	ConfigMap ObjectName
-	// UseUnicast asks for unicast advertisements.
+	// UseUnicast sends advertisements to the daemon's other pods and to
+	// UnicastPeers instead of the multicast group.
 	UseUnicast bool
+	// UnicastPeers are routers that are no pods of the daemon, sorted.
+	UnicastPeers []netip.Addr
 	// VRID is the virtual router identifier, 1 to 255.
 	VRID int
+	// VRIDs spreads the VIPs over several virtual routers; with the zero
+	// value all of them have VRID.
+	VRIDs VRIDRange
 	// Interface is where all VIPs go; empty: chosen per VIP.
 	Interface string
 	// ProxyProtocolMode asked kube-keepalived-vip for HAProxy.
@@ -41,8 +49,22 @@ type Options struct {
 	// AdvertisementInterval is a multiple of 10 ms up to 40.95 s with
 	// VRRPv3, whole seconds up to 255 s with VRRPv2.
 	AdvertisementInterval time.Duration
-	// Preempt lets this node take over from a Master of lower priority.
-	Preempt bool
+	// Preempt lets this node take over from a Master of lower priority, and
+	// PreemptDelay is how long that one is left alone before.
+	Preempt      bool
+	PreemptDelay time.Duration
+	// DownAdverts is how many advertisements in a row must be missed, 2 to
+	// 100.
+	DownAdverts int
+	// AdvertsPerInterval is how often a Master advertises in an interval, 1
+	// to 4, and 1 with VRRPv2.
+	AdvertsPerInterval int
+	// Checksum is the form of VRRPv3's checksum over IPv4.
+	Checksum vrrp.ChecksumForm
+	// AuthPassFile is the path of the file with VRRPv2's password, and
+	// Password what it holds; ParseOptions leaves Password to the caller.
+	AuthPassFile string
+	Password     vrrp.Password
 
 	// PodName and PodNamespace name the daemon's own pod.
 	PodName      string
@@ -73,8 +95,10 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 	// The caller shows the error; all flags after it would only hide it.
 	fs.SetOutput(io.Discard)
 	configMap := fs.String("services-configmap", "", "namespace/name of the ConfigMap with the VIPs (default $POD_NAMESPACE/vip-configmap)")
-	fs.BoolVar(&o.UseUnicast, "use-unicast", false, "not yet supported: send advertisements by unicast")
+	fs.BoolVar(&o.UseUnicast, "use-unicast", false, "send advertisements to the other nodes by unicast")
+	unicastPeers := fs.String("unicast-peers", "", "addresses of routers outside of the DaemonSet, with commas between them (default: none)")
 	fs.IntVar(&o.VRID, "vrid", 50, "virtual router identifier, 1 to 255")
+	vrids := fs.String("vrids", "", "spread the VIPs over virtual routers, such as 50-57 (default: --vrid for all)")
 	fs.StringVar(&o.Interface, "iface", "", "network interface for all VIPs (default: chosen per VIP)")
 	fs.BoolVar(&o.ProxyProtocolMode, "proxy-protocol-mode", false, "accepted and without effect: the proxy is not yet supported")
 	fs.IntVar(&o.HTTPPort, "http-port", 8080, "port of /healthz, /readyz, /metrics and /status")
@@ -85,6 +109,11 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 	fs.IntVar(&o.VRRPVersion, "vrrp-version", 3, "VRRP version, 2 or 3")
 	fs.DurationVar(&o.AdvertisementInterval, "advertisement-interval", 0, "time between advertisements (default 100ms, 1s with --vrrp-version=2)")
 	fs.BoolVar(&o.Preempt, "preempt", false, "take over from a master of lower priority")
+	fs.DurationVar(&o.PreemptDelay, "preempt-delay", 0, "how long to leave a master of lower priority alone, 0 to 1000s")
+	fs.IntVar(&o.DownAdverts, "down-adverts", 3, "advertisements that must be missed in a row, 2 to 100")
+	fs.IntVar(&o.AdvertsPerInterval, "adverts-per-interval", 1, "advertisements that are sent in an interval, 1 to 4")
+	checksum := fs.String("vrrp-checksum", "rfc5798", "checksum of VRRPv3 over IPv4, rfc5798 or rfc9568")
+	fs.StringVar(&o.AuthPassFile, "auth-pass-file", "", "path of the file with the password of VRRPv2 (default: none)")
 	for _, r := range register {
 		r(fs)
 	}
@@ -98,21 +127,41 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 		return Options{}, err
 	}
 
-	var errs []error
+	var (
+		errs []error
+		err  error
+	)
 	if fs.NArg() > 0 {
 		errs = append(errs, fmt.Errorf("unexpected argument %q: flags are written --name=value", fs.Arg(0)))
 	}
 	if name := cmp.Or(*configMap, o.PodNamespace+"/vip-configmap"); *configMap != "" || o.PodNamespace != "" {
-		var err error
 		if o.ConfigMap, err = parseObjectName(name); err != nil {
 			errs = append(errs, fmt.Errorf("--services-configmap=%q: %w", name, err))
 		}
 	}
 	if s := getenv("HOST_IP"); s != "" {
-		var err error
 		if o.HostIP, err = netip.ParseAddr(s); err != nil {
 			errs = append(errs, fmt.Errorf("environment variable HOST_IP=%q: must be an IP address, as status.hostIP gives it", s))
 		}
+	}
+	if o.UnicastPeers, err = parsePeers(*unicastPeers); err != nil {
+		errs = append(errs, fmt.Errorf("--unicast-peers=%s: %w", *unicastPeers, err))
+	}
+	if isSet(fs, "vrids") {
+		if o.VRIDs, err = parseVRIDs(*vrids); err != nil {
+			errs = append(errs, fmt.Errorf("--vrids=%s: %w", *vrids, err))
+		}
+		if isSet(fs, "vrid") {
+			errs = append(errs, fmt.Errorf("--vrids=%s: leave --vrid=%d out, or --vrids", *vrids, o.VRID))
+		}
+	}
+	switch *checksum {
+	case "rfc5798":
+		o.Checksum = vrrp.ChecksumPseudoHeader
+	case "rfc9568":
+		o.Checksum = vrrp.ChecksumMessage
+	default:
+		errs = append(errs, fmt.Errorf("--vrrp-checksum=%s: must be rfc5798 or rfc9568", *checksum))
 	}
 	if !isSet(fs, "advertisement-interval") {
 		o.AdvertisementInterval = defaultIntervalV3
@@ -152,8 +201,8 @@ func (o Options) Validate() error {
 			bad("services-configmap", o.ConfigMap, "write namespace/name of a ConfigMap")
 		}
 	}
-	if o.UseUnicast {
-		bad("use-unicast", o.UseUnicast, "unicast is not yet supported: leave the flag out to use multicast (224.0.0.18)")
+	if len(o.UnicastPeers) > 0 && !o.UseUnicast {
+		bad("unicast-peers", joinAddrs(o.UnicastPeers), "only with --use-unicast")
 	}
 	if o.VRID < 1 || o.VRID > 255 {
 		bad("vrid", o.VRID, "must be 1 to 255")
@@ -179,8 +228,32 @@ func (o Options) Validate() error {
 	default:
 		bad("vrrp-version", o.VRRPVersion, "must be 2 or 3")
 	}
+	switch d := o.PreemptDelay; {
+	case d < 0 || d > maxPreemptDelay:
+		bad("preempt-delay", d, "must be 0 to 1000s")
+	case d > 0 && !o.Preempt:
+		bad("preempt-delay", d, "only with --preempt")
+	}
+	if o.DownAdverts < 2 || o.DownAdverts > 100 {
+		bad("down-adverts", o.DownAdverts, "must be 2 to 100")
+	}
+	switch n := o.AdvertsPerInterval; {
+	case n < 1 || n > 4:
+		bad("adverts-per-interval", n, "must be 1 to 4")
+	case n > 1 && o.VRRPVersion == 2:
+		bad("adverts-per-interval", n, "only with --vrrp-version=3")
+	}
+	if o.VRRPVersion == 2 && o.Checksum == vrrp.ChecksumMessage {
+		bad("vrrp-checksum", "rfc9568", "only with --vrrp-version=3")
+	}
+	if o.VRRPVersion != 2 && o.AuthPassFile != "" {
+		bad("auth-pass-file", o.AuthPassFile, "only with --vrrp-version=2: VRRPv3 has no authentication")
+	}
 	return errors.Join(errs...)
 }
+
+// maxPreemptDelay is keepalived's.
+const maxPreemptDelay = 1000 * time.Second
 
 // Warnings returns what the operator asked for and does not get.
 func (o Options) Warnings() []string {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/klog/v2"
+
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // environment is what the manifests of kube-keepalived-vip set.
@@ -36,6 +38,9 @@ func defaultOptions() Options {
 		ReleaseVIPs:           true,
 		VRRPVersion:           3,
 		AdvertisementInterval: 100 * time.Millisecond,
+		DownAdverts:           3,
+		AdvertsPerInterval:    1,
+		Checksum:              vrrp.ChecksumPseudoHeader,
 		PodName:               "kube-vrrp-vip-x",
 		PodNamespace:          "vip",
 	}
@@ -87,6 +92,38 @@ func TestParseOptions(t *testing.T) {
 			want: func(o *Options) { o.NodeName, o.HostIP = "worker-a", netip.MustParseAddr("10.4.0.11") },
 		},
 		{
+			name: "unicast",
+			args: []string{"--use-unicast", "--unicast-peers=10.4.0.9, ::ffff:10.4.0.3,2001:db8::9,10.4.0.9,"},
+			want: func(o *Options) {
+				o.UseUnicast = true
+				o.UnicastPeers = []netip.Addr{netip.MustParseAddr("10.4.0.3"), netip.MustParseAddr("10.4.0.9"), netip.MustParseAddr("2001:db8::9")}
+			},
+		},
+		{
+			name: "several virtual routers",
+			args: []string{"--vrids=50-57"},
+			want: func(o *Options) { o.VRIDs = VRIDRange{50, 57} },
+		},
+		{
+			name: "all of them",
+			args: []string{"--vrids=1-255"},
+			want: func(o *Options) { o.VRIDs = VRIDRange{1, 255} },
+		},
+		{
+			name: "as patient as can be",
+			args: []string{"--preempt", "--preempt-delay=1000s", "--down-adverts=100", "--adverts-per-interval=4", "--vrrp-checksum=rfc9568"},
+			want: func(o *Options) {
+				o.Preempt, o.PreemptDelay, o.DownAdverts, o.AdvertsPerInterval, o.Checksum = true, 1000*time.Second, 100, 4, vrrp.ChecksumMessage
+			},
+		},
+		{
+			name: "password",
+			args: []string{"--vrrp-version=2", "--auth-pass-file=/etc/vrrp/password", "--vrrp-checksum=rfc5798", "--adverts-per-interval=1"},
+			want: func(o *Options) {
+				o.VRRPVersion, o.AdvertisementInterval, o.AuthPassFile = 2, time.Second, "/etc/vrrp/password"
+			},
+		},
+		{
 			name: "proxy mode is no error",
 			args: []string{"--proxy-protocol-mode"},
 			want: func(o *Options) { o.ProxyProtocolMode = true },
@@ -133,12 +170,11 @@ func TestParseOptionsErrors(t *testing.T) {
 	}{
 		{
 			name: "all at once",
-			args: []string{"--vrid=0", "--http-port=70000", "--use-unicast", "--iface=very-long-interface", "--vrrp-version=4", "--watch-namespace=A", "--services-configmap=vip"},
+			args: []string{"--vrid=0", "--http-port=70000", "--iface=very-long-interface", "--vrrp-version=4", "--watch-namespace=A", "--services-configmap=vip"},
 			env:  map[string]string{"HOST_IP": "worker-a"},
 			want: []string{
 				`--services-configmap="vip": write namespace/name`,
 				`environment variable HOST_IP="worker-a": must be an IP address, as status.hostIP gives it`,
-				`--use-unicast=true: unicast is not yet supported: leave the flag out to use multicast (224.0.0.18)`,
 				`--vrid=0: must be 1 to 255`,
 				`--iface=very-long-interface: must be the name of a network interface: at most 15 characters, without '/' or blanks`,
 				`--http-port=70000: must be 1 to 65535`,
@@ -166,6 +202,29 @@ func TestParseOptionsErrors(t *testing.T) {
 		{name: "interval zero", args: []string{"--advertisement-interval=0"}, want: []string{"--advertisement-interval=0s: must be 10ms to 40.95s in steps of 10ms"}},
 		{name: "interval too long", args: []string{"--advertisement-interval=41s"}, want: []string{"--advertisement-interval=41s: must be 10ms to 40.95s in steps of 10ms"}},
 		{name: "interval of version 2", args: []string{"--vrrp-version=2", "--advertisement-interval=100ms"}, want: []string{"--advertisement-interval=100ms: must be 1s to 255s in whole seconds with --vrrp-version=2"}},
+		{name: "peers without unicast", args: []string{"--unicast-peers=10.4.0.9,10.4.0.3"}, want: []string{"--unicast-peers=10.4.0.3,10.4.0.9: only with --use-unicast"}},
+		{name: "peer that is no address", args: []string{"--use-unicast", "--unicast-peers=10.4.0.9,router"}, want: []string{`--unicast-peers=10.4.0.9,router: "router" is not the address of a router: write addresses with commas between them`}},
+		{name: "peer that is a group", args: []string{"--use-unicast", "--unicast-peers=224.0.0.18"}, want: []string{`--unicast-peers=224.0.0.18: "224.0.0.18" is not the address of a router: write addresses with commas between them`}},
+		{name: "peer with a zone", args: []string{"--use-unicast", "--unicast-peers=fe80::1%eth0"}, want: []string{`--unicast-peers=fe80::1%eth0: "fe80::1%eth0" is not the address of a router: write addresses with commas between them`}},
+		{name: "VRIDs the wrong way round", args: []string{"--vrids=57-50"}, want: []string{"--vrids=57-50: must be FIRST-LAST, such as 50-57, from 1 to 255"}},
+		{name: "VRIDs from 0", args: []string{"--vrids=0-7"}, want: []string{"--vrids=0-7: must be FIRST-LAST, such as 50-57, from 1 to 255"}},
+		{name: "VRIDs to 256", args: []string{"--vrids=250-256"}, want: []string{"--vrids=250-256: must be FIRST-LAST, such as 50-57, from 1 to 255"}},
+		{name: "one VRID is no range", args: []string{"--vrids=50"}, want: []string{"--vrids=50: must be FIRST-LAST, such as 50-57, from 1 to 255"}},
+		{name: "VRID and VRIDs", args: []string{"--vrid=50", "--vrids=50-57"}, want: []string{"--vrids=50-57: leave --vrid=50 out, or --vrids"}},
+		{name: "delay without preempt", args: []string{"--preempt-delay=1s"}, want: []string{"--preempt-delay=1s: only with --preempt"}},
+		{name: "delay too long", args: []string{"--preempt", "--preempt-delay=1001s"}, want: []string{"--preempt-delay=16m41s: must be 0 to 1000s"}},
+		{name: "delay below zero", args: []string{"--preempt", "--preempt-delay=-1s"}, want: []string{"--preempt-delay=-1s: must be 0 to 1000s"}},
+		{name: "down adverts too few", args: []string{"--down-adverts=1"}, want: []string{"--down-adverts=1: must be 2 to 100"}},
+		{name: "down adverts too many", args: []string{"--down-adverts=101"}, want: []string{"--down-adverts=101: must be 2 to 100"}},
+		{name: "no adverts", args: []string{"--adverts-per-interval=0"}, want: []string{"--adverts-per-interval=0: must be 1 to 4"}},
+		{name: "adverts too many", args: []string{"--adverts-per-interval=5"}, want: []string{"--adverts-per-interval=5: must be 1 to 4"}},
+		{
+			name: "not with version 2",
+			args: []string{"--vrrp-version=2", "--adverts-per-interval=2", "--vrrp-checksum=rfc9568"},
+			want: []string{"--adverts-per-interval=2: only with --vrrp-version=3", "--vrrp-checksum=rfc9568: only with --vrrp-version=3"},
+		},
+		{name: "checksum", args: []string{"--vrrp-checksum=rfc3768"}, want: []string{"--vrrp-checksum=rfc3768: must be rfc5798 or rfc9568"}},
+		{name: "password with version 3", args: []string{"--auth-pass-file=/p"}, want: []string{"--auth-pass-file=/p: only with --vrrp-version=2: VRRPv3 has no authentication"}},
 		{name: "unknown flag", args: []string{"--password=x"}, want: []string{"flag provided but not defined: -password"}},
 		{
 			// kube-keepalived-vip read on, with the opposite of what was meant.
@@ -197,6 +256,32 @@ func TestParseOptionsHelp(t *testing.T) {
 	for _, name := range []string{"services-configmap", "use-unicast", "vrid", "iface", "proxy-protocol-mode", "http-port", "release-vips", "watch-namespace", "apiserver-host", "kubeconfig", "vrrp-version"} {
 		if !strings.Contains(out.String(), "-"+name) {
 			t.Errorf("no -%s in\n%s", name, out.String())
+		}
+	}
+}
+
+func TestParsePassword(t *testing.T) {
+	t.Parallel()
+	for contents, want := range map[string]string{
+		"a":           "a\x00\x00\x00\x00\x00\x00\x00",
+		"secret\n":    "secret\x00\x00",
+		" secret ":    " secret ",
+		"12345678\n":  "12345678",
+		"1234567\n\n": "1234567\n", // One newline only.
+	} {
+		if got, err := ParsePassword([]byte(contents)); string(got[:]) != want || err != nil {
+			t.Errorf("%q: %q, %v", contents, got[:], err)
+		}
+	}
+	for contents, want := range map[string]string{
+		"":            "the password is empty",
+		"\n":          "the password is empty",
+		"swordfish\n": "the password has 9 bytes and VRRPv2 has room for 8: keepalived uses the first 8 of a longer one, write only those",
+		"\x00\x00":    "the password has a zero byte",
+	} {
+		got, err := ParsePassword([]byte(contents))
+		if err == nil || err.Error() != want || got != (vrrp.Password{}) {
+			t.Errorf("%q: %q, %v", contents, got[:], err)
 		}
 	}
 }

@@ -26,6 +26,9 @@ func testOptions() config.Options {
 		ReleaseVIPs:           true,
 		VRRPVersion:           3,
 		AdvertisementInterval: 100 * time.Millisecond,
+		DownAdverts:           3,
+		AdvertsPerInterval:    1,
+		Checksum:              vrrp.ChecksumPseudoHeader,
 		PodName:               "kube-vrrp-vip-a",
 		PodNamespace:          "vip",
 		NodeName:              "worker-a",
@@ -254,6 +257,10 @@ func TestBuildState(t *testing.T) {
 			AdvertisementInterval: 100 * time.Millisecond,
 			Preempt:               true,
 			TakeoverDelay:         100 * time.Millisecond / 16,
+			DownAdverts:           3,
+			AdvertsPerInterval:    1,
+			Checksum:              vrrp.ChecksumPseudoHeader,
+			Peers:                 []netip.Addr{netip.MustParseAddr("10.4.0.12"), netip.MustParseAddr("10.4.0.13")},
 			VIPs:                  []desired.VIP{vip("10.4.0.9"), vip("10.4.0.50"), vip("10.4.0.51"), vip("10.4.0.52")},
 		}},
 		Forwards: []desired.Forward{
@@ -328,8 +335,14 @@ func TestMembers(t *testing.T) {
 		return p
 	}
 	learn := func(o *config.Options) { o.NodeName, o.HostIP = "", netip.Addr{} }
-	pa, pb, pc := hashPriority("worker-a", 50), hashPriority("worker-b", 50), hashPriority("worker-c", 50)
-	self := member{"worker-a", addr("10.4.0.11"), pa}
+	m := func(node string, annotated uint8, addresses ...string) member {
+		m := member{node: node, annotated: annotated}
+		for _, a := range addresses {
+			m.addresses = append(m.addresses, addr(a))
+		}
+		return m
+	}
+	self := m("worker-a", 0, "10.4.0.11")
 
 	tests := []struct {
 		name    string
@@ -343,14 +356,14 @@ func TestMembers(t *testing.T) {
 		{
 			name:    "nothing is known",
 			options: learn,
-			self:    member{"kube-vrrp-vip-a", netip.Addr{}, hashPriority("kube-vrrp-vip-a", 50)},
+			self:    m("kube-vrrp-vip-a", 0),
 		},
 		{
 			name:    "learned from the pod",
 			options: learn,
 			in:      inputs{pods: []*corev1.Pod{b, a}},
 			self:    self,
-			peers:   []member{{"worker-b", addr("10.4.0.12"), pb}},
+			peers:   []member{m("worker-b", 0, "10.4.0.12")},
 		},
 		{
 			name:    "learned from the Node",
@@ -359,7 +372,7 @@ func TestMembers(t *testing.T) {
 			self:    self,
 		},
 		{
-			name: "IPv4 first",
+			name: "one address of each family, IPv4 first",
 			options: func(o *config.Options) {
 				o.HostIP = addr("fd00::11")
 			},
@@ -369,14 +382,14 @@ func TestMembers(t *testing.T) {
 				}),
 				with(b, func(p *corev1.Pod) { p.Status.HostIP, p.Status.HostIPs = "fd00::12", nil }),
 			}},
-			self:  self,
-			peers: []member{{"worker-b", addr("fd00::12"), pb}},
+			self:  m("worker-a", 0, "10.4.0.11", "fd00::11"),
+			peers: []member{m("worker-b", 0, "fd00::12")},
 		},
 		{
 			name:  "peers sorted by address",
 			in:    inputs{pods: []*corev1.Pod{a, b, c}},
 			self:  self,
-			peers: []member{{"worker-c", addr("10.4.0.9"), pc}, {"worker-b", addr("10.4.0.12"), pb}},
+			peers: []member{m("worker-c", 0, "10.4.0.9"), m("worker-b", 0, "10.4.0.12")},
 		},
 		{
 			name: "pods that are no peers",
@@ -396,7 +409,7 @@ func TestMembers(t *testing.T) {
 				a, b, with(b, func(p *corev1.Pod) { p.Name += "2" }),
 			}},
 			self:  self,
-			peers: []member{{"worker-b", addr("10.4.0.12"), pb}},
+			peers: []member{m("worker-b", 0, "10.4.0.12")},
 		},
 		{
 			name: "annotations",
@@ -404,8 +417,8 @@ func TestMembers(t *testing.T) {
 				pods:  []*corev1.Pod{a, b},
 				nodes: []*corev1.Node{testNode("a", "10.4.0.11", map[string]string{priorityAnnotation: "254"}), testNode("b", "10.4.0.12", map[string]string{priorityAnnotation: "1"})},
 			},
-			self:  member{"worker-a", addr("10.4.0.11"), 254},
-			peers: []member{{"worker-b", addr("10.4.0.12"), 1}},
+			self:  m("worker-a", 254, "10.4.0.11"),
+			peers: []member{m("worker-b", 1, "10.4.0.12")},
 		},
 		{
 			name: "only our own bad annotation is our problem",
@@ -414,8 +427,8 @@ func TestMembers(t *testing.T) {
 				nodes: []*corev1.Node{testNode("a", "10.4.0.11", map[string]string{priorityAnnotation: "255"}), testNode("b", "10.4.0.12", map[string]string{priorityAnnotation: "high"})},
 			},
 			self:    self,
-			peers:   []member{{"worker-b", addr("10.4.0.12"), pb}},
-			problem: `kube-vrrp-vip/priority: "255": annotation of node worker-a: must be a number from 1 to 254; 155, from the node's name, is used until then`,
+			peers:   []member{m("worker-b", 0, "10.4.0.12")},
+			problem: `kube-vrrp-vip/priority: "255": annotation of node worker-a: must be a number from 1 to 254; until then the priority is the one from the node's name`,
 		},
 	}
 	for _, tt := range tests {
@@ -426,11 +439,13 @@ func TestMembers(t *testing.T) {
 				tt.options(&o)
 			}
 			gotSelf, peers, problems := members(o, tt.in)
-			if gotSelf != tt.self {
-				t.Errorf("self = %v, want %v", gotSelf, tt.self)
-			}
-			if diff := cmp.Diff(tt.peers, peers, compareAddr, cmp.AllowUnexported(member{})); diff != "" {
-				t.Errorf("peers (-want +got):\n%s", diff)
+			for name, diff := range map[string]string{
+				"self":  cmp.Diff(tt.self, gotSelf, compareAddr, cmp.AllowUnexported(member{})),
+				"peers": cmp.Diff(tt.peers, peers, compareAddr, cmp.AllowUnexported(member{})),
+			} {
+				if diff != "" {
+					t.Errorf("%s (-want +got):\n%s", name, diff)
+				}
 			}
 			var problem string
 			for _, p := range problems {

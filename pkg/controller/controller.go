@@ -40,8 +40,8 @@ type Controller struct {
 	// wake holds a token while the caches have changes that no State has.
 	wake chan struct{}
 
-	// transitions are those that wait for their Events to be written.
-	transitions chan desired.Transition
+	// reports wait for their Events to be written.
+	reports chan report
 
 	// Of Run's own goroutine: what was read and applied last.
 	accepted *corev1.ConfigMap
@@ -57,12 +57,12 @@ type Controller struct {
 // differs from the one before.
 func New(client kubernetes.Interface, o config.Options, apply func(desired.State)) *Controller {
 	c := &Controller{
-		client:      client,
-		options:     o,
-		apply:       apply,
-		answers:     newAnswers(),
-		wake:        make(chan struct{}, 1),
-		transitions: make(chan desired.Transition, maxQueuedEvents),
+		client:  client,
+		options: o,
+		apply:   apply,
+		answers: newAnswers(),
+		wake:    make(chan struct{}, 1),
+		reports: make(chan report, maxQueuedEvents),
 	}
 	c.recorder = newRecorder(client, c.host(), c.answers)
 	core, apps := client.CoreV1(), client.AppsV1()
@@ -87,7 +87,7 @@ func (c *Controller) changed() {
 func (c *Controller) host() string { return cmp.Or(c.options.NodeName, c.options.PodName) }
 
 // Run watches until ctx is done, and returns when all it started has ended.
-// The transitions that were reported until then are still written as Events.
+// What was reported until then is still written as Events.
 func (c *Controller) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -95,7 +95,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	wg.Go(func() { c.recorder.run(recording) })
 	wg.Go(func() {
 		defer stopRecording()
-		c.recordTransitions(ctx)
+		c.recordReports(ctx)
 	})
 	required := []*source{c.configMaps, c.services}
 	optional := []*source{c.pods, c.nodes, c.daemonSets, c.namespaces}

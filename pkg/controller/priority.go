@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"hash/fnv"
-	"net/netip"
-	"slices"
 	"strconv"
 	"time"
+
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // priorityAnnotation on a Node sets the priority of its virtual routers.
@@ -18,13 +18,6 @@ const (
 	minHashPriority = 150
 	maxHashPriority = 250
 )
-
-// member is a node that runs the daemon.
-type member struct {
-	node     string
-	address  netip.Addr
-	priority uint8
-}
 
 // parsePriority reads the value of priorityAnnotation.
 func parsePriority(s string) (uint8, error) {
@@ -50,21 +43,31 @@ func hash(node string, vrid uint8) uint64 {
 	return h.Sum64()
 }
 
-// maxRank caps the take-over delay of large clusters.
-const maxRank = 8
+const (
+	// maxRank caps the take-over delay of large clusters.
+	maxRank = 8
+	// maxTakeoverDelay is the longest that a virtual router takes.
+	maxTakeoverDelay = time.Minute
+)
 
 // takeoverDelay keeps Backups that miss the same Master from promoting
 // themselves together: each waits one step longer than the one that the rest
 // would yield to. A lone node, which may only not know its peers yet, waits a
 // part of its own of a quarter of an interval.
-func takeoverDelay(self member, peers []member, vrid uint8, interval time.Duration) time.Duration {
+func takeoverDelay(self member, peers []member, family vrrp.Family, vrid uint8, interval time.Duration) time.Duration {
 	if len(peers) == 0 {
-		return time.Duration(hash(self.node, vrid) % uint64(interval/4))
+		return min(time.Duration(hash(self.node, vrid)%uint64(interval/4)), maxTakeoverDelay)
 	}
-	members := append([]member{self}, peers...)
-	slices.SortFunc(members, func(a, b member) int {
-		return cmp.Or(cmp.Compare(b.priority, a.priority), b.address.Compare(a.address), cmp.Compare(a.node, b.node))
-	})
-	rank := min(slices.Index(members, self), maxRank)
-	return time.Duration(rank) * max(1250*time.Microsecond, interval/16)
+	before := func(m member) bool {
+		return cmp.Or(cmp.Compare(self.priority(vrid), m.priority(vrid)),
+			self.address(family).Compare(m.address(family)), cmp.Compare(m.node, self.node)) < 0
+	}
+	rank := 0
+	for _, p := range peers {
+		if before(p) {
+			rank++
+		}
+	}
+	rank = min(rank, maxRank)
+	return min(time.Duration(rank)*max(1250*time.Microsecond, interval/16), maxTakeoverDelay)
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
 func TestParsePriority(t *testing.T) {
@@ -45,7 +47,7 @@ func TestHashPriority(t *testing.T) {
 func TestTakeoverDelay(t *testing.T) {
 	t.Parallel()
 	m := func(last byte, priority uint8) member {
-		return member{fmt.Sprintf("worker-%d", last), netip.AddrFrom4([4]byte{10, 4, 0, last}), priority}
+		return member{fmt.Sprintf("worker-%d", last), []netip.Addr{netip.AddrFrom4([4]byte{10, 4, 0, last})}, priority}
 	}
 	tests := []struct {
 		name     string
@@ -60,11 +62,13 @@ func TestTakeoverDelay(t *testing.T) {
 		{"and goes first", m(2, 200), []member{m(1, 200)}, time.Second, 0},
 		{"a step is no shorter than 1.25 ms", m(1, 150), []member{m(2, 200), m(3, 250)}, 10 * time.Millisecond, 2500 * time.Microsecond},
 		{"the ninth and all after it", m(1, 1), []member{m(2, 9), m(3, 9), m(4, 9), m(5, 9), m(6, 9), m(7, 9), m(8, 9), m(9, 9), m(10, 9), m(11, 9)}, 160 * time.Millisecond, 80 * time.Millisecond},
+		{"no longer than a virtual router takes", m(1, 1), []member{m(2, 9), m(3, 9), m(4, 9), m(5, 9)}, 255 * time.Second, time.Minute},
+		{"nor alone", m(3, 1), nil, 4096 * time.Second, time.Minute},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := takeoverDelay(tt.self, tt.peers, 50, tt.interval); got != tt.want {
+			if got := takeoverDelay(tt.self, tt.peers, vrrp.IPv4, 50, tt.interval); got != tt.want {
 				t.Errorf("takeoverDelay = %v, want %v", got, tt.want)
 			}
 		})
@@ -76,7 +80,7 @@ func TestTakeoverDelayWithoutPeers(t *testing.T) {
 	const interval = 100 * time.Millisecond
 	seen := map[time.Duration]bool{}
 	for i := range 100 {
-		d := takeoverDelay(member{node: fmt.Sprintf("node-%d", i)}, nil, 50, interval)
+		d := takeoverDelay(member{node: fmt.Sprintf("node-%d", i)}, nil, vrrp.IPv4, 50, interval)
 		if d < 0 || d >= interval/4 {
 			t.Fatalf("delay %v", d)
 		}

@@ -81,8 +81,7 @@ type VIP struct {
 	Address netip.Addr
 	// Interfaces are the names an operator asked for: the first that exists
 	// is taken. Empty: the interface whose connected prefix contains Address,
-	// else the one that carries the node's
-	// address.
+	// else the one that carries the node's address of the family.
 	Interfaces []string
 }
 

@@ -1,0 +1,100 @@
+package controller
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"kube-vrrp-vip/pkg/config"
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// routers returns the virtual routers of entries, which are sorted by address:
+// one for each family and VRID.
+func routers(o config.Options, self member, peers []member, entries []config.Entry) []desired.Router {
+	type key struct {
+		family vrrp.Family
+		vrid   uint8
+	}
+	found := map[key]*desired.Router{}
+	for _, e := range entries {
+		k := key{vrrp.FamilyOf(e.VIP), vridOf(o, e)}
+		r := found[k]
+		if r == nil {
+			r = newRouter(o, self, peers, k.family, k.vrid)
+			found[k] = r
+		}
+		vip := desired.VIP{Address: e.VIP, Interfaces: e.Interfaces}
+		if len(vip.Interfaces) == 0 && o.Interface != "" {
+			vip.Interfaces = []string{o.Interface}
+		}
+		r.VIPs = append(r.VIPs, vip)
+		r.Force = r.Force || e.Force
+	}
+	var all []desired.Router
+	for _, r := range found {
+		all = append(all, *r)
+	}
+	slices.SortFunc(all, func(a, b desired.Router) int {
+		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.VRID, b.VRID))
+	})
+	return all
+}
+
+func newRouter(o config.Options, self member, peers []member, family vrrp.Family, vrid uint8) *desired.Router {
+	r := &desired.Router{
+		Family:                family,
+		VRID:                  vrid,
+		Version:               vrrp.Version(o.VRRPVersion),
+		Priority:              self.priority(vrid),
+		AdvertisementInterval: o.AdvertisementInterval,
+		Preempt:               o.Preempt,
+		TakeoverDelay:         takeoverDelay(self, peers, family, vrid, o.AdvertisementInterval),
+		PreemptDelay:          o.PreemptDelay,
+		DownAdverts:           o.DownAdverts,
+		AdvertsPerInterval:    o.AdvertsPerInterval,
+		Password:              o.Password,
+		Unicast:               o.UseUnicast,
+		Peers:                 peerAddresses(o, self, peers, family),
+	}
+	if family == vrrp.IPv4 && r.Version == vrrp.V3 {
+		r.Checksum = o.Checksum
+	}
+	return r
+}
+
+// vridOf returns the VRID of an entry: its own, else one of --vrids by a hash
+// of the address, so that it stays when others come and go, else --vrid.
+func vridOf(o config.Options, e config.Entry) uint8 {
+	switch {
+	case e.VRID != 0:
+		return e.VRID
+	case o.VRIDs.IsZero():
+		return uint8(o.VRID)
+	}
+	digest := sha256.Sum256(e.VIP.AsSlice())
+	n := uint64(o.VRIDs.Last-o.VRIDs.First) + 1
+	return o.VRIDs.First + uint8(binary.BigEndian.Uint64(digest[:])%n)
+}
+
+// peerAddresses returns the addresses that the other members of the virtual
+// routers of a family have, sorted.
+func peerAddresses(o config.Options, self member, peers []member, family vrrp.Family) []netip.Addr {
+	var addresses []netip.Addr
+	for _, p := range peers {
+		addresses = append(addresses, p.address(family))
+	}
+	addresses = append(addresses, o.UnicastPeers...)
+	addresses = slices.DeleteFunc(addresses, func(a netip.Addr) bool {
+		// Everybody is told the same --unicast-peers: we may be one of them.
+		return !a.IsValid() || vrrp.FamilyOf(a) != family || a == self.address(family)
+	})
+	if len(addresses) == 0 {
+		return nil
+	}
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	return slices.Compact(addresses)
+}
