@@ -357,10 +357,11 @@ table inet firewall {
 	})
 }
 
+// The firewall tells what it blocks by the priority of control traffic.
 func TestNetnsSendBlockedByAFirewall(t *testing.T) {
 	onBoth(t, 1, func(t *testing.T, hosts []host) {
 		h := hosts[0]
-		h.RunInput("table inet firewall { chain output { type filter hook output priority 0; meta l4proto 112 drop; }; }", "nft", "-f", "-")
+		h.RunInput("table inet firewall { chain output { type filter hook output priority 0; meta l4proto 112 meta priority 0:7 drop; }; }", "nft", "-f", "-")
 		err := h.Send(h.Index("eth0"), h.addr, h.group, message)
 		if !errors.Is(err, unix.EPERM) {
 			t.Errorf("error is %v, want EPERM", err)
@@ -806,18 +807,20 @@ func TestNetnsNoAllocation(t *testing.T) {
 		from, to := hosts[0], hosts[1]
 		index := from.Index("eth0")
 		var p lan.Packet
-		allocations := testing.AllocsPerRun(100, func() {
-			if err := from.Send(index, from.addr, from.group, message); err != nil {
-				t.Fatal(err)
+		for _, destination := range []netip.Addr{from.group, to.addr} {
+			allocations := testing.AllocsPerRun(100, func() {
+				if err := from.Send(index, from.addr, destination, message); err != nil {
+					t.Fatal(err)
+				}
+				if err := to.Wait(to.Now() + int64(time.Minute)); err != nil {
+					t.Fatal(err)
+				}
+				for to.Receive(&p) {
+				}
+			})
+			if allocations > 0 {
+				t.Errorf("%.1f allocations for a packet to %s", allocations, destination)
 			}
-			if err := to.Wait(to.Now() + int64(time.Minute)); err != nil {
-				t.Fatal(err)
-			}
-			for to.Receive(&p) {
-			}
-		})
-		if allocations > 0 {
-			t.Errorf("%.1f allocations for a packet", allocations)
 		}
 	})
 }

@@ -82,7 +82,7 @@ func setUpSend(fd int, i Interface) error {
 		return err
 	}
 	if i.IPv6 {
-		return setUpIPv6(fd, i.Index)
+		return setUpIPv6(fd, i)
 	}
 	return setUpIPv4(fd, i.Index)
 }
@@ -106,25 +106,26 @@ func setUpIPv4(fd, index int) error {
 	return nil
 }
 
-func setUpIPv6(fd, index int) error {
-	// The kernel lets a socket join where IPv6 is off, and hears nothing there.
-	off, err := ipv6Setting(index, "disable_ipv6")
+func setUpIPv6(fd int, i Interface) error {
+	// The kernel lets a socket join where IPv6 is off, and neither sends nor
+	// answers there.
+	off, err := ipv6Setting(i.Index, "disable_ipv6")
 	if err != nil {
 		return err
 	}
 	if off {
-		return errIPv6Disabled
+		return fmt.Errorf("IPv6 is off there: net.ipv6.conf.%s.disable_ipv6 is not 0", i.Name)
 	}
 	err = setOptions(fd, []option{
 		{"IPV6_HDRINCL", unix.IPPROTO_IPV6, unix.IPV6_HDRINCL, 1},
-		{"IPV6_UNICAST_IF", unix.IPPROTO_IPV6, unix.IPV6_UNICAST_IF, unicastInterface(index)},
-		{"IPV6_MULTICAST_IF", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index},
+		{"IPV6_UNICAST_IF", unix.IPPROTO_IPV6, unix.IPV6_UNICAST_IF, unicastInterface(i.Index)},
+		{"IPV6_MULTICAST_IF", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, i.Index},
 		{"IPV6_MULTICAST_LOOP", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0},
 	})
 	if err != nil {
 		return err
 	}
-	here := unix.IPv6Mreq{Multiaddr: groupIPv6, Interface: uint32(index)}
+	here := unix.IPv6Mreq{Multiaddr: groupIPv6, Interface: uint32(i.Index)}
 	if err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &here); err != nil {
 		return fmt.Errorf("join ff02::12: %w", err)
 	}

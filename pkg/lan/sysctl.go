@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errIPv6Disabled is why there is no port for IPv6.
-var errIPv6Disabled = errors.New("IPv6 is disabled there (sysctl disable_ipv6)")
-
 // ipv6Setting reads one of an interface's switches from
-// /proc/sys/net/ipv6/conf. An interface without IPv6 has none.
+// /proc/sys/net/ipv6/conf.
 func ipv6Setting(index int, key string) (bool, error) {
 	name, err := interfaceName(index)
 	if err != nil {
 		return false, fmt.Errorf("name of link %d: %w", index, err)
 	}
 	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/" + key)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, fmt.Errorf("it has no IPv6, which needs an MTU of 1280 and the kernel's support: %w", err)
+	}
 	if err != nil {
 		return false, fmt.Errorf("read IPv6 setting: %w", err)
 	}
