@@ -18,7 +18,10 @@ func TestNetnsAddressesRaces(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	ns.Run("ip", "addr", "add", "192.0.2.51/32", "dev", "lo")
 	ns.Run("ip", "addr", "add", "2001:db8::51/64", "dev", "lo")
+	// Too narrow for IPv6 (RFC 8200 section 5), so it has none.
+	ns.Run("ip", "link", "add", "br9", "mtu", "1000", "type", "bridge")
 	const lo, gone = 1, 99
+	narrow := ns.Index("br9")
 	ns.Do(func() {
 		a, err := NewAddresses(2 * time.Second)
 		if err != nil {
@@ -28,7 +31,8 @@ func TestNetnsAddressesRaces(t *testing.T) {
 		vip, vip6 := netip.MustParseAddr("192.0.2.50"), netip.MustParseAddr("2001:db8::50")
 		expired := []labeled{{VirtualAddress{Link: lo, Address: vip}, "lo:vip"}, {VirtualAddress: VirtualAddress{Link: lo, Address: vip6}}}
 		deleted := []labeled{{VirtualAddress{Link: gone, Address: vip}, "eth0:vip"}, {VirtualAddress: VirtualAddress{Link: gone, Address: vip6}}}
-		if errs := a.remove(slices.Concat(expired, deleted)); len(errs) != 0 {
+		without := []labeled{{VirtualAddress: VirtualAddress{Link: narrow, Address: vip6}}}
+		if errs := a.remove(slices.Concat(expired, deleted, without)); len(errs) != 0 {
 			t.Errorf("remove what is gone: %v", errs)
 		}
 		if errs := a.add(nil, expired); len(errs) != 0 {
