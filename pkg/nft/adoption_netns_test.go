@@ -1,6 +1,7 @@
 package nft_test
 
 import (
+	"fmt"
 	"net"
 	"regexp"
 	"slices"
@@ -139,6 +140,41 @@ func TestNetnsAdoption(t *testing.T) {
 		})
 	}
 
+	t.Run("version without IPv6", func(t *testing.T) {
+		// Somebody connects all the time.
+		stop, failed := make(chan struct{}), make(chan error, 1)
+		go func() {
+			defer close(failed)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := greet(c.client, "tcp", vip+":80"); err != nil {
+					failed <- err
+					return
+				}
+			}
+		}()
+		for range 20 {
+			c.node.RunInput(withoutIPv6(c.node), "nft", "-f", "-")
+			if text := list(c.node, "inet kube_vrrp_vip"); strings.Contains(text, "ip6") || strings.Contains(text, "vip6") {
+				t.Fatalf("not an older table:\n%s", text)
+			}
+			d = nft.NewDatapath()
+			c.sync(t, d, forwards())
+			alive(t)
+		}
+		close(stop)
+		if err := <-failed; err != nil {
+			t.Errorf("a new connection: %v", err)
+		}
+		if diff := cmp.Diff(want, listSorted(c.node)); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+
 	t.Run("table removed", func(t *testing.T) {
 		c.node.Run("nft", "delete", "table", "inet", "kube_vrrp_vip")
 		c.sync(t, d, forwards())
@@ -147,6 +183,24 @@ func TestNetnsAdoption(t *testing.T) {
 		}
 		alive(t)
 	})
+}
+
+// withoutIPv6 is the transaction that makes of the table one of a version that
+// knows no IPv6.
+func withoutIPv6(ns *netnstest.NS) string {
+	var script strings.Builder
+	chain := ""
+	for line := range strings.SplitSeq(ns.Run("nft", "-a", "list", "table", "inet", "kube_vrrp_vip"), "\n") {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) > 1 && fields[0] == "chain":
+			chain = fields[1]
+		case chain != "" && strings.Contains(line, "ip6"):
+			fmt.Fprintf(&script, "delete rule inet kube_vrrp_vip %s handle %s\n", chain, fields[len(fields)-1])
+		}
+	}
+	script.WriteString("delete set inet kube_vrrp_vip vip6\ndelete set inet kube_vrrp_vip nodeport6\n")
+	return script.String()
 }
 
 // TestNetnsGuardComes leaves open what was open before a VIP was guarded, and

@@ -98,7 +98,7 @@ func run(ctx context.Context, forwards <-chan []desired.Forward, sync func([]des
 // and an error for each forward that cannot be done.
 func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents, []error) {
 	want := contents{setErrors: {}}
-	for _, name := range []string{setVIP, mapTarget, setNodePort, mapZone, mapBack} {
+	for _, name := range []string{setVIP, setVIP6, mapTarget, setNodePort, setNodePort6, mapZone, mapBack} {
 		want[name] = make(map[string]string, len(forwards))
 	}
 	for _, typ := range icmpErrors {
@@ -107,16 +107,26 @@ func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents
 	var problems []error
 	var vips []netip.Addr
 	for _, f := range forwards {
-		if !f.VIP.Is4() {
-			problems = append(problems, fmt.Errorf("forward %s: not an IPv4 address", f.VIP))
+		family := ipv4
+		switch {
+		case f.VIP.Is6() && !f.VIP.Is4In6():
+			family = ipv6
+		case !f.VIP.Is4():
+			problems = append(problems, fmt.Errorf("forward %s: neither an IPv4 nor an IPv6 address", f.VIP))
 			continue
 		}
 		key := string(f.VIP.AsSlice())
-		if _, twice := want[setVIP][key]; !twice {
-			want[setVIP][key] = ""
-			vips = append(vips, f.VIP)
+		if _, twice := want[family.vips][key]; !twice {
+			want[family.vips][key] = ""
+			if f.VIP.Is4() {
+				vips = append(vips, f.VIP)
+			}
 		}
 		for _, p := range f.Ports {
+			if f.VIP.Is6() {
+				problems = append(problems, fmt.Errorf("forward %s %s port %d to %s: no ports of an IPv6 VIP are forwarded, they are refused", f.VIP, p.Protocol, p.Port, p.Target))
+				continue
+			}
 			if !p.Target.Is4() || !supportedProtocol(p.Protocol) {
 				problems = append(problems, fmt.Errorf("forward %s %s port %d to %s: not TCP or UDP over IPv4", f.VIP, p.Protocol, p.Port, p.Target))
 				continue
@@ -128,7 +138,7 @@ func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents
 				problems = append(problems, fmt.Errorf("forward %s %s NodePort %d: not TCP or UDP", f.VIP, p.Protocol, p.Port))
 				continue
 			}
-			want[setNodePort][portKey(f.VIP, p.Protocol, p.Port)] = ""
+			want[family.nodePorts][portKey(f.VIP, p.Protocol, p.Port)] = ""
 		}
 	}
 	zones, err := d.zones.assign(vips, have[mapZone])
@@ -146,8 +156,8 @@ func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents
 
 func supportedProtocol(p desired.Protocol) bool { return p == desired.TCP || p == desired.UDP }
 
-// portKey is a key of mapTarget and setNodePort: the address, and then protocol
-// and port, each padded to four bytes.
+// portKey is a key of mapTarget, setNodePort and setNodePort6: the address, and
+// then protocol and port, each padded to four bytes.
 func portKey(vip netip.Addr, protocol desired.Protocol, port uint16) string {
 	key := append(vip.AsSlice(), byte(protocol), 0, 0, 0)
 	key = binary.BigEndian.AppendUint16(key, port)

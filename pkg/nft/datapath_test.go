@@ -19,11 +19,14 @@ func TestContents(t *testing.T) {
 	t.Parallel()
 	d := &Datapath{zones: *newZones()}
 	target, v6 := netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd10:96::10")
+	key6 := "\xfd\x10\x00\x96\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10"
 	got, problems := d.contents([]desired.Forward{
 		{VIP: vipA, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: target}, {Protocol: desired.UDP, Port: 258, Target: target}}},
 		{VIP: vipB, NodePorts: []desired.NodePort{{Protocol: desired.TCP, Port: 30080}, {Protocol: desired.UDP, Port: 30080}, {Protocol: 132, Port: 30081}}},
-		{VIP: v6, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: v6}}},
+		{VIP: v6, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: v6}}, NodePorts: []desired.NodePort{{Protocol: desired.TCP, Port: 30080}}},
+		{VIP: v6},
 		{},
+		{VIP: netip.MustParseAddr("::ffff:192.0.2.100")},
 		{VIP: vipC, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: v6}, {Protocol: desired.TCP, Port: 81, Target: netip.Addr{}}, {Protocol: 132, Port: 82, Target: target}, {Protocol: desired.TCP, Port: 83, Target: target}}},
 		{VIP: vipA},
 	}, nil)
@@ -39,6 +42,8 @@ func TestContents(t *testing.T) {
 			"\xc0\x00\x02\x65\x06\x00\x00\x00\x75\x80\x00\x00": "",
 			"\xc0\x00\x02\x65\x11\x00\x00\x00\x75\x80\x00\x00": "",
 		},
+		"vip6":        {key6: ""},
+		"nodeport6":   {key6 + "\x06\x00\x00\x00\x75\x80\x00\x00": ""},
 		"zone4":       {"\xc0\x00\x02\x64": zone(20000), "\xc0\x00\x02\x65": zone(20001), "\xc0\x00\x02\x66": zone(20002)},
 		"back4":       {zone(20000): "\xc0\x00\x02\x64", zone(20001): "\xc0\x00\x02\x65", zone(20002): "\xc0\x00\x02\x66"},
 		"icmp_error4": {"\x03": "", "\x0b": "", "\x0c": ""},
@@ -48,8 +53,9 @@ func TestContents(t *testing.T) {
 	}
 	wantProblems := []string{
 		"forward 192.0.2.101 unknown NodePort 30081: not TCP or UDP",
-		"forward fd10:96::10: not an IPv4 address",
-		"forward invalid IP: not an IPv4 address",
+		"forward fd10:96::10 TCP port 80 to fd10:96::10: no ports of an IPv6 VIP are forwarded, they are refused",
+		"forward invalid IP: neither an IPv4 nor an IPv6 address",
+		"forward ::ffff:192.0.2.100: neither an IPv4 nor an IPv6 address",
 		"forward 192.0.2.102 TCP port 80 to fd10:96::10: not TCP or UDP over IPv4",
 		"forward 192.0.2.102 TCP port 81 to invalid IP: not TCP or UDP over IPv4",
 		"forward 192.0.2.102 unknown port 82 to 10.96.0.10: not TCP or UDP over IPv4",

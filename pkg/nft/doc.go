@@ -44,6 +44,12 @@
 // comes. The NodePorts of the VIP's own Services are left to kube-proxy. Where
 // it serves them on the primary addresses of the node only, they are refused.
 //
+// # IPv6
+//
+// An IPv6 VIP is guarded in the same way, with sets of its own. Its ports are not
+// forwarded: all of them are refused but the NodePorts of its own Services. What is
+// neither TCP nor UDP goes through: neighbor discovery, ping, VRRP.
+//
 // # Limits
 //
 // The rewrite looks at a packet alone. A connection that the node itself opens

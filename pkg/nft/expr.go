@@ -24,6 +24,9 @@ func (e expr) encode(ae *netlink.AttributeEncoder) {
 // registers too.
 type reg uint32
 
+// registerLength is in bytes.
+const registerLength = 4
+
 // reg0 to reg4 are the first registers; the old 16-byte register 1 begins at
 // reg0 and register 2 at reg4.
 const (
@@ -184,12 +187,13 @@ func reject(kind uint32, code uint8) expr {
 	}}
 }
 
-// dnat leads the connection that the packet opens to the IPv4 address in a
-// register, and ends the walk through the NAT chains of the hook.
-func dnat(to reg) expr {
+// dnat leads the connection that the packet opens to the address of a family,
+// NFPROTO_..., in a register, and ends the walk through the NAT chains of the
+// hook.
+func dnat(family byte, to reg) expr {
 	return expr{"nat", func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT)
-		ae.Uint32(unix.NFTA_NAT_FAMILY, unix.NFPROTO_IPV4)
+		ae.Uint32(unix.NFTA_NAT_FAMILY, uint32(family))
 		ae.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, uint32(to))
 	}}
 }

@@ -23,9 +23,11 @@ var rewrite = flag.Bool("rewrite", false, "write what nft lists to testdata inst
 func TestNetnsListing(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
+		nodePorts := []desired.NodePort{{Protocol: desired.TCP, Port: 30080}}
 		f := forward(vip, clusterIP, 80)
-		f.NodePorts = []desired.NodePort{{Protocol: desired.TCP, Port: 30080}}
-		if err := nft.NewDatapath().Sync([]desired.Forward{f}); err != nil {
+		f.NodePorts = nodePorts
+		f6 := desired.Forward{VIP: netip.MustParseAddr(vip6), NodePorts: nodePorts}
+		if err := nft.NewDatapath().Sync([]desired.Forward{f, f6}); err != nil {
 			t.Fatal(err)
 		}
 		if err := nft.NewNeighbors().Set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0"}); err != nil {

@@ -65,8 +65,10 @@ type Neighbors struct {
 func NewNeighbors() *Neighbors { return &Neighbors{table: table{spec: neighborsSpec}} }
 
 // Set lets each VIP be answered for on the named interface and on no other.
-// Addresses that are not in the map are not touched; IPv6 knows no ARP. As
-// Datapath's Sync it adopts, writes differences and repairs.
+// Addresses that are not in the map are not touched. IPv6 ones are left out:
+// Linux answers a neighbor solicitation (RFC 4861) on the interface that has the
+// address and on no other. As Datapath's Sync it adopts, writes differences and
+// repairs.
 func (n *Neighbors) Set(bindings map[netip.Addr]string) error {
 	want := contents{setVIP: {}, setBound: {}}
 	for vip, link := range bindings {

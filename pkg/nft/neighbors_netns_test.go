@@ -69,13 +69,36 @@ func TestNetnsNeighbors(t *testing.T) {
 	})
 }
 
-// resolves tells that somebody answers ARP for the address.
+// TestNetnsNeighborSolicitation shows that IPv6 needs no table: Linux answers on
+// the interface that has the address, also where it is a router.
+func TestNetnsNeighborSolicitation(t *testing.T) {
+	lan, other := netnstest.NewLAN(t, 2), netnstest.NewLAN(t, 1)
+	client, node, otherClient := lan.Hosts[0], lan.Hosts[1], other.Hosts[0]
+	other.Connect(node, "eth1", "node")
+	for _, ns := range []*netnstest.NS{client, otherClient} {
+		ns.Sysctl("net.ipv6.neigh.eth0.retrans_time_ms", "50")
+		ns.Run("ip", "addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad")
+	}
+	node.Run("ip", "addr", "add", vip6+"/128", "dev", "eth1", "nodad", "noprefixroute", "preferred_lft", "0")
+	for _, forwarding := range []string{"0", "1"} {
+		node.Sysctl("net.ipv6.conf.all.forwarding", forwarding)
+		if resolves(t, client, vip6) {
+			t.Errorf("forwarding %s: answered for on another interface", forwarding)
+		}
+		if !resolves(t, otherClient, vip6) {
+			t.Errorf("forwarding %s: not answered for on its interface", forwarding)
+		}
+	}
+}
+
+// resolves tells that somebody answers ARP or neighbor solicitations for the
+// address.
 func resolves(t *testing.T, ns *netnstest.NS, address string) bool {
 	t.Helper()
 	ns.Run("ip", "route", "replace", address, "dev", "eth0", "scope", "link")
 	defer ns.Run("ip", "route", "del", address)
 	ns.Run("ip", "neigh", "flush", "all")
-	c, err := dial(ns, "udp", 0, address+":9")
+	c, err := dial(ns, "udp", 0, net.JoinHostPort(address, "9"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +115,6 @@ func resolves(t *testing.T, ns *netnstest.NS, address string) bool {
 			return false
 		}
 	}
-	t.Fatalf("no end of the ARP for %s", address)
+	t.Fatalf("no end of the question for %s", address)
 	return false
 }

@@ -9,12 +9,14 @@ import (
 
 // The sets and maps of the datapath.
 const (
-	setVIP      = "vip4"        // Every VIP that belongs to Services.
-	mapTarget   = "svc4"        // VIP, protocol, port: ClusterIP.
-	setNodePort = "nodeport4"   // VIP, protocol, NodePort of its own Services.
-	mapZone     = "zone4"       // VIP: zone.
-	mapBack     = "back4"       // Zone: VIP.
-	setErrors   = "icmp_error4" // ICMP types that quote a packet.
+	setVIP       = "vip4"        // Every IPv4 VIP that belongs to Services.
+	setVIP6      = "vip6"        // Every IPv6 one.
+	mapTarget    = "svc4"        // VIP, protocol, port: ClusterIP.
+	setNodePort  = "nodeport4"   // VIP, protocol, NodePort of its own Services.
+	setNodePort6 = "nodeport6"   // The same with IPv6.
+	mapZone      = "zone4"       // VIP: zone.
+	mapBack      = "back4"       // Zone: VIP.
+	setErrors    = "icmp_error4" // ICMP types that quote a packet.
 )
 
 // The chains that are jumped to.
@@ -40,9 +42,11 @@ const priorityGuardNAT = -150
 const priorityGuard = -10
 
 var (
-	ipv4Address = datatype{SetDatatype: nftables.TypeIPAddr}
-	addressPort = joined(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
-	zoneID      = datatype{SetDatatype: uint16Type(), host: true, typeof: typeof(typeofCT, unix.NFT_CT_ZONE, directionOriginal)}
+	ipv4Address  = datatype{SetDatatype: nftables.TypeIPAddr}
+	ipv6Address  = datatype{SetDatatype: nftables.TypeIP6Addr}
+	addressPort  = joined(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
+	address6Port = joined(nftables.TypeIP6Addr, nftables.TypeInetProto, nftables.TypeInetService)
+	zoneID       = datatype{SetDatatype: uint16Type(), host: true, typeof: typeof(typeofCT, unix.NFT_CT_ZONE, directionOriginal)}
 )
 
 func uint16Type() nftables.SetDatatype {
@@ -71,8 +75,10 @@ var datapathSpec = &spec{
 	name:   tableName,
 	sets: []set{
 		{name: setVIP, key: ipv4Address},
+		{name: setVIP6, key: ipv6Address},
 		{name: mapTarget, key: addressPort, value: ipv4Address},
 		{name: setNodePort, key: addressPort},
+		{name: setNodePort6, key: address6Port},
 		{
 			name:  mapZone,
 			key:   datatype{SetDatatype: nftables.TypeIPAddr, typeof: typeof(typeofPayload, typeofIP, typeofIPDaddr)},
@@ -91,9 +97,12 @@ var datapathSpec = &spec{
 		{
 			name: chainGuardNAT,
 			rules: []rule{
-				ownNodePort,
-				keep("no other NodePort, no hostPort: TCP", unix.IPPROTO_TCP),
-				keep("no other NodePort, no hostPort: UDP", unix.IPPROTO_UDP),
+				ownNodePort(ipv4),
+				keep(ipv4, "no other NodePort, no hostPort: TCP", unix.IPPROTO_TCP),
+				keep(ipv4, "no other NodePort, no hostPort: UDP", unix.IPPROTO_UDP),
+				ownNodePort(ipv6),
+				keep(ipv6, "no other NodePort, no hostPort: TCP", unix.IPPROTO_TCP),
+				keep(ipv6, "no other NodePort, no hostPort: UDP", unix.IPPROTO_UDP),
 			},
 		},
 		{
@@ -120,19 +129,21 @@ var datapathSpec = &spec{
 		{
 			name:  "guard_prerouting",
 			hook:  &hook{"nat", unix.NF_INET_PRE_ROUTING, priorityGuardNAT},
-			rules: []rule{newToVIP},
+			rules: []rule{newToVIP(ipv4), newToVIP(ipv6)},
 		},
 		{
 			name:  "guard_output",
 			hook:  &hook{"nat", unix.NF_INET_LOCAL_OUT, priorityGuardNAT},
-			rules: []rule{newToVIP},
+			rules: []rule{newToVIP(ipv4), newToVIP(ipv6)},
 		},
 		{
 			name: "guard",
 			hook: &hook{"filter", unix.NF_INET_LOCAL_IN, priorityGuard},
 			rules: []rule{
-				refuse("a TCP port without Service", unix.IPPROTO_TCP, reject(unix.NFT_REJECT_TCP_RST, 0)),
-				refuse("a UDP port without Service", unix.IPPROTO_UDP, reject(unix.NFT_REJECT_ICMP_UNREACH, icmpPortUnreachable)),
+				refuse(ipv4, "a TCP port without Service", unix.IPPROTO_TCP, reject(unix.NFT_REJECT_TCP_RST, 0)),
+				refuse(ipv4, "a UDP port without Service", unix.IPPROTO_UDP, reject(unix.NFT_REJECT_ICMP_UNREACH, icmpPortUnreachable)),
+				refuse(ipv6, "a TCP port without Service", unix.IPPROTO_TCP, reject(unix.NFT_REJECT_TCP_RST, 0)),
+				refuse(ipv6, "a UDP port without Service", unix.IPPROTO_UDP, reject(unix.NFT_REJECT_ICMP_UNREACH, icmp6PortUnreachable)),
 			},
 		},
 	},
@@ -142,7 +153,31 @@ var datapathSpec = &spec{
 // destination unreachable, 11 time exceeded, 12 parameter problem (RFC 792).
 var icmpErrors = []byte{3, 11, 12}
 
-const icmpPortUnreachable = 3
+const (
+	icmpPortUnreachable  = 3 // RFC 792
+	icmp6PortUnreachable = 4 // RFC 4443 section 3.1
+)
+
+// ipFamily is an IP version, and what the guard has for it.
+type ipFamily struct {
+	number          byte  // NFPROTO_...
+	daddr           field // In the IP header.
+	vips, nodePorts string
+}
+
+var (
+	ipv4 = ipFamily{unix.NFPROTO_IPV4, daddr, setVIP, setNodePort}
+	ipv6 = ipFamily{unix.NFPROTO_IPV6, daddr6, setVIP6, setNodePort6}
+)
+
+// only begins each rule that reads fields of an IP header; nft needs it to name
+// them.
+func (f ipFamily) only() []expr {
+	return []expr{meta(unix.NFT_META_NFPROTO, reg0), equal(f.number)}
+}
+
+// daddr6 is in the IPv6 header (RFC 8200 section 3).
+var daddr6 = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 16}
 
 // Fields of the IPv4 header (RFC 791) and of the headers after it. In an ICMP
 // error the quoted packet begins at byte 8; its source port is where it is
@@ -171,11 +206,8 @@ var (
 	quotedSum = sum{offset: 8 + 10}
 )
 
-// ipv4 begins each rule that reads IPv4 fields; nft needs it to name them.
-var ipv4 = []expr{meta(unix.NFT_META_NFPROTO, reg0), equal(unix.NFPROTO_IPV4)}
-
 // icmpError goes on if the packet is an ICMP error.
-var icmpError = slices.Concat(ipv4, []expr{
+var icmpError = slices.Concat(ipv4.only(), []expr{
 	meta(unix.NFT_META_L4PROTO, reg0), equal(unix.IPPROTO_ICMP),
 	load(icmpType, reg0), in(setErrors),
 })
@@ -183,15 +215,17 @@ var icmpError = slices.Concat(ipv4, []expr{
 // toVIP is
 //
 //	ip daddr @vip4 jump rewrite
-var toVIP = jumpForVIP("to a VIP", chainRewrite)
+var toVIP = jumpForVIP(ipv4, "to a VIP", chainRewrite)
 
-// newToVIP is, in a NAT chain, which sees only what opens a connection,
+// newToVIP returns, in a NAT chain, which sees only what opens a connection,
 //
 //	ip daddr @vip4 jump guard_nat
-var newToVIP = jumpForVIP("a new connection to a VIP", chainGuardNAT)
+func newToVIP(f ipFamily) rule {
+	return jumpForVIP(f, "a new connection to a VIP", chainGuardNAT)
+}
 
-func jumpForVIP(comment, chain string) rule {
-	return rule{comment, slices.Concat(ipv4, []expr{load(daddr, reg0), in(setVIP), jump(chain)})}
+func jumpForVIP(f ipFamily, comment, chain string) rule {
+	return rule{comment, slices.Concat(f.only(), []expr{load(f.daddr, reg0), in(f.vips), jump(chain)})}
 }
 
 // rewritePacket is
@@ -203,7 +237,7 @@ func jumpForVIP(comment, chain string) rule {
 // default zone.
 var rewritePacket = rule{
 	comment: "VIP:port to the ClusterIP",
-	exprs: slices.Concat(ipv4, []expr{
+	exprs: slices.Concat(ipv4.only(), []expr{
 		load(daddr, reg0), meta(unix.NFT_META_L4PROTO, reg1), load(dport, reg2), mapped(mapTarget, reg0, reg0),
 		load(daddr, reg4), mapped(mapZone, reg4, reg4),
 		setOriginalZone(reg4),
@@ -245,7 +279,7 @@ var reply = rule{
 //	ip saddr set ct original zone map @back4 counter
 var restorePacket = rule{
 	comment: "the ClusterIP back to the VIP",
-	exprs: slices.Concat(ipv4, []expr{
+	exprs: slices.Concat(ipv4.only(), []expr{
 		originalZone(), mapped(mapBack, reg0, reg0),
 		write(saddr, reg0, packetSum),
 		counter(),
@@ -270,15 +304,18 @@ var restoreError = rule{
 	}),
 }
 
-// ownNodePort is
+// ownNodePort returns
 //
 //	ip daddr . meta l4proto . th dport @nodeport4 return
-var ownNodePort = rule{
-	comment: "a NodePort of the VIP's own Services",
-	exprs: slices.Concat(ipv4, []expr{
-		load(daddr, reg0), meta(unix.NFT_META_L4PROTO, reg1), load(dport, reg2), in(setNodePort),
-		ret(),
-	}),
+func ownNodePort(f ipFamily) rule {
+	next := reg0 + reg(f.daddr.length/registerLength)
+	return rule{
+		comment: "a NodePort of the VIP's own Services",
+		exprs: slices.Concat(f.only(), []expr{
+			load(f.daddr, reg0), meta(unix.NFT_META_L4PROTO, next), load(dport, next+1), in(f.nodePorts),
+			ret(),
+		}),
+	}
 }
 
 // keep returns
@@ -288,12 +325,12 @@ var ownNodePort = rule{
 // for a protocol. This changes nothing in the packet, but it is the one
 // destination NAT of the connection, so that no other program's chain, which
 // comes later in the walk, leads it from the VIP to a port of its own.
-func keep(comment string, protocol byte) rule {
+func keep(f ipFamily, comment string, protocol byte) rule {
 	return rule{
 		comment: comment,
-		exprs: slices.Concat(ipv4, []expr{
+		exprs: slices.Concat(f.only(), []expr{
 			meta(unix.NFT_META_L4PROTO, reg0), equal(protocol),
-			load(daddr, reg0), dnat(reg0),
+			load(f.daddr, reg0), dnat(f.number, reg0),
 		}),
 	}
 }
@@ -305,13 +342,13 @@ func keep(comment string, protocol byte) rule {
 // for a protocol. A packet that was rewritten is not for the VIP any more. What still is, and
 // opens or belongs to no connection that conntrack knows, would reach whatever
 // listens on all addresses of the node.
-func refuse(comment string, protocol byte, how expr) rule {
+func refuse(f ipFamily, comment string, protocol byte, how expr) rule {
 	// NF_CT_STATE_INVALID_BIT, NF_CT_STATE_BIT(IP_CT_NEW), NF_CT_STATE_UNTRACKED_BIT.
 	const invalid, fresh, untracked = 1 << 0, 1 << 3, 1 << 6
 	return rule{
 		comment: comment,
 		exprs: slices.Concat(
-			ipv4, []expr{load(daddr, reg0), in(setVIP)},
+			f.only(), []expr{load(f.daddr, reg0), in(f.vips)},
 			[]expr{ct(unix.NFT_CT_STATE, reg0)}, anyOf(invalid|fresh|untracked),
 			[]expr{meta(unix.NFT_META_L4PROTO, reg0), equal(protocol)},
 			[]expr{counter(), how},

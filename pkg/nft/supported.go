@@ -39,7 +39,7 @@ var features = []struct {
 		chains: []chain{{
 			name:  "prerouting",
 			hook:  &hook{"nat", unix.NF_INET_PRE_ROUTING, priorityGuardNAT},
-			rules: []rule{keep("probe", unix.IPPROTO_TCP)},
+			rules: []rule{keep(ipv4, "probe", unix.IPPROTO_TCP)},
 		}},
 	}},
 	{"reject (NFT_REJECT_INET)", probeRule(reject(unix.NFT_REJECT_ICMP_UNREACH, icmpPortUnreachable))},
