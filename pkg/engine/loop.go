@@ -77,13 +77,16 @@ type loop struct {
 	releases  []release
 	stopping  bool
 
-	packet    lan.Packet
-	advert    vrrp.Advertisement
-	buffer    []byte
-	unheard   map[string]uint64
-	late      latenessWindow
-	published uint64
-	logged    map[topic]string
+	packet  lan.Packet
+	advert  vrrp.Advertisement
+	buffer  []byte
+	unheard map[string]uint64
+	late    latenessWindow
+	// published is the last order that the status is from; the next one may be
+	// published at mayPublish.
+	published  uint64
+	mayPublish vrrp.Time
+	logged     map[topic]string
 }
 
 // routerKey names the virtual router that a packet is for.
@@ -137,6 +140,9 @@ func (l *loop) deadline() vrrp.Time {
 	}
 	for i := range l.releases {
 		next = min(next, l.releases[i].deadline)
+	}
+	if l.published != l.seq {
+		next = min(next, l.mayPublish)
 	}
 	return next
 }

@@ -13,14 +13,19 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
+// publishPause keeps a takeover of many virtual routers, each of which has
+// something new to show, from being about showing it.
+const publishPause = 20 * time.Millisecond
+
 // publish makes the loop's state readable by others. The beat goes out with
 // every turn; the rest when an order was placed, which every change causes
 // and every lease refresh too.
 func (l *loop) publish(now vrrp.Time) {
 	l.engine.beat.Store(wallClock().UnixNano())
-	if l.published == l.seq {
+	if l.published == l.seq || now < l.mayPublish && !l.stopping {
 		return
 	}
+	l.mayPublish = now.Add(publishPause)
 	l.published = l.seq
 	s := &desired.Status{
 		Routers:  make([]desired.RouterStatus, 0, len(l.instances)),
