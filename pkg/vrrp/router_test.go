@@ -25,6 +25,213 @@ func TestRouterTakeoverDelay(t *testing.T) {
 	b.deadlineIn(380937500)
 }
 
+func preemptDelay(d time.Duration) func(c *Config) {
+	return func(c *Config) { c.PreemptDelay = d }
+}
+
+// A Master of lower priority is left alone for PreemptDelay since it was first
+// heard, and then Master_Down_Interval more.
+func TestRouterPreemptDelay(t *testing.T) {
+	t.Parallel()
+	b := backup(t, preemptDelay(time.Second))
+	b.pass(300 * ms)
+	first := b.now
+	for b.now.Sub(first) < time.Second {
+		b.do(b.hears(9, 50, every(200*ms)))
+		b.deadlineIn(721875 * time.Microsecond) // also its interval is learned
+		b.pass(200 * ms)
+		b.do(b.r.Expire(b.now))
+	}
+	for range 3 {
+		b.do(b.hears(9, 50, every(200*ms)))
+		b.pass(100 * ms)
+		b.do(b.r.Expire(b.now))
+	}
+	b.untilTimer()
+	if got := b.now.Sub(first); got != 800*ms+721875*time.Microsecond {
+		t.Errorf("takes over after %v", got)
+	}
+	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonPreempted))
+}
+
+// Without one it is ignored from the first.
+func TestRouterNoPreemptDelay(t *testing.T) {
+	t.Parallel()
+	b := backup(t, preemptDelay(0))
+	b.pass(300 * ms)
+	b.do(b.hears(9, 50))
+	b.deadlineIn(60937500)
+	b.takesOver(ReasonPreempted)
+}
+
+// If there is no Master, nothing is waited for.
+func TestRouterPreemptDelayOnlyForLiveMaster(t *testing.T) {
+	t.Parallel()
+	b := backup(t, preemptDelay(1000*time.Second))
+	b.do(b.hears(9, 50))
+	b.deadlineIn(360937500)
+	b.takesOver(ReasonMasterDown)
+
+	b = backup(t, preemptDelay(1000*time.Second))
+	b.do(b.hears(9, 50))
+	b.do(b.hears(9, 0))
+	b.deadlineIn(60937500)
+	b.takesOver(ReasonMasterResigned)
+}
+
+// It is the first Master of lower priority that counts: others that replace it
+// do not put the preemption off. One of ours or higher does, and a new start.
+func TestRouterPreemptDelayCountsFromTheFirst(t *testing.T) {
+	t.Parallel()
+	preempting := func(b *bench) bool {
+		b.do(b.hears(9, 50))
+		return b.r.promotion == ReasonPreempted
+	}
+	check := func(b *bench, want bool) {
+		t.Helper()
+		if got := preempting(b); got != want {
+			t.Errorf("preempting %v, want %v", got, want)
+		}
+	}
+	b := backup(t, preemptDelay(time.Second))
+	b.do(b.hears(10, 51))
+	b.pass(999 * ms)
+	check(b, false)
+	b.pass(ms)
+	check(b, true)
+
+	b.do(b.hears(9, 100))
+	check(b, false)
+	b.pass(time.Second)
+	check(b, true)
+
+	b.do(b.r.Shutdown(b.now), transition(Backup, Initialize, ReasonShutdown))
+	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
+	check(b, false)
+
+	// Preempt_Mode is what it delays.
+	b = backup(t, nopreempt, preemptDelay(time.Second))
+	check(b, false)
+	b.pass(time.Hour)
+	check(b, false)
+}
+
+// A Master that stood still makes way, as without Preempt_Mode, and takes over
+// again after the delay.
+func TestRouterPreemptDelayAfterStall(t *testing.T) {
+	t.Parallel()
+	b := master(t, preemptDelay(time.Second))
+	b.pass(1100 * ms)
+	b.do(b.hears(9, 50), transition(Master, Backup, ReasonStalled))
+	b.pass(100 * ms)
+	b.do(b.hears(9, 50))
+	b.deadlineIn(360937500)
+	b.pass(time.Second)
+	b.do(b.hears(9, 50))
+	b.takesOver(ReasonPreempted)
+
+	b = master(t, preemptDelay(time.Second))
+	b.pass(1100 * ms)
+	b.do(b.r.Stalled(b.now, time.Second), transition(Master, Backup, ReasonStalled))
+
+	// As long as it was heard, one of lower priority is to yield.
+	b = master(t, preemptDelay(time.Second))
+	b.pass(100 * ms)
+	b.do(b.hears(9, 50), sends(100), announces())
+}
+
+func TestRouterSetConfigPreemptDelay(t *testing.T) {
+	t.Parallel()
+	b := backup(t)
+	b.pass(300 * ms)
+	b.do(b.hears(9, 50))
+	b.pass(10 * ms)
+	b.deadlineIn(50937500)
+	b.do(b.set(preemptDelay(time.Second))) // no longer: it is left alone
+	b.deadlineIn(350937500)
+	b.pass(989 * ms)
+	b.do(b.hears(9, 50))
+	b.deadlineIn(360937500)
+	b.do(b.set(preemptDelay(500 * ms)))
+	b.deadlineIn(360937500)
+	b.pass(100 * ms)
+	b.do(b.hears(9, 50))
+	b.deadlineIn(260937500)
+	b.do(b.set(preemptDelay(200 * ms))) // it has run for long
+	b.deadlineIn(260937500)
+	b.takesOver(ReasonPreempted)
+}
+
+func oversending(k int) func(c *Config) {
+	return func(c *Config) { c.AdvertsPerInterval = k }
+}
+
+// Adver_Timer runs more often than others are told.
+func TestRouterOversending(t *testing.T) {
+	t.Parallel()
+	for k, period := range map[int]time.Duration{0: 100 * ms, 1: 100 * ms, 2: 50 * ms, 3: 33333333, 4: 25 * ms} {
+		b := backup(t, oversending(k))
+		b.deadlineIn(360937500)
+		b.takesOver(ReasonMasterDown)
+		b.deadlineIn(period)
+		b.untilTimer()
+		b.do(b.r.Expire(b.now), sends(100)) // with the interval as it is
+		b.deadlineIn(period)
+		// The schedule is absolute.
+		b.pass(2*period + 3*ms)
+		b.do(b.r.Expire(b.now), sends(100))
+		b.deadlineIn(period - 3*ms)
+
+		b.pass(20 * ms)
+		b.do(b.hears(9, 0), sends(100), announces())
+		b.deadlineIn(period)
+		// Whoever is deaf gets an answer per interval.
+		b.do(b.hears(9, 50), sends(100), announces())
+		b.pass(99 * ms)
+		b.do(b.hears(9, 50), announces())
+		b.pass(ms)
+		b.do(b.hears(9, 50), sends(100), announces())
+	}
+}
+
+// What counts as a stall is how long others did not hear us.
+func TestRouterOversendingStall(t *testing.T) {
+	t.Parallel()
+	for k, limit := range map[int]time.Duration{1: 200 * ms, 2: 250 * ms, 4: 275 * ms} {
+		b := master(t, oversending(k))
+		b.pass(300 * ms)
+		b.do(b.r.Stalled(b.now, limit))
+		b.pass(1)
+		b.do(b.r.Stalled(b.now, limit+1), sends(100), announces())
+		b.deadlineIn(100 * ms / time.Duration(k))
+
+		b = master(t, oversending(k), nopreempt)
+		b.pass(300*ms + 781250)
+		b.do(b.r.Stalled(b.now, limit+1), sends(100), announces())
+		b = master(t, oversending(k), nopreempt)
+		b.pass(300*ms + 781251)
+		b.do(b.r.Stalled(b.now, limit+1), transition(Master, Backup, ReasonStalled))
+	}
+}
+
+// Sending more often begins at once, without an advertisement: others see no
+// difference.
+func TestRouterSetConfigOversending(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	b.pass(10 * ms)
+	b.do(b.set(oversending(4)))
+	b.deadlineIn(25 * ms)
+	b.pass(10 * ms)
+	b.do(b.set(oversending(4)))
+	b.deadlineIn(15 * ms)
+	b.do(b.set(oversending(0)))
+	b.deadlineIn(15 * ms)
+	b.pass(15 * ms)
+	b.do(b.r.Expire(b.now), sends(100))
+	b.deadlineIn(100 * ms)
+}
+
 func TestRouterDownAdverts(t *testing.T) {
 	t.Parallel()
 	b := backup(t, func(c *Config) { c.DownAdverts = 5 })
@@ -437,7 +644,12 @@ func TestRouterSetConfigMaster(t *testing.T) {
 		sends  bool
 	}{
 		{"nothing", func(*Config) {}, false},
-		{"local matters", func(c *Config) { c.Preempt, c.DownAdverts, c.TakeoverDelay = false, 5, ms }, false},
+		{"local matters", func(c *Config) {
+			c.Preempt, c.DownAdverts, c.TakeoverDelay, c.PreemptDelay = false, 5, ms, time.Second
+		}, false},
+		{"peers with multicast", peers, false},
+		{"checksum", func(c *Config) { c.Checksum = ChecksumMessage }, true},
+		{"unicast", func(c *Config) { peers(c); c.Unicast = true }, true},
 		{"lower priority", priority(50), true},
 		{"interval", interval(20 * ms), true},
 		{"source", func(c *Config) { c.Source = addr("192.0.2.6") }, true},
@@ -456,6 +668,50 @@ func TestRouterSetConfigMaster(t *testing.T) {
 				b.do(out)
 				b.deadlineIn(70 * ms)
 			}
+			b.inState(Master)
+		})
+	}
+}
+
+func TestRouterSetConfigMasterUnicast(t *testing.T) {
+	t.Parallel()
+	b := master(t, peers, func(c *Config) { c.Unicast = true })
+	b.do(b.set(func(c *Config) { c.Peers = addrs("192.0.2.2", "192.0.2.1", "192.0.2.3") }), sends(100))
+	b.do(b.set(func(*Config) {}))
+}
+
+func TestRouterSetConfigMasterPassword(t *testing.T) {
+	t.Parallel()
+	b := master(t, version2)
+	b.do(b.set(func(c *Config) { copy(c.Password[:], "secret12") }), sends(100))
+	b.do(b.set(func(c *Config) { copy(c.Password[:], "secret13") }), sends(100))
+	b.do(b.set(func(c *Config) { c.Password = Password{} }), sends(100))
+	b.inState(Master)
+}
+
+// No change makes a Backup a Master, or wakes it up for nothing.
+func TestRouterSetConfigNeverChangesState(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(c *Config){
+		"peers":        peers,
+		"unicast":      func(c *Config) { peers(c); c.Unicast = true },
+		"checksum":     func(c *Config) { c.Checksum = ChecksumMessage },
+		"oversending":  oversending(4),
+		"preemptDelay": preemptDelay(time.Second),
+		"addresses":    func(c *Config) { c.Addresses = addrs("192.0.2.52") },
+		"source":       func(c *Config) { c.Source = addr("192.0.2.250") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := backup(t)
+			b.pass(100 * ms)
+			b.do(b.hears(9, 200))
+			b.pass(100 * ms)
+			b.do(b.set(change))
+			b.inState(Backup)
+			b.deadlineIn(260937500)
+
+			b = master(t)
+			b.set(change)
 			b.inState(Master)
 		})
 	}

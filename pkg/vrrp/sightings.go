@@ -172,23 +172,6 @@ func (s *Sightings) Heard(now Time) []Sighting {
 	return list
 }
 
-// FreeVRID returns the lowest VRID that nobody was heard with lately, and 0 if
-// there is none.
-func (s *Sightings) FreeVRID(now Time, f Family) uint8 {
-	var taken [256]bool
-	for k, heard := range s.seen {
-		if FamilyOf(k.source) == f && !heard.gone(now) {
-			taken[k.vrid] = true
-		}
-	}
-	for vrid := 1; vrid < len(taken); vrid++ {
-		if !taken[vrid] {
-			return uint8(vrid)
-		}
-	}
-	return 0
-}
-
 // forget forgets those that are gone.
 func (s *Sightings) forget(now Time) {
 	for k, heard := range s.seen {

@@ -313,29 +313,6 @@ func TestSightingsFlood(t *testing.T) {
 	}
 }
 
-func TestSightingsFreeVRID(t *testing.T) {
-	t.Parallel()
-	p := newPort(t)
-	free := func(f Family, want uint8) {
-		t.Helper()
-		if got := p.FreeVRID(p.now, f); got != want {
-			t.Errorf("family %d: VRID %d is free, want %d", f, got, want)
-		}
-	}
-	free(IPv4, 1)
-	for v := 1; v <= 255; v++ {
-		if v != 7 {
-			p.note("192.0.2.9", stranger(func(a *Advertisement) { a.VRID = uint8(v) }))
-		}
-	}
-	free(IPv4, 7)
-	free(IPv6, 1)
-	p.note("192.0.2.9", stranger(func(a *Advertisement) { a.VRID = 7 }))
-	free(IPv4, 0)
-	p.pass(time.Minute + 1)
-	free(IPv4, 1)
-}
-
 func TestSightingsAllocateNothing(t *testing.T) {
 	p := newPort(t)
 	h := groupHeader("192.0.2.9")

@@ -1,0 +1,340 @@
+package vrrp
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// list changes the addresses of an advertisement.
+func list(as ...string) func(a *Advertisement) {
+	return func(a *Advertisement) { a.Addresses = addrs(as...) }
+}
+
+// carrying changes the addresses of what is sent.
+func carrying(as ...string) want {
+	return func(_ *bench, out *Output) { out.Send.Addresses = addrs(as...) }
+}
+
+// peers makes 192.0.2.1 and 192.0.2.2 known members.
+func peers(c *Config) { c.Peers = addrs("192.0.2.2", "192.0.2.1") }
+
+// follows checks what the Status says of whose list is advertised.
+func (b *bench) follows(source string, as ...string) {
+	b.t.Helper()
+	s := b.r.Status()
+	got := ""
+	if s.ListOf.IsValid() {
+		got = s.ListOf.String()
+	}
+	want := addrs(as...)
+	if len(as) == 0 {
+		want = b.c.Addresses
+	}
+	if got != source || !slices.Equal(s.Advertised, want) {
+		b.t.Errorf("advertises %v, the list of %q; want %v, of %q", s.Advertised, got, want, source)
+	}
+}
+
+// takesOver lets a Backup become Master.
+func (b *bench) takesOver(why Reason, wants ...want) {
+	b.t.Helper()
+	b.untilTimer()
+	b.do(b.r.Expire(b.now), append([]want{sends(b.c.Priority), transition(Backup, Master, why)}, wants...)...)
+}
+
+// A Backup follows the Master's list, so that it has it in all that it sends
+// later.
+func TestFollowAsBackup(t *testing.T) {
+	t.Parallel()
+	b := backup(t, peers)
+	b.do(b.hears(9, 200, list("192.0.2.51")))
+	b.follows("192.0.2.9", "192.0.2.51")
+	b.takesOver(ReasonMasterDown, carrying("192.0.2.51"))
+	b.untilTimer()
+	b.do(b.r.Expire(b.now), sends(100), carrying("192.0.2.51"))
+	b.pass(ms)
+	b.do(b.hears(1, 0, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
+	b.do(b.hears(1, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
+	b.do(b.r.Shutdown(b.now), sends(0), carrying("192.0.2.51"), transition(Master, Initialize, ReasonShutdown))
+}
+
+// Also that of one that resigns, and of one to be preempted; and that of our
+// own Master, which follows somebody.
+func TestFollowEveryMaster(t *testing.T) {
+	t.Parallel()
+	for name, hears := range map[string]func(b *bench) Output{
+		"resigning": func(b *bench) Output { return b.hears(9, 0, list("192.0.2.51")) },
+		"lower":     func(b *bench) Output { return b.hears(9, 50, list("192.0.2.51")) },
+		"peer":      func(b *bench) Output { return b.hears(1, 200, list("192.0.2.51")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := backup(t, peers)
+			b.do(hears(b))
+			b.takesOver(b.r.promotion, carrying("192.0.2.51"))
+		})
+	}
+}
+
+// A Master follows before it answers, for nothing else would be heard.
+func TestFollowAsMaster(t *testing.T) {
+	t.Parallel()
+	b := master(t, peers)
+	b.do(b.hears(9, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
+	b.pass(100 * ms)
+	b.do(b.hears(10, 50, list("192.0.2.50")), sends(100), carrying("192.0.2.50"), announces())
+	b.follows("192.0.2.10", "192.0.2.50")
+	b.pass(100 * ms)
+	b.do(b.hears(1, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
+	b.follows("192.0.2.1", "192.0.2.51")
+	b.do(b.hears(9, 0, list("192.0.2.50")), announces())
+	b.untilTimer()
+	b.do(b.r.Expire(b.now), sends(100), carrying("192.0.2.50"))
+	b.do(b.hears(9, 200, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), transition(Master, Backup, ReasonHigherPriority))
+}
+
+// In its order: what is a list of three is not always one of a set.
+func TestFollowOrder(t *testing.T) {
+	t.Parallel()
+	b := backup(t, func(c *Config) { c.Addresses = addrs("192.0.2.50", "192.0.2.51", "192.0.2.52", "192.0.2.53") })
+	b.do(b.hears(9, 200, list("192.0.2.52", "192.0.2.50", "192.0.2.51")))
+	b.takesOver(ReasonMasterDown, carrying("192.0.2.52", "192.0.2.50", "192.0.2.51"))
+}
+
+// What is not part of our list cannot be followed, and does not change whom we
+// follow.
+func TestFollowOnlyPart(t *testing.T) {
+	t.Parallel()
+	for name, other := range map[string]func(a *Advertisement){
+		"disjoint":    list("192.0.2.52"),
+		"overlapping": list("192.0.2.51", "192.0.2.52"),
+		"superset":    list("192.0.2.50", "192.0.2.51", "192.0.2.52"),
+		"twice":       list("192.0.2.51", "192.0.2.51"),
+		"our number":  list("192.0.2.51", "192.0.2.53"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := backup(t)
+			b.do(b.hears(9, 200, other))
+			b.follows("")
+			b.do(b.hears(9, 200, list("192.0.2.51")))
+			b.do(b.hears(9, 200, other))
+			b.follows("192.0.2.9", "192.0.2.51")
+		})
+	}
+}
+
+// Our whole list ends it, in any order: all that are heard have it.
+func TestFollowUntilWholeList(t *testing.T) {
+	t.Parallel()
+	part, whole := list("192.0.2.51"), list("192.0.2.51", "192.0.2.50")
+	tests := []struct {
+		name    string
+		start   func(t *testing.T, changes ...func(c *Config)) *bench
+		changes []func(c *Config)
+		hears   func(b *bench)
+		ends    bool
+	}{
+		{"Backup, stranger", backup, []func(c *Config){peers}, func(b *bench) { b.hears(9, 200, whole) }, true},
+		{"Backup, peer", backup, []func(c *Config){peers}, func(b *bench) { b.hears(1, 200, whole) }, true},
+		{"Backup, no peers known", backup, nil, func(b *bench) { b.hears(1, 200, whole) }, true},
+		{"Master, stranger", master, []func(c *Config){peers}, func(b *bench) { b.hears(9, 50, whole) }, true},
+		{"Master, better peer", master, []func(c *Config){peers}, func(b *bench) { b.hears(1, 200, whole) }, true},
+		{"Master, no peers known", master, nil, func(b *bench) { b.hears(9, 50, whole) }, true},
+		// It will yield, and does not know yet whom we follow.
+		{"Master, peer", master, []func(c *Config){peers}, func(b *bench) { b.hears(1, 50, whole) }, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := tt.start(t, tt.changes...)
+			b.hears(9, 99, part)
+			b.follows("192.0.2.9", "192.0.2.51")
+			tt.hears(b)
+			if tt.ends {
+				b.follows("")
+			} else {
+				b.follows("192.0.2.9", "192.0.2.51")
+			}
+		})
+	}
+}
+
+// keepalived that is Backup says nothing. So a Master goes on for a day after
+// it was last heard.
+func TestFollowForADay(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	b := master(t, peers)
+	b.do(b.hears(9, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
+	b.pass(day)
+	b.do(b.r.Expire(b.now), sends(100), carrying("192.0.2.51"))
+	// Heard again, a day more. One of our own is no evidence that it is there.
+	b.do(b.hears(9, 0, list("192.0.2.51")), announces())
+	b.pass(day)
+	b.do(b.hears(1, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
+	b.follows("192.0.2.9", "192.0.2.51")
+	b.pass(100 * ms)
+	b.do(b.r.Expire(b.now), sends(100))
+	b.follows("")
+}
+
+// A Backup follows as long as its Master does, and a day more if that one dies.
+func TestFollowAsBackupForLonger(t *testing.T) {
+	t.Parallel()
+	b := backup(t, peers)
+	b.do(b.hears(9, 200, list("192.0.2.51")))
+	for range 100 {
+		b.pass(time.Hour)
+		b.do(b.hears(1, 200, list("192.0.2.51")))
+	}
+	b.follows("192.0.2.9", "192.0.2.51")
+	b.takesOver(ReasonMasterDown, carrying("192.0.2.51"))
+	b.pass(24*time.Hour - 361*ms)
+	b.do(b.r.Expire(b.now), sends(100), carrying("192.0.2.51"))
+	b.pass(time.Second)
+	b.do(b.r.Expire(b.now), sends(100))
+}
+
+func TestFollowSetConfig(t *testing.T) {
+	t.Parallel()
+	addresses := func(as ...string) func(c *Config) { return func(c *Config) { c.Addresses = addrs(as...) } }
+	b := master(t, peers)
+	b.do(b.hears(9, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
+	// Others see no difference.
+	b.do(b.set(addresses("192.0.2.50", "192.0.2.51", "192.0.2.52")))
+	b.follows("192.0.2.9", "192.0.2.51")
+	b.do(b.set(addresses("192.0.2.51")))
+	b.follows("")
+	b.do(b.set(addresses("192.0.2.50", "192.0.2.51")))
+	b.follows("192.0.2.9", "192.0.2.51")
+	// It is no longer part of it: it ends, and for good.
+	b.do(b.set(addresses("192.0.2.50")), sends(100))
+	b.do(b.set(addresses("192.0.2.51", "192.0.2.50")), sends(100))
+	b.follows("")
+	b.inState(Master)
+}
+
+// A stranger that had our whole list is followed when ours grows: if it is
+// keepalived, it would become Master at once. One of our own will have the same
+// change, and if no peers are known anybody may be one.
+func TestFollowWhenListGrows(t *testing.T) {
+	t.Parallel()
+	whole := list("192.0.2.51", "192.0.2.50")
+	grow := func(c *Config) { c.Addresses = append(addrs("192.0.2.52"), c.Addresses...) }
+
+	b := backup(t, peers)
+	b.do(b.hears(9, 200, whole))
+	b.do(b.hears(1, 200))
+	b.follows("")
+	b.takesOver(ReasonMasterDown)
+	b.do(b.set(grow), sends(100), carrying("192.0.2.51", "192.0.2.50"))
+	b.follows("192.0.2.9", "192.0.2.51", "192.0.2.50")
+
+	for _, changes := range [][]func(c *Config){{peers}, nil} {
+		b = backup(t, changes...)
+		b.do(b.hears(1, 200, whole))
+		b.takesOver(ReasonMasterDown)
+		b.do(b.set(grow), sends(100))
+		b.follows("")
+	}
+
+	b = backup(t, peers)
+	b.do(b.hears(9, 200, whole))
+	b.takesOver(ReasonMasterDown)
+	b.pass(25 * time.Hour)
+	b.do(b.set(grow), sends(100))
+	b.follows("")
+}
+
+// More than fits is held, and not advertised. What others have is compared with
+// what is.
+func TestMoreAddressesThanFit(t *testing.T) {
+	t.Parallel()
+	many := func(f Family, n int) []netip.Addr {
+		as := make([]netip.Addr, n)
+		for i := range as {
+			// The order of the list is not that of the addresses.
+			k := (i*7 + 3) % n
+			if f == IPv6 {
+				as[i] = netip.AddrFrom16([16]byte{0xfe, 0x80, 14: byte(k >> 8), 15: byte(k)})
+			} else {
+				as[i] = netip.AddrFrom4([4]byte{10, 0, byte(k >> 8), byte(k)})
+			}
+		}
+		if f == IPv4 {
+			as[len(as)-1] = addr("10.0.9.9")
+		} else {
+			as[0] = addr("fe80::9:9")
+		}
+		return as
+	}
+	for _, tt := range []struct {
+		family Family
+		fit    int
+	}{{IPv4, 255}, {IPv6, 90}} {
+		c := testConfig()
+		c.Family, c.Addresses = tt.family, many(tt.family, 1000)
+		source := addr("192.0.2.9")
+		if tt.family == IPv6 {
+			c.Source, source = addr("fe80::5"), addr("fe80::9:1")
+		}
+		c.Addresses = slices.DeleteFunc(c.Addresses, netip.Addr.IsUnspecified)
+		b := &bench{t: t, r: NewRouter(c), c: c}
+		b.r.Startup(b.now)
+		fit := c.Addresses[:tt.fit]
+		if diff := cmp.Diff(fit, b.r.Status().Advertised, cmpAddr); diff != "" {
+			t.Errorf("advertised: -want +got\n%s", diff)
+		}
+		hears := func(as []netip.Addr) uint64 {
+			before := b.r.statistics.warnings[warningAddressList]
+			a := Advertisement{Version: V3, VRID: 50, Priority: 200, Interval: 100 * ms, Addresses: as}
+			b.do(b.r.Receive(b.now, b.now, Header{source, Group(tt.family), TTL}, &a))
+			return b.r.statistics.warnings[warningAddressList] - before
+		}
+		reversed := slices.Clone(fit)
+		slices.Reverse(reversed)
+		if hears(fit) != 0 || hears(reversed) != 0 {
+			t.Errorf("family %d: warned about what we advertise", tt.family)
+		}
+		if hears(c.Addresses[1:tt.fit+1]) != 1 {
+			t.Errorf("family %d: not warned about other addresses of ours", tt.family)
+		}
+		if diff := cmp.Diff(c.Addresses[1:tt.fit+1], b.r.Status().Advertised, cmpAddr); diff != "" {
+			t.Errorf("followed: -want +got\n%s", diff)
+		}
+		if hears(reversed); b.r.Status().ListOf.IsValid() {
+			t.Errorf("family %d: still follows", tt.family)
+		}
+		if hears(c.Addresses[:tt.fit+1]); b.r.Status().ListOf.IsValid() {
+			t.Errorf("family %d: follows more than fits", tt.family)
+		}
+		b.untilTimer()
+		out := b.r.Expire(b.now)
+		if diff := cmp.Diff(fit, out.Send.Addresses, cmpAddr); diff != "" {
+			t.Errorf("sent: -want +got\n%s", diff)
+		}
+		if err := checkOutput(b.r, c, Backup, b.now, out); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Lists that change with each packet cost no memory either.
+func TestFollowAllocatesNothing(t *testing.T) {
+	b := backup(t, peers)
+	m := master(t, peers)
+	lists := [][]netip.Addr{addrs("192.0.2.50"), addrs("192.0.2.51"), addrs("192.0.2.51", "192.0.2.50"), addrs("192.0.2.9")}
+	a := Advertisement{Version: V3, VRID: 50, Priority: 50, Interval: 100 * ms}
+	for name, x := range map[string]*bench{"Backup": b, "Master": m} {
+		i := 0
+		if n := testing.AllocsPerRun(100, func() {
+			a.Addresses = lists[i%len(lists)]
+			i++
+			x.r.Receive(x.now, x.now, groupHeaderOf(hostAddr(9)), &a)
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
