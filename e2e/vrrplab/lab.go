@@ -106,7 +106,7 @@ func (l *Lab) addHost(i int, client bool) (*Host, error) {
 		Index:     i,
 		IPv4:      netip.AddrFrom4([4]byte{192, 0, 2, last}),
 		IPv6:      netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: last}),
-		LinkLocal: netip.AddrFrom16([16]byte{0xfe, 0x80, 15: last}),
+		LinkLocal: netip.AddrFrom16([16]byte{0xfe, 0x80, 13: last, 15: 1}),
 		MAC:       fmt.Sprintf("02:00:00:00:00:%02x", last),
 	}
 	// The recorder listens before there is a link to tell of.

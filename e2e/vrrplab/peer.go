@@ -56,7 +56,8 @@ func (l *Lab) StartKeepalived(h *Host, instances ...Instance) (*Process, error) 
 			} else if i.Unicast[0].Is6() {
 				own = h.IPv6
 			}
-			fmt.Fprintf(&b, "    unicast_src_ip %s\n    unicast_peer {\n", own)
+			// Without unicast_ttl keepalived 2.2.7 sends IPv6 with hop limit 64.
+			fmt.Fprintf(&b, "    unicast_src_ip %s\n    unicast_ttl 255\n    unicast_peer {\n", own)
 			for _, p := range i.Unicast {
 				fmt.Fprintf(&b, "        %s\n", p)
 			}
@@ -86,10 +87,7 @@ func (l *Lab) StartKeepalivedFile(h *Host, configuration string) (*Process, erro
 }
 
 // FRR is zebra and vrrpd on a host.
-type FRR struct {
-	Zebra, VRRPD *Process
-	host         *Host
-}
+type FRR struct{ Zebra, VRRPD *Process }
 
 // Output is what vrrpd has written.
 func (f *FRR) Output() string { return f.VRRPD.Output() }
@@ -111,7 +109,7 @@ const frrPrograms = "/usr/lib/frr"
 // router.
 func (l *Lab) StartFRR(h *Host, instances ...Instance) (*FRR, error) {
 	var b strings.Builder
-	b.WriteString("log stdout\ndebug vrrp\ninterface eth0\n")
+	b.WriteString("log stdout\ndebug vrrp protocol\ninterface eth0\n")
 	for _, i := range instances {
 		if i.Password != "" || len(i.Unicast) > 0 {
 			return nil, fmt.Errorf("FRR 8.4 has neither authentication nor unicast: VRID %d", i.VRID)
@@ -143,7 +141,11 @@ func (l *Lab) StartFRR(h *Host, instances ...Instance) (*FRR, error) {
 			"--vty_socket", dir, "-z", filepath.Join(dir, "zserv.api"),
 		}
 	}
-	f := &FRR{host: h}
+	// A Backup keeps its VIPs on a link that is down; eth0 does not answer for them.
+	if err := h.Sysctl("net/ipv4/conf/eth0/arp_ignore=1"); err != nil {
+		return nil, err
+	}
+	f := &FRR{}
 	if f.Zebra, err = l.Start(h, nil, filepath.Join(frrPrograms, "zebra"), arguments("zebra")...); err != nil {
 		return nil, err
 	}
@@ -186,21 +188,34 @@ func (l *Lab) frrDirectory(files map[string]string) (string, error) {
 	return dir, errors.Join(errs...)
 }
 
-// addMacvlan makes the link of a virtual router of FRR.
+// macvlanAddress is the link-local address of the link of one of FRR's virtual
+// routers. Of two hosts the one with the higher address has the higher one here,
+// too, and so it does against a router that sends from eth0.
+func (h *Host) macvlanAddress(i Instance) netip.Addr {
+	a := h.LinkLocal.As16()
+	a[14] = byte(i.VRID)
+	return netip.AddrFrom16(a)
+}
+
+// addMacvlan makes the link of a virtual router of FRR anew.
 func (h *Host) addMacvlan(i Instance) error {
 	name, family := fmt.Sprintf("vr4-%d", i.VRID), 1
 	if i.ipv6() {
 		name, family = fmt.Sprintf("vr6-%d", i.VRID), 2
 	}
+	// One of an earlier run may still be there.
+	_, _ = h.Run("ip", "link", "del", name)
+	// Down by protocol from the beginning, as FRR keeps that of a Backup.
 	lines := []string{
 		"link add " + name + " link eth0 type macvlan mode bridge",
+		"link set " + name + " protodown on",
 		fmt.Sprintf("link set %s address 00:00:5e:00:%02x:%02x", name, family, i.VRID),
 	}
 	if i.ipv6() {
 		// Its own link-local address is the source of the advertisements. It is
 		// not made from the virtual MAC, which is the same on every host.
 		lines = append(lines, "link set "+name+" addrgenmode none",
-			fmt.Sprintf("addr add fe80::%x:%x/64 dev %s nodad", i.VRID, h.Index+1, name))
+			fmt.Sprintf("addr add %s/64 dev %s nodad", h.macvlanAddress(i), name))
 	} else {
 		lines = append(lines, "link set "+name+" addrgenmode none")
 	}

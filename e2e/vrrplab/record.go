@@ -126,8 +126,9 @@ func (r *Recorder) Holding(a netip.Addr, from, to time.Time) Holding {
 	return sum
 }
 
-// Text shows what was recorded since a time: advertisements that only repeat
-// their sender's last are counted, not shown.
+// Text shows what was recorded since a time. Advertisements that only repeat
+// their sender's last are counted, not shown, and of questions and answers only
+// changes of who answers.
 func (r *Recorder) Text(since time.Time) string {
 	type line struct {
 		at   time.Time
@@ -139,6 +140,7 @@ func (r *Recorder) Text(since time.Time) string {
 	}
 	var lines []line
 	last, repeated := map[sender]string{}, map[sender]int{}
+	answered := map[netip.Addr]string{}
 	for _, p := range r.Packets(since, func(p Packet) bool { return p.VRRP != nil || p.Neighbor.Gratuitous || p.Neighbor.Answer }) {
 		text := p.String()
 		if p.VRRP != nil {
@@ -151,6 +153,11 @@ func (r *Recorder) Text(since time.Time) string {
 				text = fmt.Sprintf("%s (after %d more of those before)", text, repeated[key])
 			}
 			last[key], repeated[key] = p.String(), 0
+		} else if !p.Neighbor.Gratuitous {
+			if answered[p.Neighbor.Address] == text {
+				continue
+			}
+			answered[p.Neighbor.Address] = text
 		}
 		lines = append(lines, line{p.At, fmt.Sprintf("n%d sent %s", p.Host, text)})
 	}
