@@ -157,7 +157,7 @@ func TestNetnsIPv6VirtualAddressIsNoSource(t *testing.T) {
 
 	n.Run("ip", "route", "add", "default", "via", "2001:db8::2", "dev", "eth0", "onlink")
 	n.Run("ip", "route", "add", "2001:db8:7::/64", "dev", "eth0")
-	n.Run("ip", "addr", "add", "2001:db8:9::1/128", "dev", "lo")
+	n.Run("ip", "addr", "add", "2001:db8:9::1/128", "dev", "lo", "nodad")
 	n.Run("ip", "route", "add", "2001:db8::/64", "dev", "eth0")
 	peer.Run("ip", "route", "add", "2001:db8:9::1", "via", "fe80::1", "dev", "eth0")
 	check("the only other one is on lo", "2001:db8:9::1")
