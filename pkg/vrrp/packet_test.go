@@ -181,6 +181,35 @@ func TestGoldenAppend(t *testing.T) {
 	}
 }
 
+// TestRouterSendsGolden: a Router that is configured like the captured daemons
+// sends their bytes.
+func TestRouterSendsGolden(t *testing.T) {
+	t.Parallel()
+	for _, tt := range goldenPackets {
+		if tt.form == ChecksumGroupPseudoHeader || tt.want.Priority == PriorityResign {
+			continue
+		}
+		b := master(t, func(c *Config) {
+			a, source, destination := tt.want, addr(tt.source), addr(tt.destination)
+			*c = Config{
+				Version: a.Version, Family: FamilyOf(source), VRID: a.VRID, Priority: a.Priority,
+				AdvertisementInterval: a.Interval, Addresses: a.Addresses, Source: source, Password: a.Password,
+			}
+			if destination != Group(c.Family) {
+				c.Unicast, c.Peers = true, []netip.Addr{destination}
+			}
+			if a.Version == V3 && tt.form == ChecksumMessage {
+				c.Checksum = ChecksumMessage
+			}
+		})
+		b.untilTimer()
+		out := b.r.Expire(b.now)
+		if diff := cmp.Diff(octets(tt.payload), out.Send.Append(nil, addr(tt.source), addr(tt.destination))); diff != "" {
+			t.Errorf("%s: -want +got\n%s", tt.name, diff)
+		}
+	}
+}
+
 // Nobody expects IPv6 without the pseudo-header, nor version 2 with it, so
 // there is no way to send that.
 func TestAppendNoOtherForm(t *testing.T) {

@@ -728,4 +728,10 @@ func TestValidationOrder(t *testing.T) {
 		step.right()
 	}
 	used(t, "all right", c, packet())
+
+	// The first step there is about a length: the header comes before it.
+	p = packetTo(c)
+	p.Destination = addr("192.0.2.6")
+	p.message = func(m []byte) []byte { return m[:len(m)-1] }
+	discarded(t, "destination and length", c, p.octets(), DiscardWrongDestination)
 }
