@@ -27,8 +27,8 @@ func (r *Router) check(h Header, a *Advertisement) Discard {
 	}
 }
 
-// checkHeader tells whether the packet is for us and from somebody who may be
-// a member. A packet that is not says nothing about the members.
+// checkHeader tells whether the packet is for us, and from another who may be
+// a member.
 func (r *Router) checkHeader(h Header) Discard {
 	c := &r.config
 	destination := Group(c.Family)

@@ -39,6 +39,16 @@
 // than a look at their VRID. Stalled may be called whenever the loop was late:
 // how late is too late is for the Router to say.
 //
+// # Validation
+//
+// The reasons to discard a packet are looked for in the order of the Discard
+// constants, and the first is counted: the IP header by ParseIP, then the VRID,
+// then by Parse what is known without the virtual router, and by Receive what
+// its Config says. Only the destination and the source are judged as a whole
+// before the message, because Discard looks at them again. So a version or
+// an authentication that others have and we do not is counted only if the
+// checksum is right.
+//
 // # Invariants
 //
 //   - Outside Initialize exactly one timer runs: Master_Down_Timer in Backup,
@@ -54,6 +64,11 @@
 //
 // All of it is compatible on the wire:
 //
+//   - With Config.Unicast advertisements go to peers and come from peers, as
+//     with keepalived. Their time to live is 255 all the same.
+//   - A source that no router can have is discarded, as is a fragment.
+//   - Over IPv4 every form of version 3's checksum is accepted, and the form to
+//     send is a choice: see ChecksumForm.
 //   - Config.TakeoverDelay keeps Backups of the same priority apart, and
 //     Config.DownAdverts is how many losses in a row a takeover needs.
 //   - An interval is learned only up to ten times our own, or 1 s, and a
