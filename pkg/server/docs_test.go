@@ -114,6 +114,22 @@ func TestDocumentReasons(t *testing.T) {
 	}
 }
 
+// TestDocumentAlarms: docs/operations.md has the reason of every alarm, with
+// what it means and what to do.
+func TestDocumentAlarms(t *testing.T) {
+	t.Parallel()
+	text := section(t, readFile(t, "docs", "operations.md"), "## Alarms")
+	reasons := matches(`\sAlarm\w+ +AlarmReason = "(\w+)"`, readFile(t, "pkg", "vrrp", "alarm.go"))
+	if diff := cmp.Diff(column(text, 0), reasons); diff != "" {
+		t.Errorf("alarms (-document +code):\n%s", diff)
+	}
+	for line := range strings.Lines(text) {
+		if cells := strings.Split(strings.Trim(line, "|\n"), " | "); strings.HasPrefix(line, "| `") && (len(cells) != 3 || strings.TrimSpace(cells[2]) == "") {
+			t.Errorf("no remedy: %s", line)
+		}
+	}
+}
+
 // TestDocumentStates: docs/operations.md has every reason of a state.
 func TestDocumentStates(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"kube-vrrp-vip/pkg/config"
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/vrrp"
 )
@@ -27,9 +28,10 @@ type metric[T any] struct {
 	value func(T) float64
 }
 
-// reasonMetric is a counter for each reason that T counts something for.
+// reasonMetric is a metric for each reason that T counts something for.
 type reasonMetric[T any] struct {
 	desc   *prometheus.Desc
+	kind   prometheus.ValueType
 	values func(T) map[string]uint64
 }
 
@@ -46,6 +48,10 @@ func routerCounter(name, help string, value func(vrrp.Counters) uint64) metric[d
 		describe(name, help, routerLabels...), prometheus.CounterValue,
 		func(r desired.RouterStatus) float64 { return float64(value(r.Counters)) },
 	}
+}
+
+func routerReasonMetric(name, help string, kind prometheus.ValueType, values func(desired.RouterStatus) map[string]uint64) reasonMetric[desired.RouterStatus] {
+	return reasonMetric[desired.RouterStatus]{describe(name, help, append(slices.Clip(routerLabels), "reason")...), kind, values}
 }
 
 func gauge(name, help string, value func(Snapshot) float64) metric[Snapshot] {
@@ -65,13 +71,11 @@ var routerMetrics = []metric[desired.RouterStatus]{
 		func(r desired.RouterStatus) float64 { return float64(len(r.VIPs)) }),
 	routerGauge("router_vips_bound", "Virtual addresses of the virtual router that are on the interface of this node.",
 		func(r desired.RouterStatus) float64 {
-			n := 0
-			for _, v := range r.VIPs {
-				if v.Bound {
-					n++
-				}
-			}
-			return float64(n)
+			return count(r.VIPs, func(v desired.VIPStatus) bool { return v.Bound })
+		}),
+	routerGauge("router_vips_advertised", "Virtual addresses of the virtual router that its advertisements carry.",
+		func(r desired.RouterStatus) float64 {
+			return count(r.VIPs, func(v desired.VIPStatus) bool { return v.Advertised })
 		}),
 	routerCounter("router_master_transitions_total", "Times the virtual router became Master.",
 		func(c vrrp.Counters) uint64 { return c.MasterTransitions }),
@@ -86,14 +90,18 @@ var routerMetrics = []metric[desired.RouterStatus]{
 }
 
 var routerReasonMetrics = []reasonMetric[desired.RouterStatus]{
-	{
-		describe("router_advertisements_discarded_total", "VRRP advertisements of the virtual router that were not used.", append(routerLabels, "reason")...),
-		func(r desired.RouterStatus) map[string]uint64 { return r.Counters.Discarded },
-	},
-	{
-		describe("router_advertisement_warnings_total", "VRRP advertisements of the virtual router that were used but differ from its configuration.", append(routerLabels, "reason")...),
-		func(r desired.RouterStatus) map[string]uint64 { return r.Counters.Warnings },
-	},
+	routerReasonMetric("router_advertisements_discarded_total", "VRRP advertisements of the virtual router that were not used.", prometheus.CounterValue,
+		func(r desired.RouterStatus) map[string]uint64 { return r.Counters.Discarded }),
+	routerReasonMetric("router_advertisement_warnings_total", "VRRP advertisements of the virtual router that were used but differ from its configuration.", prometheus.CounterValue,
+		func(r desired.RouterStatus) map[string]uint64 { return r.Counters.Warnings }),
+	routerReasonMetric("router_alarms", "Alarms of the virtual router that are on.", prometheus.GaugeValue,
+		func(r desired.RouterStatus) map[string]uint64 {
+			on := map[string]uint64{}
+			for _, a := range r.Alarms {
+				on[a.Reason]++
+			}
+			return on
+		}),
 }
 
 var snapshotMetrics = []metric[Snapshot]{
@@ -101,13 +109,7 @@ var snapshotMetrics = []metric[Snapshot]{
 		func(s Snapshot) float64 { return float64(len(s.Engine.Unplaced)) }),
 	gauge("config_problems", "Entries of the configuration that are not served as written.",
 		func(s Snapshot) float64 {
-			n := 0
-			for _, p := range s.Problems {
-				if !p.Notice {
-					n++
-				}
-			}
-			return float64(n)
+			return count(s.Problems, func(p config.Problem) bool { return !p.Notice })
 		}),
 	gauge("config_applied", "Whether the configuration was read since the start.",
 		func(s Snapshot) float64 { return boolean(s.Engine.Applied) }),
@@ -127,6 +129,7 @@ var snapshotMetrics = []metric[Snapshot]{
 
 var unheardMetric = reasonMetric[Snapshot]{
 	describe("packets_unheard_total", "VRRP packets that belong to no virtual router of this node, or could not be parsed.", "reason"),
+	prometheus.CounterValue,
 	func(s Snapshot) map[string]uint64 { return s.Engine.Unheard },
 }
 
@@ -171,7 +174,7 @@ func (m metric[T]) collect(metrics chan<- prometheus.Metric, of T, labels ...str
 
 func (m reasonMetric[T]) collect(metrics chan<- prometheus.Metric, of T, labels ...string) {
 	for reason, n := range m.values(of) {
-		metrics <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(n), append(slices.Clip(labels), reason)...)
+		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(n), append(slices.Clip(labels), reason)...)
 	}
 }
 
@@ -206,6 +209,16 @@ func timestamp(t time.Time) float64 {
 		return 0
 	}
 	return float64(t.UnixNano()) / float64(time.Second)
+}
+
+func count[T any](all []T, is func(T) bool) float64 {
+	n := 0
+	for _, one := range all {
+		if is(one) {
+			n++
+		}
+	}
+	return float64(n)
 }
 
 func boolean(b bool) float64 {

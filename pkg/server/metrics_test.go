@@ -66,6 +66,9 @@ kube_vrrp_vip_router_advertisements_received_total{family="IPv4",interface="eth0
 # HELP kube_vrrp_vip_router_advertisements_sent_total VRRP advertisements sent.
 # TYPE kube_vrrp_vip_router_advertisements_sent_total counter
 kube_vrrp_vip_router_advertisements_sent_total{family="IPv4",interface="eth0",vrid="50"} 3
+# HELP kube_vrrp_vip_router_alarms Alarms of the virtual router that are on.
+# TYPE kube_vrrp_vip_router_alarms gauge
+kube_vrrp_vip_router_alarms{family="IPv4",interface="eth0",reason="addressList",vrid="50"} 1
 # HELP kube_vrrp_vip_router_master_transitions_total Times the virtual router became Master.
 # TYPE kube_vrrp_vip_router_master_transitions_total counter
 kube_vrrp_vip_router_master_transitions_total{family="IPv4",interface="eth0",vrid="50"} 1
@@ -87,6 +90,9 @@ kube_vrrp_vip_router_state_since_timestamp_seconds{family="IPv4",interface="eth0
 # HELP kube_vrrp_vip_router_vips Virtual addresses of the virtual router.
 # TYPE kube_vrrp_vip_router_vips gauge
 kube_vrrp_vip_router_vips{family="IPv4",interface="eth0",vrid="50"} 2
+# HELP kube_vrrp_vip_router_vips_advertised Virtual addresses of the virtual router that its advertisements carry.
+# TYPE kube_vrrp_vip_router_vips_advertised gauge
+kube_vrrp_vip_router_vips_advertised{family="IPv4",interface="eth0",vrid="50"} 1
 # HELP kube_vrrp_vip_router_vips_bound Virtual addresses of the virtual router that are on the interface of this node.
 # TYPE kube_vrrp_vip_router_vips_bound gauge
 kube_vrrp_vip_router_vips_bound{family="IPv4",interface="eth0",vrid="50"} 1

@@ -38,9 +38,14 @@ func snapshot() Snapshot {
 				Interval:       100 * time.Millisecond,
 				Master:         netip.MustParseAddr("10.4.0.11"),
 				MasterPriority: 200,
+				ListOf:         netip.MustParseAddr("10.4.0.13"),
+				Unicast:        []netip.Addr{netip.MustParseAddr("10.4.0.12"), netip.MustParseAddr("10.4.0.13")},
+				Alarms: []desired.Alarm{
+					{Reason: "addressList", Source: netip.MustParseAddr("10.4.0.13"), Detail: "10.4.0.50 only", Since: now.Add(-time.Minute).UTC()},
+				},
 				VIPs: []desired.VIPStatus{
-					{Address: netip.MustParseAddr("10.4.0.50"), Bound: true, Placement: "prefix 10.4.0.0/24"},
-					{Address: netip.MustParseAddr("10.4.0.51"), Placement: "prefix 10.4.0.0/24"},
+					{Address: netip.MustParseAddr("10.4.0.50"), Bound: true, Interface: "eth0", Advertised: true, Placement: "prefix 10.4.0.0/24"},
+					{Address: netip.MustParseAddr("10.4.0.51"), Interface: "eth0", Placement: "prefix 10.4.0.0/24"},
 				},
 				Counters: vrrp.Counters{
 					MasterTransitions:      1,
@@ -51,6 +56,14 @@ func snapshot() Snapshot {
 					Discarded:              map[string]uint64{"checksum": 6, "ttl": 7},
 					Warnings:               map[string]uint64{"addresses": 8},
 				},
+			}},
+			Foreign: []desired.ForeignRouter{{
+				RouterKey: desired.RouterKey{Interface: "eth0", Family: vrrp.IPv6, VRID: 10},
+				Source:    netip.MustParseAddr("fe80::9"),
+				Version:   vrrp.V3,
+				Priority:  100,
+				Interval:  time.Second,
+				Addresses: []netip.Addr{netip.MustParseAddr("fe80::1")},
 			}},
 			Unplaced:   []desired.UnplacedVIP{{Address: netip.MustParseAddr("10.9.0.1"), Reason: "no interface"}},
 			Interfaces: []string{"eth0"},
@@ -181,11 +194,33 @@ func TestStatus(t *testing.T) {
 			t.Fatalf("routers of %s", w.Body)
 		}
 		router, _ := routers[0].(map[string]any)
-		want := map[string]any{"interface": "eth0", "vrid": 50.0, "state": "Master", "reason": "masterDown", "master": "10.4.0.11"}
+		want := map[string]any{
+			"interface": "eth0",
+			"vrid":      50.0,
+			"state":     "Master",
+			"reason":    "masterDown",
+			"master":    "10.4.0.11",
+			"listOf":    "10.4.0.13",
+			"unicast":   []any{"10.4.0.12", "10.4.0.13"},
+			"alarms": []any{map[string]any{
+				"reason": "addressList", "source": "10.4.0.13", "detail": "10.4.0.50 only", "since": "1999-12-31T23:59:00Z",
+			}},
+			"vips": []any{
+				map[string]any{"address": "10.4.0.50", "bound": true, "interface": "eth0", "advertised": true, "placement": "prefix 10.4.0.0/24"},
+				map[string]any{"address": "10.4.0.51", "bound": false, "interface": "eth0", "advertised": false, "placement": "prefix 10.4.0.0/24"},
+			},
+		}
 		for key, value := range want {
-			if router[key] != value {
-				t.Errorf("%s = %v, want %v", key, router[key], value)
+			if diff := cmp.Diff(value, router[key]); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", key, diff)
 			}
+		}
+		foreign := []any{map[string]any{
+			"interface": "eth0", "family": 6.0, "vrid": 10.0, "source": "fe80::9", "version": 3.0, "priority": 100.0,
+			"advertisementIntervalNanoseconds": 1e9, "addresses": []any{"fe80::1"},
+		}}
+		if diff := cmp.Diff(foreign, engine["foreign"]); diff != "" {
+			t.Errorf("foreign (-want +got):\n%s", diff)
 		}
 		delete(got, "engine")
 		rest := map[string]any{
