@@ -168,6 +168,52 @@ func TestHostilePackets(t *testing.T) {
 	}
 }
 
+// TestHostileAlarms: an operator learns of those that go on, unless they say
+// nothing about a member.
+func TestHostileAlarms(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{
+		"1 TTL 254":                    "",
+		"2 bad checksum":               "incompatiblePeer checksum",
+		"3 RFC 9568 checksum":          "",
+		"5 v2 on a v3 router":          "incompatiblePeer version",
+		"5 v3 on a v2 router":          "incompatiblePeer version",
+		"12 interval 0":                "incompatiblePeer advertisementInterval",
+		"18 unicast":                   "incompatiblePeer wrongDestination",
+		"19 our own IPv6 address":      "ownSource ",
+		"20 source 0.0.0.0":            "",
+		"22 wrong password":            "incompatiblePeer authFailure",
+		"22 no password":               "incompatiblePeer authTypeMismatch",
+		"22 type 3":                    "incompatiblePeer invalidAuthType",
+		"22 PASS without need":         "incompatiblePeer authTypeMismatch",
+		"23 v2 interval 2":             "incompatiblePeer advertisementInterval",
+		"27 hop limit 64":              "",
+		"29 stranger as address owner": "addressOwner ",
+	}
+	for _, v := range hostileVectors() {
+		expected, ok := want[v.name]
+		if !ok {
+			continue
+		}
+		delete(want, v.name)
+		b := backup(t, func(c *Config) { *c = v.c })
+		for range 10 {
+			b.deliver(v.packet)
+			b.pass(v.c.AdvertisementInterval)
+		}
+		var got string
+		for _, a := range b.r.Alarms(b.now) {
+			got += string(a.Reason) + " " + a.Detail
+		}
+		if got != expected {
+			t.Errorf("%s: alarm %q, want %q", v.name, got, expected)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("no vectors %v", want)
+	}
+}
+
 // TestHostileFloodOfBadPackets: 100 000 packets per second that must be
 // discarded, each from another source, cost little and allocate nothing; a
 // Master advertises as if there were none.

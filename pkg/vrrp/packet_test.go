@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -410,6 +411,24 @@ func TestAppendInterval(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("version %d, %v: octets %s, want %s", tt.version, tt.interval, got, tt.want)
 		}
+	}
+}
+
+// TestMaxAddresses: as many addresses as there may be fit in the count and, with
+// the IP header, in 1500 octets; one more does not.
+func TestMaxAddresses(t *testing.T) {
+	t.Parallel()
+	const mtu, ipv4Header, ipv6Header = 1500, 20, 40
+	size := func(v Version, address netip.Addr, n int) int {
+		a := Advertisement{Version: v, VRID: 1, Priority: 1, Interval: time.Second, Addresses: slices.Repeat([]netip.Addr{address}, n)}
+		return len(a.Append(nil, address, address))
+	}
+	if n := MaxAddresses(IPv4); n != 255 || size(V2, addr("192.0.2.1"), n)+ipv4Header > mtu {
+		t.Errorf("IPv4: %d addresses", n)
+	}
+	v6 := addr("fe80::1")
+	if n := MaxAddresses(IPv6); size(V3, v6, n)+ipv6Header > mtu || size(V3, v6, n+1)+ipv6Header <= mtu {
+		t.Errorf("IPv6: %d addresses", n)
 	}
 }
 
