@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // patience is what a test waits for; it is five times the longest thing that can
@@ -25,7 +27,19 @@ type segment struct {
 
 func newSegment(t *testing.T, nodes int) segment {
 	netnstest.Require(t)
-	return segment{netnstest.NewLAN(t, nodes+1), t}
+	s := segment{netnstest.NewLAN(t, nodes+1), t}
+	for i, h := range s.Hosts {
+		h.Run("ip", "addr", "add", s.address(i, vrrp.IPv6).String()+"/64", "dev", "eth0", "nodad")
+	}
+	return s
+}
+
+// address is that of a host.
+func (s segment) address(i int, f vrrp.Family) netip.Addr {
+	if f == vrrp.IPv6 {
+		return simAddress(f, eth0, i)
+	}
+	return s.Addr(i)
 }
 
 func (s segment) client() *netnstest.NS { return s.Hosts[len(s.Hosts)-1] }
@@ -36,16 +50,40 @@ func (s segment) node(i int, priority uint8, vips ...netip.Addr) *netnstest.Proc
 	if len(vips) == 0 {
 		vips = []netip.Addr{vipA}
 	}
-	return s.Hosts[i].Start(os.Args[0], "-engine.node="+nodeState(priority, vips...))
+	p, _ := s.start(i, prioritized(stateOf(vips...), priority))
+	return p
+}
+
+// start starts an engine with a state on a host. apply changes the state.
+func (s segment) start(i int, state desired.State) (p *netnstest.Process, apply func(desired.State)) {
+	s.t.Helper()
+	file := filepath.Join(s.t.TempDir(), "state")
+	apply = func(state desired.State) {
+		state.NodeAddresses = []netip.Addr{s.address(i, vrrp.IPv4), s.address(i, vrrp.IPv6)}
+		writeState(s.t, file, state, p)
+	}
+	apply(state)
+	p = s.Hosts[i].Start(os.Args[0], "-engine.node="+file)
+	return p, apply
+}
+
+func prioritized(s desired.State, priority uint8) desired.State {
+	for i := range s.Routers {
+		s.Routers[i].Priority = priority
+	}
+	return s
 }
 
 // pair starts engines on hosts 0 and 1, of which the first is Master and the
 // second Backup.
-func (s segment) pair() (master, backup *netnstest.Process) {
+func (s segment) pair(vips ...netip.Addr) (master, backup *netnstest.Process) {
 	s.t.Helper()
-	master = s.node(0, 200)
-	s.held(vipA, 0, "alone")
-	backup = s.node(1, 100)
+	if len(vips) == 0 {
+		vips = []netip.Addr{vipA}
+	}
+	master = s.node(0, 200, vips...)
+	s.held(vips[0], 0, "alone")
+	backup = s.node(1, 100, vips...)
 	s.backup(backup, 1)
 	return master, backup
 }
@@ -57,7 +95,7 @@ func (s segment) backup(p *netnstest.Process, nth int) {
 }
 
 // keepalived starts keepalived 2.2.7 in the same virtual router.
-func (s segment) keepalived(i, priority int) *netnstest.Process {
+func (s segment) keepalived(i, priority int, vip netip.Addr) *netnstest.Process {
 	s.t.Helper()
 	dir := s.t.TempDir()
 	conf := filepath.Join(dir, "keepalived.conf")
@@ -73,10 +111,10 @@ vrrp_instance vips {
     advert_int 0.1
     version 3
     virtual_ipaddress {
-        %s/32 dev eth0
+        %s/%d dev eth0
     }
 }
-`, priority, vipA)
+`, priority, vip, vip.BitLen())
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -87,7 +125,7 @@ vrrp_instance vips {
 func (s segment) holders(vip netip.Addr) []int {
 	var ids []int
 	for i, h := range s.Hosts[:len(s.Hosts)-1] {
-		if strings.Contains(h.Run("ip", "-4", "-o", "addr", "show", "dev", "eth0"), vip.String()+"/") {
+		if strings.Contains(h.Run("ip", "-o", "addr", "show", "dev", "eth0"), vip.String()+"/") {
 			ids = append(ids, i)
 		}
 	}
@@ -133,6 +171,16 @@ func (s segment) eventually(f func() bool, format string, args ...any) {
 	}
 }
 
+// stays asserts that something holds for longer than a lease.
+func (s segment) stays(f func() bool, format string, args ...any) {
+	s.t.Helper()
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if !f() {
+			s.t.Fatalf(format, args...)
+		}
+	}
+}
+
 func terminate(t *testing.T, p *netnstest.Process) {
 	t.Helper()
 	if err := p.Signal(syscall.SIGTERM); err != nil {
@@ -146,30 +194,36 @@ func terminate(t *testing.T, p *netnstest.Process) {
 // Our daemon and keepalived in one virtual router hand the address over both
 // ways, by priority 0 and by silence.
 func TestNetnsKeepalivedHandsOverBothWays(t *testing.T) {
+	t.Run("IPv4", func(t *testing.T) { keepalivedHandsOver(t, vipA) })
+	t.Run("IPv6", func(t *testing.T) { keepalivedHandsOver(t, vip6A) })
+}
+
+func keepalivedHandsOver(t *testing.T, vip netip.Addr) {
 	s := newSegment(t, 2)
-	keepalived := s.keepalived(0, 150)
-	s.held(vipA, 0, "keepalived alone")
-	ours := s.node(1, 200)
+	family := vrrp.FamilyOf(vip)
+	keepalived := s.keepalived(0, 150, vip)
+	s.held(vip, 0, "keepalived alone")
+	ours := s.node(1, 200, vip)
 	s.backup(ours, 1)
-	s.held(vipA, 0, "we do not preempt keepalived")
+	s.held(vip, 0, "we do not preempt keepalived")
 
 	begin := time.Now()
 	terminateKeepalived(t, keepalived)
-	s.held(vipA, 1, "keepalived was stopped")
+	s.held(vip, 1, "keepalived was stopped")
 	// keepalived itself takes a second to exit after its release.
-	t.Logf("measured: keepalived_stopped_to_ours=%v target=1.2s", time.Since(begin))
+	t.Logf("measured: keepalived_stopped_to_ours_ipv%d=%v target=1.2s", family, time.Since(begin))
 
-	keepalived = s.keepalived(0, 250)
+	keepalived = s.keepalived(0, 250, vip)
 	s.eventually(func() bool { return strings.Contains(keepalived.Output(), "Entering BACKUP STATE") }, "keepalived did not start")
-	s.held(vipA, 1, "keepalived does not preempt us")
+	s.held(vip, 1, "keepalived does not preempt us")
 	begin = time.Now()
 	terminate(t, ours)
-	s.held(vipA, 0, "our daemon was stopped")
-	t.Logf("measured: ours_stopped_to_keepalived=%v target=150ms", time.Since(begin))
+	s.held(vip, 0, "our daemon was stopped")
+	t.Logf("measured: ours_stopped_to_keepalived_ipv%d=%v target=150ms", family, time.Since(begin))
 
-	ours = s.node(1, 100)
+	ours = s.node(1, 100, vip)
 	s.backup(ours, 1)
-	s.held(vipA, 0, "we do not preempt keepalived")
+	s.held(vip, 0, "we do not preempt keepalived")
 	// Its cable is pulled: keepalived goes to FAULT and says nothing.
 	s.Cut(0)
 	s.eventually(func() bool { return strings.Contains(ours.Output(), "Backup -> Master (masterDown)") }, "our router did not take over from a silent keepalived")

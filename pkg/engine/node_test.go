@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/signal"
 	"sync"
@@ -15,13 +14,13 @@ import (
 
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/internal/netnstest"
 	"kube-vrrp-vip/pkg/lan"
-	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // The tests in network namespaces run the engine as a process of its own, so
 // that it can be killed and stopped: the test program again, with -node.
-var nodeFlag = flag.String("engine.node", "", "run an engine with this desired.State (JSON) instead of the tests")
+var nodeFlag = flag.String("engine.node", "", "run an engine with the desired.State (JSON) in this file, read again at SIGHUP, instead of the tests")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -36,11 +35,13 @@ func TestMain(m *testing.M) {
 }
 
 // runNode is the daemon without Kubernetes and without forwarding.
-func runNode(state string) (err error) {
-	var s desired.State
-	if err := json.Unmarshal([]byte(state), &s); err != nil {
+func runNode(file string) (err error) {
+	s, err := readState(file)
+	if err != nil {
 		return err
 	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	network, err := lan.NewNetwork()
@@ -59,7 +60,7 @@ func runNode(state string) (err error) {
 		Network: network, Ports: lan.Ports{}, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, Release: true,
 		Elevate: lan.Elevate,
 		OnTransition: func(t desired.Transition) {
-			fmt.Printf("transition: %s -> %s (%s)\n", t.From, t.To, t.Reason)
+			fmt.Printf("transition of %d: %s -> %s (%s)\n", t.VRID, t.From, t.To, t.Reason)
 		},
 		OnAlarm: func(a desired.AlarmChange) {
 			fmt.Printf("alarm: %s %s %t\n", a.Reason, a.Source, a.On)
@@ -70,6 +71,20 @@ func runNode(state string) (err error) {
 	var wg sync.WaitGroup
 	var watchErr error
 	wg.Go(func() { watchErr = host.Watch(watchCtx, e.Links) })
+	wg.Go(func() {
+		for {
+			select {
+			case <-watchCtx.Done():
+				return
+			case <-again:
+				s, err := readState(file)
+				if err != nil {
+					panic(err) // The test's own.
+				}
+				e.Apply(s)
+			}
+		}
+	})
 	err = e.Run(ctx)
 	stopWatch()
 	wg.Wait()
@@ -79,14 +94,27 @@ func runNode(state string) (err error) {
 	return err
 }
 
-// nodeState asks for one virtual router 50 with an interval of 100 ms.
-func nodeState(priority uint8, vips ...netip.Addr) string {
-	s := stateOf(vips...)
-	s.Routers[0].Priority = priority
-	s.Routers[0].Version = vrrp.V3
+func readState(file string) (s desired.State, err error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(b, &s)
+}
+
+// writeState writes the file of a process, and has it read again if it runs.
+func writeState(t *testing.T, file string, s desired.State, running *netnstest.Process) {
+	t.Helper()
 	b, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // Plain values.
+		t.Fatal(err)
 	}
-	return string(b)
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if running != nil {
+		if err := running.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
