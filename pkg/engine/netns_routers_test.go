@@ -111,7 +111,16 @@ func TestNetnsManyAddresses(t *testing.T) {
 	bound := func(i int) int {
 		return strings.Count(s.Hosts[i].Run("ip", "-4", "-o", "addr", "show", "dev", "eth0"), " 10.4.1.")
 	}
-	a, b := s.pair(vips...)
+	// A busy machine is not to decide where the addresses are.
+	state := func(priority uint8) desired.State {
+		s := prioritized(stateOf(vips...), priority)
+		s.Routers[0].DownAdverts = 20
+		return s
+	}
+	a, _ := s.start(0, state(200))
+	s.held(vips[0], 0, "alone")
+	b, _ := s.start(1, state(100))
+	s.backup(b, 1)
 	s.eventually(func() bool { return bound(0) == len(vips) }, "not all addresses are bound")
 	s.stays(func() bool { return bound(0) == len(vips) && bound(1) == 0 }, "not all addresses are bound any more")
 	begin := time.Now()

@@ -174,7 +174,7 @@ func (s segment) eventually(f func() bool, format string, args ...any) {
 // stays asserts that something holds for longer than a lease.
 func (s segment) stays(f func() bool, format string, args ...any) {
 	s.t.Helper()
-	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		if !f() {
 			s.t.Fatalf(format, args...)
 		}
