@@ -221,7 +221,7 @@ func (l *loop) start(in *instance, now vrrp.Time) {
 		}
 	}
 	in.startAt, in.started = never, true
-	l.apply(in, in.router.Startup(now), now)
+	l.apply(in, in.router.Startup(now, l.sightings[in.port()].Heard(now)...), now)
 }
 
 // fail puts an instance that cannot do its work into Initialize, so that a

@@ -29,6 +29,10 @@ type host struct {
 	wake, due Time
 	advert    Advertisement
 	watch     watch
+	// sightings are what was heard since listening began, startsAt when the
+	// Router starts or started.
+	sightings Sightings
+	startsAt  Time
 	// process changes when the process ends, so that what it had in mind is
 	// not done.
 	process int
@@ -75,6 +79,9 @@ type kernel struct {
 }
 
 const (
+	// listenTime is for how long others are listened to before a promotion.
+	listenTime = 3200 * time.Millisecond
+
 	// leaseTime is what the addresses are bound for, and leaseRounding how
 	// much later the kernel may notice; leaseRefresh is how often it is begun
 	// anew.
@@ -138,18 +145,44 @@ func (h *host) skew(interval time.Duration) time.Duration {
 	return h.newPeer(h.config).skew(interval)
 }
 
-// start starts the host's virtual router.
+// start starts the host's virtual router. Nobody was listened to before.
 func (h *host) start() {
 	h.s.logf("%d starts: priority %d, interval %v", h.index, h.config.Priority, h.config.AdvertisementInterval)
-	h.up, h.inbox, h.suspended, h.frozen = true, nil, h.s.now, false
-	h.process++
+	h.boot()
 	if h.ours() {
-		h.router = NewRouter(h.config)
-		h.watchAnew()
-		h.call("Startup", func() Output { return h.router.Startup(h.s.now) })
+		h.startup()
 	} else {
 		h.peer = h.newPeer(h.config)
 		h.act(h.peer.startup(h.s.now))
+		h.schedule()
+	}
+}
+
+// listen is start as the daemon does it, after it has listened for a while.
+func (h *host) listen() {
+	h.s.logf("%d listens: priority %d, interval %v", h.index, h.config.Priority, h.config.AdvertisementInterval)
+	h.boot()
+	wait := max(0, listenTime-h.config.MasterDownInterval(h.config.AdvertisementInterval))
+	h.startsAt = h.s.now.Add(wait)
+	h.schedule()
+	h.s.later(wait, h.inProcess(func() { h.startup() }))
+}
+
+func (h *host) boot() {
+	h.up, h.inbox, h.suspended, h.frozen = true, nil, h.s.now, false
+	h.process++
+	h.startsAt = h.s.now
+	if h.ours() {
+		h.router, h.sightings = NewRouter(h.config), Sightings{}
+	}
+}
+
+func (h *host) startup() {
+	h.watchAnew()
+	h.call("Startup", func() Output { return h.router.Startup(h.s.now, h.sightings.Heard(h.s.now)...) })
+	if h.router.preemptible {
+		// PreemptDelay counts from before.
+		h.watch.lower, h.watch.lowerSince = h.s.now, h.router.preemptibleSince
 	}
 	h.schedule()
 }
@@ -183,7 +216,11 @@ func (h *host) stop() {
 		h.s.logf("%d stops", h.index)
 		h.act(h.peer.shutdown(h.s.now))
 		h.down()
-		h.s.later(h.s.upTo(foreignRemoval), h.inProcess(func() { h.bind(false) }))
+		h.s.later(h.s.upTo(foreignRemoval), func() {
+			if h.state() != Master {
+				h.bind(false)
+			}
+		})
 		return
 	}
 	out := h.output("Shutdown", func() Output { return h.router.Shutdown(h.s.now) })
@@ -251,6 +288,7 @@ func (h *host) loopRouter() {
 	for _, p := range h.inbox {
 		header, payload, d := ParseIP(p.octets)
 		if d == DiscardNone {
+			h.sightings.Note(p.arrived, header, payload)
 			_, d = Parse(header, payload, &h.advert)
 		}
 		if d != DiscardNone {
@@ -283,6 +321,7 @@ func (h *host) loopPeer() {
 // act does what a peer wants.
 func (h *host) act(a actions) {
 	if a.dropped != "" {
+		h.s.drops++
 		h.s.logf("%d dropped a packet: %s", h.index, a.dropped)
 	}
 	for _, priority := range a.send {
@@ -355,6 +394,9 @@ func (h *host) output(what string, call func() Output) Output {
 			h.judge(tr.Reason)
 		case what == "Stalled":
 			h.watchAnew()
+		case what == "Receive":
+			// Whoever we gave way to, PreemptDelay begins anew.
+			h.watch.interval, h.watch.lowerSince = h.advert.Interval, -1
 		}
 		h.changed()
 	}

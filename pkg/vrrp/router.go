@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -75,7 +76,12 @@ func (r *Router) configure(c Config) {
 
 // Startup is the event Startup (RFC 9568 section 6.4.1): Initialize to Backup.
 // In another state it does nothing.
-func (r *Router) Startup(now Time) Output {
+//
+// heard are those who were heard on the interface before. The RFC knows nobody
+// then, and takes over from a Master that advertises less often than we do
+// before it is heard again. One that cannot be down yet is therefore a Master
+// like any that a Backup hears.
+func (r *Router) Startup(now Time, heard ...Sighting) Output {
 	if r.state != Initialize {
 		return Output{}
 	}
@@ -83,7 +89,32 @@ func (r *Router) Startup(now Time) Output {
 	r.heard, r.lastHeard = false, 0
 	r.mayRearm = now
 	r.forgetInterval()
-	return r.becomeBackup(now, now, ReasonStartup)
+	out := r.becomeBackup(now, now, ReasonStartup)
+	r.recall(now, heard)
+	return out
+}
+
+// recall takes in what was heard before Startup. It makes Master_Down_Timer run
+// for longer, never shorter.
+func (r *Router) recall(now Time, heard []Sighting) {
+	c := &r.config
+	earliest := r.deadline
+	slices.SortStableFunc(heard, func(a, b Sighting) int { return cmp.Compare(a.Last, b.Last) })
+	for _, s := range heard {
+		if s.Family != c.Family || s.VRID != c.VRID || s.Version != c.Version || s.Source == c.Source ||
+			c.Unicast && !r.isPeer(s.Source) || s.Interval == 0 || s.Priority == PriorityResign {
+			continue
+		}
+		if now.Sub(s.Last) < c.MasterDownInterval(c.learn(s.Interval)) {
+			a := Advertisement{Priority: s.Priority, Interval: s.Interval, Addresses: s.Addresses}
+			r.receiveAsBackup(s.Last, s.Source, &a, r.lists.compare(a.Addresses))
+		}
+	}
+	if r.deadline < earliest {
+		r.forgetInterval()
+		r.armMasterDown(now, r.promotion)
+	}
+	r.awake = max(r.awake, now.Add(grace(r.masterAdverInterval)))
 }
 
 // Shutdown is the event Shutdown (RFC 9568 sections 6.4.2 and 6.4.3): to

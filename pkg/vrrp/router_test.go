@@ -878,3 +878,49 @@ func ExampleConfig_Validate() {
 	fmt.Println(c.Validate())
 	// Output: priority 255: want 1 to 254
 }
+
+// A Master that was heard before Startup is waited for as long as it takes,
+// however often we would advertise ourselves; and its list is advertised.
+func TestRouterStartupAfterListening(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	slow := Sighting{
+		Family: IPv4, VRID: 50, Version: V3, Source: hostAddr(9), Priority: 200, Interval: time.Second,
+		Addresses: addrs("192.0.2.50"), Last: b.now.Add(-900 * ms),
+	}
+	b.do(b.r.Startup(b.now, slow), transition(Initialize, Backup, ReasonStartup))
+	b.deadlineIn(3609375*time.Microsecond - 900*ms)
+	if got := b.r.Status(); got.Master != slow.Source || got.ListOf != slow.Source {
+		t.Errorf("status %+v, want Master and list of %v", got, slow.Source)
+	}
+
+	for name, change := range map[string]func(s *Sighting){
+		"resigned":      func(s *Sighting) { s.Priority = 0 },
+		"too long ago":  func(s *Sighting) { s.Last = b.now.Add(-3609375 * time.Microsecond) },
+		"another VRID":  func(s *Sighting) { s.VRID = 51 },
+		"version 2":     func(s *Sighting) { s.Version = V2 },
+		"IPv6":          func(s *Sighting) { s.Family = IPv6 },
+		"ourselves":     func(s *Sighting) { s.Source = b.c.Source },
+		"no interval":   func(s *Sighting) { s.Interval = 0 },
+		"never shorter": func(s *Sighting) { s.Interval, s.Last = 100*ms, b.now.Add(-300*ms) },
+	} {
+		b := newBench(t)
+		s := slow
+		change(&s)
+		b.do(b.r.Startup(b.now, s), transition(Initialize, Backup, ReasonStartup))
+		if got := b.r.deadline.Sub(b.now); got != 360937500 {
+			t.Errorf("%s: waits for %v, want Master_Down_Interval", name, got)
+		}
+	}
+
+	// Preempt_Mode does not wait for one of lower priority.
+	b = newBench(t)
+	slow.Priority = 50
+	b.do(b.r.Startup(b.now, slow), transition(Initialize, Backup, ReasonStartup))
+	b.deadlineIn(360937500)
+	b.untilTimer()
+	out := b.r.Expire(b.now)
+	if out.Transition == nil || out.Transition.Reason != ReasonPreempted || len(out.Send.Addresses) != 1 {
+		t.Errorf("output %+v, want a takeover by preemption with its list", out)
+	}
+}

@@ -40,8 +40,10 @@ type segment struct {
 	announcer *host
 	// doubles counts the promotions beside another Master.
 	doubles int
-	tenure  tenure
-	trace   []string
+	// drops counts what models would not take.
+	drops  int
+	tenure tenure
+	trace  []string
 }
 
 // tenure is how long the addresses were held by two hosts, or by none.

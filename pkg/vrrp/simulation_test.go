@@ -208,7 +208,11 @@ func (s *simulation) chaos() {
 func (s *simulation) disturb(h *host) {
 	s.t.Helper()
 	if !h.up {
-		h.start()
+		if h.ours() && s.rng.IntN(3) == 0 {
+			h.listen()
+		} else {
+			h.start()
+		}
 		return
 	}
 	switch s.rng.IntN(13) {
@@ -307,12 +311,12 @@ func (s *simulation) rest() {
 	if s.ranked {
 		s.rank()
 	}
-	// Whoever is suspended comes back first. Then the slowest takes over, and
+	// Whoever is suspended comes back first, and who listens starts. Then the slowest takes over, and
 	// is preempted at once by who has waited as long; and once more, because a
 	// stall may have armed a timer anew.
 	var wait time.Duration
 	for _, h := range s.up() {
-		wait = max(wait, h.suspended.Sub(s.now))
+		wait = max(wait, h.suspended.Sub(s.now), h.startsAt.Sub(s.now))
 	}
 	for _, h := range s.up() {
 		h.frozen = false
