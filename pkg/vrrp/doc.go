@@ -78,6 +78,8 @@
 //     resignation at most twice per shortest Skew_Time.
 //   - A Master that yields sends one last advertisement, so that the winner
 //     knows to announce its addresses again.
+//   - A Master that was heard before Startup is waited for by its own interval:
+//     see Router.Startup.
 //   - A Router whose loop stood still does not trust its timers: see
 //     Router.Stalled.
 //
