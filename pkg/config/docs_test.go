@@ -100,6 +100,30 @@ func TestDocumentExamples(t *testing.T) {
 	}
 }
 
+// TestDocumentArguments: the daemon understands the arguments in each example.
+func TestDocumentArguments(t *testing.T) {
+	t.Parallel()
+	argument := regexp.MustCompile(`(?m)^ *(?:-|value:) (--\S+)$`)
+	examples := 0
+	for _, block := range strings.Split(readDocument(t), "```yaml\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		var args []string
+		for _, match := range argument.FindAllStringSubmatch(block, -1) {
+			args = append(args, match[1])
+		}
+		if len(args) == 0 {
+			continue
+		}
+		examples++
+		if _, err := ParseOptions(args, environment(nil), io.Discard); err != nil {
+			t.Errorf("%v of\n%s", err, block)
+		}
+	}
+	if examples == 0 {
+		t.Error("no example")
+	}
+}
+
 // TestDocumentMessages: each bad entry in the document has the message and the
 // consequence that stand beside it.
 func TestDocumentMessages(t *testing.T) {

@@ -106,6 +106,10 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !waitFor(ctx, required, (*source).HasSynced) {
 		return nil
 	}
+	// With unicast a node that knows no peers hears nobody, and would be Master.
+	if c.options.UseUnicast && !waitFor(ctx, []*source{c.pods}, (*source).settled) {
+		return nil
+	}
 	wait, cancel := context.WithTimeout(ctx, optionalWait)
 	waitFor(wait, optional, (*source).settled)
 	cancel()

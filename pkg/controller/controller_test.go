@@ -333,6 +333,78 @@ func TestControllerHangingRequest(t *testing.T) {
 	})
 }
 
+// TestControllerUnicastWaitsForPeers: with unicast the first State has the
+// peers, unless they may not be known.
+func TestControllerUnicastWaitsForPeers(t *testing.T) {
+	o := testOptions()
+	o.UseUnicast = true
+	synctest.Test(t, func(t *testing.T) {
+		client := testCluster()
+		down := true
+		client.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return down, nil, errors.New("connection refused")
+		})
+		r := start(t, o, client)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(r.applied()); n != 0 {
+			t.Fatalf("%d states without peers", n)
+		}
+		down = false
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		states := r.applied()
+		if len(states) != 1 {
+			t.Fatalf("%d states", len(states))
+		}
+		if diff := cmp.Diff(addrs("10.4.0.12"), states[0].Routers[0].Peers, compareAddr); diff != "" {
+			t.Errorf("peers (-want +got):\n%s", diff)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		client := testCluster()
+		deny(client, apierrors.NewForbidden(corev1.Resource("pods"), "", nil), "pods")
+		if n := len(start(t, o, client).applied()); n != 1 {
+			t.Errorf("%d states where pods may not be watched", n)
+		}
+	})
+}
+
+// TestPeersFollowPods: a node that joins or leaves changes the peers, and
+// nothing else.
+func TestPeersFollowPods(t *testing.T) {
+	o := testOptions()
+	o.UseUnicast = true
+	o.UnicastPeers = addrs("10.4.0.2")
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, o, testCluster())
+		pods := r.client.CoreV1().Pods("vip")
+		check := func(want ...string) {
+			t.Helper()
+			r.settle()
+			states := r.applied()
+			last := states[len(states)-1].Routers[0]
+			if diff := cmp.Diff(addrs(want...), last.Peers, compareAddr); diff != "" {
+				t.Errorf("peers (-want +got):\n%s", diff)
+			}
+			first := states[0].Routers[0]
+			last.Peers, last.TakeoverDelay = first.Peers, first.TakeoverDelay
+			if diff := cmp.Diff(first, last, compareAddr); diff != "" {
+				t.Errorf("router (-before +after):\n%s", diff)
+			}
+		}
+		check("10.4.0.2", "10.4.0.12")
+		if _, err := pods.Create(t.Context(), testPod("c", "10.4.0.13"), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		check("10.4.0.2", "10.4.0.12", "10.4.0.13")
+		if err := pods.Delete(t.Context(), "kube-vrrp-vip-b", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		check("10.4.0.2", "10.4.0.13")
+	})
+}
+
 // TestControllerWithoutAPI: nothing is applied before the API server was
 // reached, which is tried for as long as it takes and said once.
 func TestControllerWithoutAPI(t *testing.T) {
