@@ -153,8 +153,8 @@ func ours(a Address, flags, valid uint32, mark uint8) bool {
 	if a.Prefix.Addr().Is4() {
 		return a.Scope == unix.RT_SCOPE_HOST && isLabel(a.Label)
 	}
-	// A lease of DHCPv6 ends with such a lifetime too, but it began with
-	// duplicate address detection, as every address that another program got.
+	// A lease of DHCPv6 has such a lifetime at its end, but its client must
+	// look for duplicates (RFC 8415 section 18.2.10.1).
 	const unmarked = virtualFlags | unix.IFA_F_DEPRECATED
 	return flags&unmarked == unmarked && valid <= maxUnmarked
 }
