@@ -121,7 +121,7 @@ func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 		local = peer
 	}
 	address, _ := netip.AddrFromSlice(local)
-	if address.Is4() != (header.Family == unix.AF_INET) || int(header.Prefixlen) > address.BitLen() {
+	if !address.IsValid() || address.Is4() != (header.Family == unix.AF_INET) || int(header.Prefixlen) > address.BitLen() {
 		return 0, Address{}, false, fmt.Errorf("read address of link %d: no IPv4 or IPv6 prefix", link)
 	}
 	a.Prefix = netip.PrefixFrom(address, int(header.Prefixlen))

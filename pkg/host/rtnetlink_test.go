@@ -311,6 +311,7 @@ func TestParseMalformed(t *testing.T) {
 		"short protocol":    append(slices.Clone(whole), attribute(attributeProtocol, "")...),
 		"half an address":   append(slices.Clone(whole), attribute(unix.IFA_LOCAL, "\x0a\x04")...),
 		"short lifetime":    append(slices.Clone(whole), attribute(unix.IFA_CACHEINFO, "\x00\x00\x00\x00")...),
+		"no IPv6 address":   append([]byte{unix.AF_INET6, 0}, whole6[2:unix.SizeofIfAddrmsg]...),
 		"IPv6 in IPv4":      append(slices.Clone(whole), attribute(unix.IFA_LOCAL, string(make([]byte, 16)))...),
 		"a long prefix":     append([]byte{unix.AF_INET, 33}, whole[2:]...),
 		"a longer prefix":   append([]byte{unix.AF_INET6, 129}, whole6[2:]...),
