@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -340,9 +341,9 @@ func TestControllerUnicastWaitsForPeers(t *testing.T) {
 	o.UseUnicast = true
 	synctest.Test(t, func(t *testing.T) {
 		client := testCluster()
-		down := true
+		var up atomic.Bool
 		client.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return down, nil, errors.New("connection refused")
+			return !up.Load(), nil, errors.New("connection refused")
 		})
 		r := start(t, o, client)
 		time.Sleep(time.Hour)
@@ -350,7 +351,7 @@ func TestControllerUnicastWaitsForPeers(t *testing.T) {
 		if n := len(r.applied()); n != 0 {
 			t.Fatalf("%d states without peers", n)
 		}
-		down = false
+		up.Store(true)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		states := r.applied()
