@@ -238,7 +238,7 @@ func TestAlarmPeerDeaf(t *testing.T) {
 		Alarm{AlarmSplitBrain, addr("192.0.2.9"), "priority 99", start.Add(400 * ms)},
 		Alarm{AlarmPeerDeaf, addr("192.0.2.9"), "priority 99", b.now},
 	)
-	b.pass(3*downInterval + 1)
+	b.do(b.hears(9, 101), sends(100), transition(Master, Backup, ReasonHigherPriority))
 	b.alarms()
 
 	// One that comes back now and then, since every other advertisement is

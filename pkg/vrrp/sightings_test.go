@@ -129,6 +129,10 @@ func TestSightingsConflictTakesTime(t *testing.T) {
 	c := testConfig()
 	a := stranger()
 	p := newPort(t)
+	p.note("192.0.2.10", a)
+	p.pass(200 * ms)
+	p.note("192.0.2.10", a)
+	p.conflict(c, "", "")
 	p.repeat(2, "192.0.2.9", a)
 	p.conflict(c, "", "")
 	p.note("192.0.2.9", a) // too soon: it is the second over again
@@ -204,6 +208,9 @@ func TestSightingsLongInterval(t *testing.T) {
 	p.conflict(testConfig(), "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
 	p.pass(3 * 36093750 * time.Microsecond)
 	p.conflict(testConfig(), "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
+	if got := p.Heard(p.now); len(got) != 1 || got[0].Interval != 40*time.Second {
+		t.Errorf("heard %v", got)
+	}
 	p.pass(1)
 	p.conflict(testConfig(), "", "")
 	if got := p.Heard(p.now); len(got) != 0 {
