@@ -111,6 +111,13 @@ func (l *addressLists) search(list []netip.Addr) likeness {
 	return listPart
 }
 
+// insists takes in our whole list from a Master that is to yield to us, and tells
+// whether it goes on with it although we answer: then that is what it needs.
+func (r *Router) insists(now Time, source netip.Addr, a *Advertisement) bool {
+	r.whole.note(now, source, strayPackets, 0, r.hold(r.intervalOf(a)))
+	return r.whole.on && r.whole.source == source
+}
+
 // expire forgets the list of a router that was not heard for long.
 func (l *addressLists) expire(now Time) {
 	if len(l.heard) > 0 && now.Sub(l.lastHeard) > foreignMemory {
@@ -122,16 +129,16 @@ func (l *addressLists) forget() {
 	l.heard, l.heardIs, l.from = l.heard[:0], listOther, netip.Addr{}
 }
 
-// follow takes in the list of a Master, and what it is to ours; master tells
-// that we are Backup to it, or about to be. A list that is not part of ours
-// cannot be followed.
+// follow takes in the list of a Master, and what it is to ours; stays tells that
+// it is going to be Master for longer than it takes to hear us. A list that is
+// not part of ours cannot be followed.
 //
-// What a peer says that is to yield to us counts for less: it may not know yet
-// whom we follow, and does not need what it advertises.
-func (r *Router) follow(arrived Time, from netip.Addr, list []netip.Addr, is likeness, master bool) {
+// A peer that is about to yield to us counts for less: it may not know yet whom
+// we follow, and does not need what it advertises.
+func (r *Router) follow(arrived Time, from netip.Addr, list []netip.Addr, is likeness, stays bool) {
 	l, peer := &r.lists, r.isPeer(from)
 	switch {
-	case is == listOther, is == listOwn && peer && !master:
+	case is == listOther, is == listOwn && peer && !stays:
 	case is == listOwn && (peer || len(r.peers) == 0):
 		// Our own list from one of our own is no reason to remember it. If no
 		// peers are known, anybody may be one.
@@ -143,7 +150,7 @@ func (r *Router) follow(arrived Time, from netip.Addr, list []netip.Addr, is lik
 		l.from, l.lastHeard = from, arrived
 	case !peer:
 		l.from, l.lastHeard = from, arrived
-	case master:
+	case stays:
 		l.lastHeard = arrived
 	}
 }

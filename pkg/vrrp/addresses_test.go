@@ -143,6 +143,17 @@ func TestFollowUntilWholeList(t *testing.T) {
 		{"Master, stranger", master, []func(c *Config){peers}, func(b *bench) { b.hears(9, 50, whole) }, true},
 		{"Master, better peer", master, []func(c *Config){peers}, func(b *bench) { b.hears(1, 200, whole) }, true},
 		{"Master, no peers known", master, nil, func(b *bench) { b.hears(9, 50, whole) }, true},
+		{
+			"Master, peer that does not yield", master,
+			[]func(c *Config){peers},
+			func(b *bench) {
+				for range 4 {
+					b.pass(100 * ms)
+					b.hears(1, 50, whole)
+				}
+			},
+			true,
+		},
 		// It will yield, and does not know yet whom we follow.
 		{"Master, peer", master, []func(c *Config){peers}, func(b *bench) { b.hears(1, 50, whole) }, false},
 	}

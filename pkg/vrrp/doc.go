@@ -71,6 +71,16 @@
 //     send is a choice: see ChecksumForm.
 //   - Config.TakeoverDelay keeps Backups of the same priority apart, and
 //     Config.DownAdverts is how many losses in a row a takeover needs.
+//   - Config.PreemptDelay leaves a Master of lower priority alone for some time,
+//     as keepalived's preempt_delay does.
+//   - Config.AdvertsPerInterval sends more often than others are told, so that
+//     as many times more losses are needed.
+//   - A Master with part of our addresses is followed: we advertise its list,
+//     for a day after it was last heard, since keepalived 2.2.7 discards another
+//     list than its own. See Status.ListOf.
+//   - Addresses that do not fit into an advertisement are not advertised.
+//   - What an operator must look at is an Alarm, and changes nothing.
+//   - Sightings tell who else uses a VRID.
 //   - An interval is learned only up to ten times our own, or 1 s, and a
 //     resignation only ever shortens Master_Down_Timer: neither can be used to
 //     keep the addresses down.

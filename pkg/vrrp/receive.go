@@ -53,7 +53,7 @@ func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advert
 	better := a.Priority > r.config.Priority ||
 		a.Priority == r.config.Priority && source.Compare(r.config.Source) > 0
 	r.hear(arrived, source, a)
-	r.follow(arrived, source, a.Addresses, list, better)
+	r.follow(arrived, source, a.Addresses, list, better || list == listOwn && r.insists(now, source, a))
 	switch {
 	case a.Priority == PriorityResign:
 		return Output{Send: r.answerResigned(now), Announce: true}

@@ -48,6 +48,7 @@ type Router struct {
 	lists      addressLists
 	peers      []netip.Addr // config.Peers, sorted
 	causes     causes
+	whole      cause // of obeying a peer of lower priority: see insists
 	statistics statistics
 	advert     Advertisement // Output.Send
 }
