@@ -24,20 +24,6 @@ func pair(t *testing.T, changes ...func(c *Config)) (s *segment, master, backup 
 	return s, s.hosts[0], s.hosts[1]
 }
 
-// A loop that looks at its timer before it has read its socket takes over with
-// the Master's advertisements in it.
-func TestScenarioAdvertisementsWaitInTheSocket(t *testing.T) {
-	t.Parallel()
-	for d := 50 * ms; d < 2*time.Second; d += 37 * ms {
-		s, master, backup := pair(t, interval(10*ms))
-		backup.suspend(d, false)
-		s.run(d + time.Second)
-		if backup.router.Status().Counters.MasterTransitions != 0 || s.masters()[0] != master {
-			s.failf("took over after standing still for %v", d)
-		}
-	}
-}
-
 // A Master that comes back too late finds its successor's advertisements in the
 // socket, or, if it was frozen, nothing; without Preempt_Mode it yields either
 // way, though its priority is higher.
