@@ -154,8 +154,8 @@ type pair struct {
 	theirInterval time.Duration
 }
 
-// newPair makes a LAN on which theirs has the lower address, or ours.
-func newPair(t *testing.T, peer peer, m mode, oursIsHigher bool) *pair {
+// newLab makes a LAN that ends with the test.
+func newLab(t *testing.T, hosts int) *vrrplab.Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("REQUIRE_NETNS") == "1" {
@@ -164,20 +164,12 @@ func newPair(t *testing.T, peer peer, m mode, oursIsHigher bool) *pair {
 		t.Skip("network namespaces: not root")
 	}
 	begin := time.Now()
-	l, err := vrrplab.New(2)
+	l, err := vrrplab.New(hosts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pair{Lab: l, t: t, peer: peer, mode: m, vips: m.addresses(0, 2), ours: l.Hosts[1], theirs: l.Hosts[0]}
-	if !oursIsHigher {
-		p.ours, p.theirs = p.theirs, p.ours
-	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			if p.daemon != nil {
-				s, err := p.daemon.Status(context.Background())
-				t.Logf("status of our daemon: %+v, %v", s, err)
-			}
 			t.Log(l.Report(begin))
 		}
 		if err := l.Close(); err != nil {
@@ -185,6 +177,23 @@ func newPair(t *testing.T, peer peer, m mode, oursIsHigher bool) *pair {
 		}
 	})
 	l.SetService("default", "web", "10.96.0.10", 80)
+	return l
+}
+
+// newPair makes a LAN on which our address is the higher, or the lower.
+func newPair(t *testing.T, peer peer, m mode, oursIsHigher bool) *pair {
+	t.Helper()
+	l := newLab(t, 2)
+	p := &pair{Lab: l, t: t, peer: peer, mode: m, vips: m.addresses(0, 2), ours: l.Hosts[1], theirs: l.Hosts[0]}
+	if !oursIsHigher {
+		p.ours, p.theirs = p.theirs, p.ours
+	}
+	t.Cleanup(func() {
+		if t.Failed() && p.daemon != nil {
+			s, err := p.daemon.Status(context.Background())
+			t.Logf("status of our daemon: %+v, %v", s, err)
+		}
+	})
 	p.configure(p.vips)
 	return p
 }
