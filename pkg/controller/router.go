@@ -2,8 +2,8 @@ package controller
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
 
@@ -67,7 +67,10 @@ func newRouter(o config.Options, self member, peers []member, family vrrp.Family
 }
 
 // vridOf returns the VRID of an entry: its own, else one of --vrids by a hash
-// of the address, so that it stays when others come and go, else --vrid.
+// of the address, so that it stays when others come and go, else --vrid. The
+// hash is Fibonacci's (Knuth, The Art of Computer Programming, section 6.4):
+// addresses that follow each other, or have the same distances, get different
+// VRIDs more evenly than chance would have it.
 func vridOf(o config.Options, e config.Entry) uint8 {
 	switch {
 	case e.VRID != 0:
@@ -75,9 +78,12 @@ func vridOf(o config.Options, e config.Entry) uint8 {
 	case o.VRIDs.IsZero():
 		return uint8(o.VRID)
 	}
-	digest := sha256.Sum256(e.VIP.AsSlice())
+	const golden = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
+	address := e.VIP.As16()
+	key := binary.BigEndian.Uint64(address[:8]) + binary.BigEndian.Uint64(address[8:])
 	n := uint64(o.VRIDs.Last-o.VRIDs.First) + 1
-	return o.VRIDs.First + uint8(binary.BigEndian.Uint64(digest[:])%n)
+	offset, _ := bits.Mul64(key*golden, n)
+	return o.VRIDs.First + uint8(offset)
 }
 
 // peerAddresses returns the addresses that the other members of the virtual

@@ -98,7 +98,7 @@ func TestVRIDs(t *testing.T) {
 	o := testOptions()
 	o.VRIDs = config.VRIDRange{First: 50, Last: 57}
 	// A daemon of another version must come to the same numbers.
-	for address, want := range map[string]uint8{"192.168.1.99": 55, "192.168.1.100": 52, "2001:db8::10": 50} {
+	for address, want := range map[string]uint8{"192.168.1.99": 53, "192.168.1.100": 50, "2001:db8::10": 52} {
 		e := config.Entry{VIP: netip.MustParseAddr(address)}
 		if got := vridOf(o, e); got != want {
 			t.Errorf("VRID of %s is %d, want %d", address, got, want)
@@ -108,14 +108,14 @@ func TestVRIDs(t *testing.T) {
 			t.Errorf("VRID of %s is %d, want its own", address, got)
 		}
 	}
-	for _, step := range []int{1, 8, 16} {
+	for _, step := range []int{1, 2, 8, 10, 16} {
 		count := map[uint8]int{}
 		for i := range 800 {
 			n := 1 + i*step
 			count[vridOf(o, config.Entry{VIP: netip.AddrFrom4([4]byte{10, 4, byte(n >> 8), byte(n)})})]++
 		}
 		for vrid := o.VRIDs.First; vrid <= o.VRIDs.Last; vrid++ {
-			if count[vrid] < 65 || count[vrid] > 135 {
+			if count[vrid] < 80 || count[vrid] > 120 {
 				t.Errorf("every %d. address: VRID %d has %d of 800", step, vrid, count[vrid])
 			}
 		}
