@@ -257,6 +257,7 @@ func TestBuildState(t *testing.T) {
 			AdvertisementInterval: 100 * time.Millisecond,
 			Preempt:               true,
 			TakeoverDelay:         100 * time.Millisecond / 16,
+			TakeoverStep:          100 * time.Millisecond / 16,
 			DownAdverts:           3,
 			AdvertsPerInterval:    1,
 			Checksum:              vrrp.ChecksumPseudoHeader,

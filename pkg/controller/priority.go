@@ -53,10 +53,10 @@ const (
 // takeoverDelay keeps Backups that miss the same Master from promoting
 // themselves together: each waits one step longer than the one that the rest
 // would yield to. A lone node, which may only not know its peers yet, waits a
-// part of its own of a quarter of an interval.
-func takeoverDelay(self member, peers []member, family vrrp.Family, vrid uint8, interval time.Duration) time.Duration {
+// part of its own of a quarter of an interval, in no steps.
+func takeoverDelay(self member, peers []member, family vrrp.Family, vrid uint8, interval time.Duration) (delay, step time.Duration) {
 	if len(peers) == 0 {
-		return min(time.Duration(hash(self.node, vrid)%uint64(interval/4)), maxTakeoverDelay)
+		return min(time.Duration(hash(self.node, vrid)%uint64(interval/4)), maxTakeoverDelay), 0
 	}
 	before := func(m member) bool {
 		return cmp.Or(cmp.Compare(self.priority(vrid), m.priority(vrid)),
@@ -68,6 +68,6 @@ func takeoverDelay(self member, peers []member, family vrrp.Family, vrid uint8, 
 			rank++
 		}
 	}
-	rank = min(rank, maxRank)
-	return min(time.Duration(rank)*max(1250*time.Microsecond, interval/16), maxTakeoverDelay)
+	step = max(1250*time.Microsecond, interval/16)
+	return min(time.Duration(min(rank, maxRank))*step, maxTakeoverDelay), step
 }

@@ -68,8 +68,16 @@ func TestTakeoverDelay(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := takeoverDelay(tt.self, tt.peers, vrrp.IPv4, 50, tt.interval); got != tt.want {
+			got, step := takeoverDelay(tt.self, tt.peers, vrrp.IPv4, 50, tt.interval)
+			if got != tt.want {
 				t.Errorf("takeoverDelay = %v, want %v", got, tt.want)
+			}
+			want := max(1250*time.Microsecond, tt.interval/16)
+			if len(tt.peers) == 0 {
+				want = 0
+			}
+			if step != want {
+				t.Errorf("step = %v, want %v", step, want)
 			}
 		})
 	}
@@ -80,7 +88,7 @@ func TestTakeoverDelayWithoutPeers(t *testing.T) {
 	const interval = 100 * time.Millisecond
 	seen := map[time.Duration]bool{}
 	for i := range 100 {
-		d := takeoverDelay(member{node: fmt.Sprintf("node-%d", i)}, nil, vrrp.IPv4, 50, interval)
+		d, _ := takeoverDelay(member{node: fmt.Sprintf("node-%d", i)}, nil, vrrp.IPv4, 50, interval)
 		if d < 0 || d >= interval/4 {
 			t.Fatalf("delay %v", d)
 		}

@@ -45,6 +45,11 @@ func routers(o config.Options, self member, peers []member, entries []config.Ent
 }
 
 func newRouter(o config.Options, self member, peers []member, family vrrp.Family, vrid uint8) *desired.Router {
+	delay, step := takeoverDelay(self, peers, family, vrid, o.AdvertisementInterval)
+	if len(o.UnicastPeers) > 0 {
+		// A Master among those is none of the nodes that delay counts.
+		step = 0
+	}
 	r := &desired.Router{
 		Family:                family,
 		VRID:                  vrid,
@@ -52,7 +57,8 @@ func newRouter(o config.Options, self member, peers []member, family vrrp.Family
 		Priority:              self.priority(vrid),
 		AdvertisementInterval: o.AdvertisementInterval,
 		Preempt:               o.Preempt,
-		TakeoverDelay:         takeoverDelay(self, peers, family, vrid, o.AdvertisementInterval),
+		TakeoverDelay:         delay,
+		TakeoverStep:          step,
 		PreemptDelay:          o.PreemptDelay,
 		DownAdverts:           o.DownAdverts,
 		AdvertsPerInterval:    o.AdvertsPerInterval,

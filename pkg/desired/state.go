@@ -51,6 +51,9 @@ type Router struct {
 	// so that two Backups never promote themselves together. It never shows
 	// on the wire.
 	TakeoverDelay time.Duration
+	// TakeoverStep is the part of TakeoverDelay for each node that would be
+	// preferred.
+	TakeoverStep time.Duration
 	// PreemptDelay is how long a Master of lower priority is left alone.
 	PreemptDelay time.Duration
 	// DownAdverts is how many advertisements in a row must be missed, and

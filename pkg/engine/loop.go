@@ -221,7 +221,7 @@ func (l *loop) receive() {
 
 // fire does everything that is due.
 func (l *loop) fire(now vrrp.Time) {
-	stuck := l.stuck(now)
+	stuck, fired := l.stuck(now), false
 	for _, in := range l.instances {
 		switch {
 		case stuck && in.state() != vrrp.Initialize:
@@ -236,9 +236,19 @@ func (l *loop) fire(now vrrp.Time) {
 			// The router knows how late is too late.
 			l.apply(in, in.router.Stalled(now, now.Sub(due)), now)
 			l.apply(in, in.router.Expire(now), now)
+			fired = true
 		}
 		if in.announce.due(now) {
 			l.announceVIPs(in)
+		}
+	}
+	if !fired {
+		return
+	}
+	// Waking up costs more than sending.
+	for _, in := range l.instances {
+		if in.router != nil {
+			l.apply(in, in.router.Hasten(now), now)
 		}
 	}
 }

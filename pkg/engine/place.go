@@ -111,6 +111,7 @@ func newPlacement(key desired.RouterKey, r desired.Router, node netip.Addr, link
 		DownAdverts:           r.DownAdverts,
 		Preempt:               r.Preempt,
 		TakeoverDelay:         r.TakeoverDelay,
+		TakeoverStep:          r.TakeoverStep,
 		PreemptDelay:          r.PreemptDelay,
 		AdvertsPerInterval:    r.AdvertsPerInterval,
 		Checksum:              r.Checksum,

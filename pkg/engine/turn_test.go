@@ -103,8 +103,8 @@ func (l *loop) round() {
 	runAll(told)
 }
 
-// BenchmarkTurn is one round of the loop with 255 virtual routers at 100 ms:
-// one packet sent or received, and the 500th part of a lease refresh.
+// BenchmarkTurn is one round of the loop with 255 virtual routers at 100 ms: a
+// packet received, or all of theirs sent, and their part of a lease refresh.
 func BenchmarkTurn(b *testing.B) {
 	for _, state := range []vrrp.State{vrrp.Backup, vrrp.Master} {
 		b.Run(state.String(), func(b *testing.B) {
@@ -124,6 +124,23 @@ func BenchmarkTurn(b *testing.B) {
 	}
 }
 
+// Masters that began at different times wake the loop up together: it does not
+// go round for each of them.
+func TestMastersAdvertiseTogether(t *testing.T) {
+	l, n := manyRouters(t, vrrp.Master)
+	begin, sent, turns := n.now, n.sent, 0
+	for n.now-begin < int64(10*time.Second) {
+		l.round()
+		turns++
+	}
+	if turns > 300 {
+		t.Errorf("%d rounds in 10 s, want about 100 for advertisements and 20 for leases", turns)
+	}
+	if got := n.sent - sent; got < 255*100 || got > 255*107 {
+		t.Errorf("%d advertisements in 10 s, want 255 times 100, up to a sixteenth more", got)
+	}
+}
+
 // Nothing is allocated for a packet that is sent or received: the garbage
 // collector would stop the loop.
 func TestTurnAllocatesNothing(t *testing.T) {
@@ -132,7 +149,7 @@ func TestTurnAllocatesNothing(t *testing.T) {
 		quiet := 0
 		for range 500 {
 			before := l.seq
-			got := testing.AllocsPerRun(20, l.round)
+			got := testing.AllocsPerRun(2, l.round)
 			if l.seq != before {
 				continue // An order was placed.
 			}

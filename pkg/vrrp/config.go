@@ -80,6 +80,10 @@ type Config struct {
 	// TakeoverDelay is waited on top of Master_Down_Interval and Skew_Time
 	// before promotion; a local matter, never on the wire.
 	TakeoverDelay time.Duration
+	// TakeoverStep is the part of TakeoverDelay that is waited for each peer
+	// which would be preferred to us. It is taken off while the Master last
+	// heard is one of Peers and would be, for that one is gone.
+	TakeoverStep time.Duration
 	// PreemptDelay is how long a Master of lower priority is left alone after
 	// it was first heard; only with Preempt.
 	PreemptDelay time.Duration

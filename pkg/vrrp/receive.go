@@ -115,6 +115,9 @@ func (r *Router) answerLower(now Time) *Advertisement {
 // hear notes who was heard as Master, and when.
 func (r *Router) hear(arrived Time, source netip.Addr, a *Advertisement) {
 	r.master, r.masterPriority = source, a.Priority
+	if a.Priority != PriorityResign {
+		r.rankPriority = a.Priority
+	}
 	r.heard, r.lastHeard = true, arrived
 }
 

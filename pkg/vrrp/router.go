@@ -38,8 +38,10 @@ type Router struct {
 	learned             bool
 	master              netip.Addr
 	masterPriority      uint8
-	heard               bool
-	lastHeard           Time
+	// rankPriority is that Master's too, from before it resigned.
+	rankPriority uint8
+	heard        bool
+	lastHeard    Time
 	// preemptible tells that a Master of lower priority was heard, and
 	// preemptibleSince when that was first: PreemptDelay counts from then.
 	preemptible      bool
@@ -151,6 +153,20 @@ func (r *Router) Expire(now Time) Output {
 		return Output{Send: r.advertise(now, r.config.Priority)}
 	}
 	return Output{}
+}
+
+// Hasten sends the advertisement that is due within a sixteenth of its interval.
+// The interval on the wire is a maximum, so it may go out sooner: those of many
+// routers that are due at about the same time then go out together, and once
+// they do they stay together. Call it when the loop is awake for another
+// advertisement anyway.
+func (r *Router) Hasten(now Time) Output {
+	period := r.config.adverTimer()
+	if r.state != Master || now < r.deadline.Add(-period/16) {
+		return Output{}
+	}
+	r.deadline = now.Add(period)
+	return Output{Send: r.advertise(now, r.config.Priority)}
 }
 
 // Deadline is when Expire must be called next, and what to measure lateness by
@@ -271,7 +287,7 @@ func (r *Router) become(s State, now Time, why Reason) *Transition {
 // promotion for the reason given: after Skew_Time if a Master resigned, else
 // after Master_Down_Interval.
 func (r *Router) armMasterDown(from Time, promotion Reason) {
-	wait := r.config.MasterDownInterval(r.masterAdverInterval) + r.config.TakeoverDelay
+	wait := r.config.MasterDownInterval(r.masterAdverInterval) + r.takeoverDelay()
 	if promotion == ReasonMasterResigned {
 		wait = r.skewTime()
 	}
@@ -281,7 +297,18 @@ func (r *Router) armMasterDown(from Time, promotion Reason) {
 
 // skewTime is how long to wait after a Master resigned.
 func (r *Router) skewTime() time.Duration {
-	return r.config.SkewTime(r.masterAdverInterval) + r.config.TakeoverDelay
+	return r.config.SkewTime(r.masterAdverInterval) + r.takeoverDelay()
+}
+
+// takeoverDelay is TakeoverDelay without what the Master that has gone had its
+// part in.
+func (r *Router) takeoverDelay() time.Duration {
+	preferred := r.heard && (r.rankPriority > r.config.Priority ||
+		r.rankPriority == r.config.Priority && r.master.Compare(r.config.Source) > 0)
+	if !preferred || !r.isPeer(r.master) {
+		return r.config.TakeoverDelay
+	}
+	return max(r.config.TakeoverDelay-r.config.TakeoverStep, 0)
 }
 
 func (r *Router) forgetInterval() {

@@ -25,6 +25,62 @@ func TestRouterTakeoverDelay(t *testing.T) {
 	b.deadlineIn(380937500)
 }
 
+// What is waited for each peer that would be preferred is not waited for the one
+// that has gone.
+func TestRouterTakeoverStep(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		host     byte // 192.0.2.host is the Master, of this priority
+		priority uint8
+		peers    string
+		step     time.Duration
+		want     time.Duration
+	}{
+		{"preferred", 9, 200, "192.0.2.9", 5 * ms, 15 * ms},
+		{"preferred by its address", 9, 100, "192.0.2.9", 5 * ms, 15 * ms},
+		{"not preferred by its address", 4, 100, "192.0.2.4", 5 * ms, 20 * ms},
+		{"not preferred", 9, 99, "192.0.2.9", 5 * ms, 20 * ms},
+		{"a stranger", 9, 200, "192.0.2.8", 5 * ms, 20 * ms},
+		{"a step that is all of it", 9, 200, "192.0.2.9", 20 * ms, 0},
+		{"a step that is more", 9, 200, "192.0.2.9", 21 * ms, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := backup(t, nopreempt, func(c *Config) {
+				c.TakeoverDelay, c.TakeoverStep, c.Peers = 20*ms, tt.step, addrs(tt.peers)
+			})
+			b.deadlineIn(380937500) // nobody was heard
+			b.do(b.hears(tt.host, tt.priority))
+			b.deadlineIn(360937500 + tt.want)
+			b.do(b.hears(tt.host, 0))
+			b.deadlineIn(60937500 + tt.want)
+		})
+	}
+}
+
+// An advertisement that is due soon goes out with another router's, and the next
+// one an interval later.
+func TestRouterHasten(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	b.pass(93 * ms)
+	b.do(b.r.Hasten(b.now))
+	b.deadlineIn(7 * ms)
+	b.pass(time.Millisecond)
+	b.do(b.r.Hasten(b.now), sends(100))
+	b.deadlineIn(100 * ms)
+	b.do(b.r.Hasten(b.now))
+	b.pass(100 * ms)
+	b.do(b.r.Hasten(b.now), sends(100))
+	b.deadlineIn(100 * ms)
+
+	b = backup(t)
+	b.pass(360 * ms)
+	b.do(b.r.Hasten(b.now))
+	b.inState(Backup)
+}
+
 func preemptDelay(d time.Duration) func(c *Config) {
 	return func(c *Config) { c.PreemptDelay = d }
 }

@@ -52,6 +52,9 @@ func (c Config) Validate() error {
 	if c.TakeoverDelay < 0 || c.TakeoverDelay > maxTakeoverDelay {
 		bad("takeover delay", c.TakeoverDelay, fmt.Sprintf("0 to %v", maxTakeoverDelay))
 	}
+	if c.TakeoverStep < 0 || c.TakeoverStep > maxTakeoverDelay {
+		bad("takeover step", c.TakeoverStep, fmt.Sprintf("0 to %v", maxTakeoverDelay))
+	}
 	if c.PreemptDelay < 0 || c.PreemptDelay > maxPreemptDelay {
 		bad("preempt delay", c.PreemptDelay, fmt.Sprintf("0 to %v", maxPreemptDelay))
 	}

@@ -87,6 +87,7 @@ func TestConfigValidate(t *testing.T) {
 		{"down adverts 100", func(c *Config) { c.DownAdverts = 100 }, ""},
 		{"down adverts 101", func(c *Config) { c.DownAdverts = 101 }, "down adverts 101: want 1 to 100, or 0 for 3"},
 		{"takeover delay -1", func(c *Config) { c.TakeoverDelay = -1 }, "takeover delay -1ns: want 0 to 1m0s"},
+		{"takeover step -1", func(c *Config) { c.TakeoverStep = -1 }, "takeover step -1ns: want 0 to 1m0s"},
 		{"takeover delay 1 h", func(c *Config) { c.TakeoverDelay = time.Hour }, "takeover delay 1h0m0s: want 0 to 1m0s"},
 		{"preempt delay -1", func(c *Config) { c.PreemptDelay = -1 }, "preempt delay -1ns: want 0 to 16m40s"},
 		{"preempt delay 1000 s", func(c *Config) { c.PreemptDelay = 1000 * time.Second }, ""},
