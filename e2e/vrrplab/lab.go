@@ -21,6 +21,9 @@ type Lab struct {
 	API *API
 	// Recorder has seen everything since the beginning.
 	Recorder *Recorder
+	// Nice is what programs are started with, from -20 to 19. On a busy machine
+	// those that are not to be starved have less than the others.
+	Nice int
 
 	lan *Namespace
 	dir string
@@ -169,7 +172,7 @@ func (l *Lab) Pass() error {
 
 // Start starts a program on a host; Close ends it at the latest.
 func (l *Lab) Start(h *Host, variables []string, name string, args ...string) (*Process, error) {
-	p, err := h.start(variables, name, args...)
+	p, err := h.start(l.Nice, variables, name, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ type Process struct {
 
 // start starts a program in the namespace. Variables are added to this
 // program's environment.
-func (n *Namespace) start(variables []string, name string, args ...string) (*Process, error) {
+func (n *Namespace) start(nice int, variables []string, name string, args ...string) (*Process, error) {
 	p := &Process{name: name, cmd: exec.Command(name, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	p.cmd.Env = slices.Concat(os.Environ(), variables)
@@ -42,6 +42,9 @@ func (n *Namespace) start(variables []string, name string, args ...string) (*Pro
 		// program runs.
 		runtime.LockOSThread()
 		err := netns.Enter(n.Path())
+		if err == nil {
+			err = os.NewSyscallError("setpriority", syscall.Setpriority(syscall.PRIO_PROCESS, 0, nice))
+		}
 		if err == nil {
 			err = p.cmd.Start()
 		}
