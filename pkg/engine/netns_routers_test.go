@@ -86,7 +86,9 @@ func TestNetnsVRIDConflict(t *testing.T) {
 	keepalived := s.keepalived(0, 150, vipB)
 	s.held(vipB, 0, "keepalived alone")
 	ours := s.node(1, 200)
-	s.eventually(func() bool { return strings.Contains(ours.Output(), "vridConflict: addresses "+vipB.String()+"; VRID 51 is free") },
+	s.eventually(func() bool {
+		return strings.Contains(ours.Output(), "vridConflict: addresses "+vipB.String()+"; VRID 51 is free")
+	},
 		"the conflict was not told")
 	if out := ours.Output(); strings.Contains(out, "-> Backup") || strings.Contains(keepalived.Output(), "not present in MASTER advert") {
 		t.Errorf("took part in somebody else's virtual router\n%s", out)
