@@ -347,3 +347,37 @@ func TestSimulatedAlarms(t *testing.T) {
 		w.fatalf("told of %+v at the end", n.alarms)
 	}
 }
+
+// What comes from this node itself, whose other interface may be on the same
+// LAN, is nobody's.
+func TestSimulatedOwnPacketsAreNotForeign(t *testing.T) {
+	w := newWorld(t, 38, 1)
+	own := foreign(51, "203.0.113.1")
+	own.source = simAddress(vrrp.IPv4, eth1, 0)
+	linkLocal := foreign(52, "2001:db8::1")
+	linkLocal.source = netip.MustParseAddr("fe80::3:1") // eth1 has it too, and that is another LAN.
+	w.strangers = []*stranger{own, linkLocal}
+	w.run(5 * time.Second)
+	if got := w.nodes[0].engine.Status().Foreign; len(got) != 1 || got[0].VRID != 52 || got[0].Family != vrrp.IPv6 {
+		w.fatalf("foreign routers %+v, want the one of VRID 52", got)
+	}
+}
+
+// A change that follows another at once is shown soon, too.
+func TestSimulatedStatusFollows(t *testing.T) {
+	w := newWorld(t, 39, 1)
+	w.run(10*time.Second + time.Millisecond)
+	for i, s := range []desired.State{stateOf(vipA), stateOf(vipA, vipB)} {
+		w.apply(s)
+		w.run(publishPause)
+		if got := w.nodes[0].engine.Status(); len(got.Routers) != 1 || len(got.Routers[0].VIPs) != i+1 {
+			w.fatalf("status has %+v after %s, want %d VIPs", got.Routers, publishPause, i+1)
+		}
+	}
+	w.apply(stateOf(vipA))
+	w.apply(stateOf(vipA, vipB))
+	w.run(publishPause)
+	if got := w.nodes[0].engine.Status(); len(got.Routers[0].VIPs) != 2 {
+		w.fatalf("status has %+v after %s, want the last change", got.Routers, publishPause)
+	}
+}
