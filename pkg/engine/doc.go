@@ -9,15 +9,21 @@
 // The loop does nothing that can block. What it wants of the kernel it posts
 // to others: the actuator renews the leases of the addresses, announces them and
 // says who answers ARP, each on a goroutine of its own; the listener opens and
-// closes sockets; the notifier writes log lines and tells of transitions. They
-// report back.
+// closes sockets; the notifier writes log lines and tells of transitions and
+// alarms. They report back.
 //
 //	desired.State, host.Snapshot --> inbox --> loop --> order -------> actuator --> kernel, LAN
 //	                                   ^        | \--> listenOrder --> listener --> kernel
-//	                                   |        |  \-> notifier -----> log, OnTransition
+//	                                   |        |  \-> notifier -----> log, OnTransition, OnAlarm
 //	                                   |        v
 //	                                   |     desired.Status
 //	                                   +------------- reports of the actuator and the listener
+//
+// A port is one family of one interface. What is heard there is remembered from
+// the start, also of virtual routers that are not ours: one whose VRID others
+// use for something else is not started, and one that runs already has an alarm.
+// A virtual router belongs to the port of its VIPs or, with unicast, to that of
+// the node's address, wherever its VIPs are bound.
 //
 // An address is held by a lease: the actuator adds it with a short kernel
 // lifetime, and only a loop that runs and whose advertisements go out posts

@@ -257,7 +257,8 @@ func hasLinkLocal(l host.Link) bool {
 func candidates(links []host.Link, placements []placement) (interfaces []lan.Interface) {
 	placed := map[portKey]bool{}
 	for i := range placements {
-		placed[placements[i].port()] = true
+		p := &placements[i]
+		placed[p.port()] = p.link.Multicast || p.config.Unicast
 	}
 	for _, l := range links {
 		if l.Loopback || !l.Up {

@@ -460,7 +460,9 @@ func TestCandidates(t *testing.T) {
 		t.Errorf("-want +got\n%s", d)
 	}
 	placements := []placement{
-		{key: desired.RouterKey{Family: vrrp.IPv4}, link: tunnel}, {key: desired.RouterKey{Family: vrrp.IPv6}, link: pod},
+		{key: desired.RouterKey{Family: vrrp.IPv4}, link: tunnel, config: vrrp.Config{Unicast: true}},
+		{key: desired.RouterKey{Family: vrrp.IPv6}, link: tunnel},
+		{key: desired.RouterKey{Family: vrrp.IPv6}, link: pod},
 	}
 	want := append(eth, lan.Interface{Index: 8, Name: "tun0"}, lan.Interface{Index: 9, Name: "veth9", IPv6: true})
 	if d := cmp.Diff(want, candidates(links, placements)); d != "" {

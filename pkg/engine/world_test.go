@@ -153,7 +153,7 @@ func (n *simNode) boot(state *desired.State) {
 		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: noNeighbors{}, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
-			n.w.log("n%d %s %d: %s -> %s (%s)", n.id, t.Interface, t.VRID, t.From, t.To, t.Reason)
+			n.w.log("n%d %s %d %d: %s -> %s (%s)", n.id, t.Interface, t.Family, t.VRID, t.From, t.To, t.Reason)
 		},
 		OnAlarm: func(a desired.AlarmChange) {
 			n.alarms = append(n.alarms, a)
