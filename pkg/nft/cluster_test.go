@@ -81,11 +81,10 @@ func newCluster(t testing.TB, proxyRules string) *cluster {
 	c.client.Run("ip", "route", "add", "10.96.0.0/16", "via", nodeIP)
 
 	c.node.Sysctl("net.ipv4.ip_forward", "1")
-	// A redirect and a limit on errors would both take the place of the error
-	// that is looked for.
+	// A redirect would take the place of the error that is looked for.
 	c.node.Sysctl("net.ipv4.conf.all.send_redirects", "0")
 	c.node.Sysctl("net.ipv4.conf.eth0.send_redirects", "0")
-	c.node.Sysctl("net.ipv4.icmp_ratelimit", "0")
+	sendAllErrors(c.node)
 	for _, ns := range []*netnstest.NS{c.client, c.node, router, c.far} {
 		ns.Sysctl("net.ipv4.conf.all.rp_filter", "1")
 	}
@@ -104,6 +103,17 @@ func newCluster(t testing.TB, proxyRules string) *cluster {
 	serve(c.pod, podIP+":8080")
 	serve(c.node, "0.0.0.0:22")
 	return c
+}
+
+// sendAllErrors lifts the limits on ICMP errors: 50 at once and 1000 a second in
+// all, and so many to one host.
+func sendAllErrors(ns *netnstest.NS) {
+	ns.Sysctl("net.ipv4.icmp_ratelimit", "0")
+	ns.Sysctl("net.ipv6.icmp.ratelimit", "0")
+	// Older kernels have these for the machine only: there they stay.
+	for _, key := range []string{"icmp_msgs_per_sec", "icmp_msgs_burst"} {
+		_, _ = ns.Try("sh", "-c", "echo 100000 >/proc/sys/net/ipv4/"+key)
+	}
 }
 
 // forwards are what the ConfigMap of the tests asks for. The NodePorts that a

@@ -54,12 +54,16 @@ func newCluster6(t *testing.T) *cluster6 {
 	}
 	add(c.client, clientIP6+"/64", "eth0")
 	add(c.node, nodeIP6+"/64", "eth0")
+	// A router asks for its neighbors from its link-local address, which must
+	// be of use at once.
+	c.node.Sysctl("net.ipv6.conf.default.accept_dad", "0")
+	c.pod.Sysctl("net.ipv6.conf.default.accept_dad", "0")
 	netnstest.Veth(c.node, "veth1", c.pod, "eth0")
 	add(c.node, "fd00:10:244:1::1/64", "veth1")
 	add(c.pod, podIP6+"/64", "eth0")
 	c.pod.Run("ip", "route", "add", "default", "via", "fd00:10:244:1::1")
 	c.node.Sysctl("net.ipv6.conf.all.forwarding", "1")
-	c.node.Sysctl("net.ipv6.icmp.ratelimit", "0")
+	sendAllErrors(c.node)
 	for _, a := range []string{vip6, plainVIP6} {
 		c.node.Run("ip", "addr", "add", a+"/128", "dev", "eth0", "nodad", "noprefixroute", "preferred_lft", "0")
 	}
