@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -84,12 +83,13 @@ func (l *loop) tellAlarm(in *instance, a desired.Alarm, on bool) {
 
 // conflict tells who uses the VRID of an instance for something else, and of
 // a VRID that nobody uses.
-func (l *loop) conflict(in *instance, now vrrp.Time) (source netip.Addr, text string, found bool) {
+func (l *loop) conflict(in *instance, now vrrp.Time) (reason string, found bool) {
 	s := l.sightings[in.port()]
 	with, detail, found := s.Conflict(now, in.applied)
 	if !found {
-		return netip.Addr{}, "", false
+		return "", false
 	}
+	reason = fmt.Sprintf("%s: %s uses it with %s", faultVRIDConflict, with.Source, detail)
 	used := map[uint8]bool{}
 	for _, other := range s.Heard(now) {
 		used[other.VRID] = true
@@ -97,11 +97,10 @@ func (l *loop) conflict(in *instance, now vrrp.Time) (source netip.Addr, text st
 	for _, r := range l.desired.Routers {
 		used[r.VRID] = true
 	}
-	text = fmt.Sprintf("%s: %s", faultVRIDConflict, detail)
 	for i := range 254 {
 		if vrid := uint8((int(in.key.VRID)+i)%255 + 1); !used[vrid] {
-			return with.Source, fmt.Sprintf("%s; VRID %d is free", text, vrid), true
+			return fmt.Sprintf("%s; VRID %d is free", reason, vrid), true
 		}
 	}
-	return with.Source, text, true
+	return reason, true
 }

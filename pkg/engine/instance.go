@@ -142,7 +142,7 @@ func (l *loop) newInstance(p placement, now vrrp.Time) *instance {
 		in.router, in.applied = vrrp.NewRouter(p.config), p.config
 		l.schedule(in, now)
 	} else {
-		l.tellFault(in, p.fault, netip.Addr{})
+		l.tellFault(in, p.fault)
 	}
 	return in
 }
@@ -172,7 +172,7 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 		}
 		in.placement, in.reason = p, p.fault
 		if idle && old.fault != p.fault {
-			l.tellFault(in, p.fault, netip.Addr{})
+			l.tellFault(in, p.fault)
 		}
 		return
 	}
@@ -211,11 +211,11 @@ func (l *loop) start(in *instance, now vrrp.Time) {
 		return
 	}
 	if !in.started && !in.force {
-		if source, reason, found := l.conflict(in, now); found {
+		if reason, found := l.conflict(in, now); found {
 			in.startAt = now.Add(leaseRefresh)
 			if !strings.HasPrefix(in.reason, faultVRIDConflict) {
 				in.reason = reason
-				l.tellFault(in, reason, source)
+				l.tellFault(in, reason)
 			}
 			return
 		}
@@ -328,17 +328,13 @@ func (in *instance) noteHeld(now vrrp.Time) {
 }
 
 // tellFault tells of a fault that no change of state comes with: the router is
-// in Initialize already. source is who caused it, if anybody did.
-func (l *loop) tellFault(in *instance, fault string, source netip.Addr) {
+// in Initialize already.
+func (l *loop) tellFault(in *instance, fault string) {
 	t := desired.Transition{
 		RouterKey: in.key, From: vrrp.Initialize, To: vrrp.Initialize, Reason: fault, Time: wallClock(), VIPs: slices.Clone(in.config.Addresses),
 	}
 	l.notifier.tell(func() {
-		fields := []any{"interface", t.Interface, "family", t.Family, "vrid", t.VRID, "reason", t.Reason}
-		if source.IsValid() {
-			fields = append(fields, "source", source)
-		}
-		l.logger.Info("Virtual router cannot run", fields...)
+		l.logger.Info("Virtual router cannot run", "interface", t.Interface, "family", t.Family, "vrid", t.VRID, "reason", t.Reason)
 		l.engine.config.OnTransition(t)
 	})
 }

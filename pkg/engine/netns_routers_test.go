@@ -87,7 +87,7 @@ func TestNetnsVRIDConflict(t *testing.T) {
 	s.held(vipB, 0, "keepalived alone")
 	ours := s.node(1, 200)
 	s.eventually(func() bool {
-		return strings.Contains(ours.Output(), "vridConflict: addresses "+vipB.String()+"; VRID 51 is free")
+		return strings.Contains(ours.Output(), "vridConflict: 192.0.2.1 uses it with addresses "+vipB.String()+"; VRID 51 is free")
 	},
 		"the conflict was not told")
 	if out := ours.Output(); strings.Contains(out, "-> Backup") || strings.Contains(keepalived.Output(), "not present in MASTER advert") {

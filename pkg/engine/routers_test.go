@@ -256,7 +256,7 @@ func TestSimulatedVRIDConflict(t *testing.T) {
 	of := func(vrid uint8, link string) *instance {
 		return n.instance(desired.RouterKey{Interface: link, Family: vrrp.IPv4, VRID: vrid})
 	}
-	const reason = "vridConflict: addresses 203.0.113.1; VRID 54 is free"
+	const reason = "vridConflict: 192.0.2.66 uses it with addresses 203.0.113.1; VRID 54 is free"
 	if in := of(50, "eth0"); in.state() != vrrp.Initialize || in.reason != reason {
 		w.fatalf("state %s for %q, want Initialize for %q", in.state(), in.reason, reason)
 	}
