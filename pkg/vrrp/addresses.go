@@ -58,6 +58,7 @@ func (l *addressLists) configure(c Config) {
 	if l.heardIs = l.search(l.heard); l.heardIs == listOther {
 		l.forget()
 	}
+	l.heard = slices.Grow(l.heard, len(l.own)) // so that following allocates nothing
 }
 
 // advertised returns the list that advertisements carry.

@@ -338,7 +338,13 @@ func TestFollowAllocatesNothing(t *testing.T) {
 	b := backup(t, peers)
 	m := master(t, peers)
 	lists := [][]netip.Addr{addrs("192.0.2.50"), addrs("192.0.2.51"), addrs("192.0.2.51", "192.0.2.50"), addrs("192.0.2.9")}
-	a := Advertisement{Version: V3, VRID: 50, Priority: 50, Interval: 100 * ms}
+	a := Advertisement{Version: V3, VRID: 50, Priority: 50, Interval: 100 * ms, Addresses: b.c.Addresses}
+	if n := testing.AllocsPerRun(1, func() {
+		b.r.Receive(b.now, b.now, groupHeaderOf(hostAddr(1)), &a)
+		a.Addresses = lists[0]
+	}); n != 0 {
+		t.Errorf("the first that is followed: %v allocations", n)
+	}
 	for name, x := range map[string]*bench{"Backup": b, "Master": m} {
 		i := 0
 		if n := testing.AllocsPerRun(100, func() {
