@@ -242,7 +242,8 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 		// that Backups changed together do not take over together.
 		floor := min(r.deadline, now.Add(r.skewTime()))
 		if r.promotion == ReasonPreempted && !r.preempts(r.lastHeard, r.masterPriority) {
-			r.armMasterDown(r.lastHeard, ReasonMasterDown)
+			// One heard before Startup does not shorten what is waited since.
+			r.armMasterDown(max(r.lastHeard, r.armed), ReasonMasterDown)
 		} else {
 			r.armMasterDown(r.armed, r.promotion)
 		}

@@ -969,6 +969,15 @@ func TestRouterStartupAfterListening(t *testing.T) {
 		}
 	}
 
+	// One that is no longer to be preempted does not shorten it either.
+	b = newBench(t)
+	lower := slow
+	lower.Priority, lower.Interval, lower.Last = 99, 100*ms, b.now.Add(-200*ms)
+	b.do(b.r.Startup(b.now, lower), transition(Initialize, Backup, ReasonStartup))
+	b.pass(10 * ms)
+	b.do(b.set(priority(50)))
+	b.deadlineIn(300*ms + 80468750 - 10*ms)
+
 	// Preempt_Mode does not wait for one of lower priority.
 	b = newBench(t)
 	slow.Priority = 50
