@@ -167,14 +167,23 @@ var harmless = [discards]bool{
 func (r *Router) noticeDiscard(now Time, source netip.Addr, d Discard) {
 	hold := r.hold(time.Second)
 	switch {
+	case d == DiscardIPTTL && r.config.Unicast && r.isPeer(source):
+		// A router on the way, or a peer that sends so: keepalived 2.2.7 does by
+		// unicast over IPv6, unless it has unicast_ttl.
+		r.incompatible(now, source, d, hold)
 	case harmless[d]:
 	case d == DiscardOwnSource:
 		r.causes[causeOwnSource].note(now, source, 1, 0, hold)
 	default:
-		c := &r.causes[causeIncompatiblePeer]
-		if c.note(now, source, strayPackets, 2*r.config.AdvertisementInterval, hold) {
-			c.discard = d
-		}
+		r.incompatible(now, source, d, hold)
+	}
+}
+
+// incompatible takes in a packet of a peer whose packets must be discarded.
+func (r *Router) incompatible(now Time, source netip.Addr, d Discard, hold time.Duration) {
+	c := &r.causes[causeIncompatiblePeer]
+	if c.note(now, source, strayPackets, 2*r.config.AdvertisementInterval, hold) {
+		c.discard = d
 	}
 }
 

@@ -96,6 +96,26 @@ func TestAlarmIncompatiblePeerReasons(t *testing.T) {
 	}
 }
 
+// A time to live that is not 255 says nothing about a router on the link, but
+// all about a peer of unicast.
+func TestAlarmTTLOfUnicastPeer(t *testing.T) {
+	t.Parallel()
+	peers := func(c *Config) { c.Unicast, c.Peers = true, []netip.Addr{hostAddr(9)} }
+	for host, want := range map[byte]bool{9: true, 10: false} {
+		b := backup(t, peers)
+		h := Header{Source: hostAddr(host), Destination: b.c.Source, TTL: 64}
+		for range 3 {
+			b.r.Discard(b.now, h, DiscardIPTTL)
+			b.pass(100 * ms)
+		}
+		got := b.r.Alarms(b.now)
+		found := len(got) == 1 && got[0].Reason == AlarmIncompatiblePeer && got[0].Source == h.Source && got[0].Detail == "ipTtl"
+		if found != want {
+			t.Errorf("%s: alarms %v", h.Source, got)
+		}
+	}
+}
+
 // Whole packets, as they come.
 func TestAlarmIncompatiblePackets(t *testing.T) {
 	t.Parallel()
