@@ -152,6 +152,8 @@ type pair struct {
 	daemon *vrrplab.Daemon
 	// theirInterval is the mode's unless it is set.
 	theirInterval time.Duration
+	// theirTTL is that of unicast, 255 unless it is set; 0 is theirs to choose.
+	theirTTL int
 }
 
 // newLab makes a LAN that ends with the test.
@@ -186,7 +188,7 @@ func newLab(t *testing.T, hosts int) *vrrplab.Lab {
 func newPair(t *testing.T, peer peer, m mode, oursIsHigher bool) *pair {
 	t.Helper()
 	l := newLab(t, 2)
-	p := &pair{Lab: l, t: t, peer: peer, mode: m, vips: m.addresses(0, 2), ours: l.Hosts[1], theirs: l.Hosts[0]}
+	p := &pair{Lab: l, t: t, peer: peer, mode: m, vips: m.addresses(0, 2), ours: l.Hosts[1], theirs: l.Hosts[0], theirTTL: 255}
 	if !oursIsHigher {
 		p.ours, p.theirs = p.theirs, p.ours
 	}
@@ -221,7 +223,7 @@ func (p *pair) startTheirs(priority int, preempt bool, vips ...netip.Addr) route
 		Preempt: preempt, Password: p.mode.password, VIPs: vips,
 	}
 	if p.mode.unicast {
-		i.Unicast = []netip.Addr{p.unicastAddress(p.ours)}
+		i.Unicast, i.TTL = []netip.Addr{p.unicastAddress(p.ours)}, p.theirTTL
 	}
 	r, err := p.peer.start(p.Lab, p.theirs, i)
 	p.check(err)
@@ -315,6 +317,24 @@ func (p *pair) state(d *vrrplab.Daemon, state string) vrrplab.RouterStatus {
 		return err
 	})
 	return r
+}
+
+// alarm waits until our daemon tells of one that the other implementation causes,
+// with that in its detail.
+func (p *pair) alarm(d *vrrplab.Daemon, reason, detail string) {
+	p.t.Helper()
+	p.eventually("our daemon is to tell of "+reason, func() error {
+		r, err := d.Router(p.t.Context(), p.mode.ipv6, vrid)
+		if err != nil {
+			return err
+		}
+		for _, a := range r.Alarms {
+			if a.Reason == reason && strings.Contains(a.Detail, detail) {
+				return nil
+			}
+		}
+		return fmt.Errorf("it tells of %v", r.Alarms)
+	})
 }
 
 // heard waits until a Master has sent an advertisement from now on, and so for

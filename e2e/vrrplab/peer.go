@@ -24,6 +24,9 @@ type Instance struct {
 	// Unicast are the addresses of the peers, with keepalived only; none asks
 	// for multicast.
 	Unicast []netip.Addr
+	// TTL is that of unicast; 0 leaves it to keepalived, and 2.2.7 takes 64 for
+	// IPv6.
+	TTL int
 	// VIPs are all of one family, in the order on the wire.
 	VIPs []netip.Addr
 }
@@ -56,8 +59,10 @@ func (l *Lab) StartKeepalived(h *Host, instances ...Instance) (*Process, error) 
 			} else if i.Unicast[0].Is6() {
 				own = h.IPv6
 			}
-			// Without unicast_ttl keepalived 2.2.7 sends IPv6 with hop limit 64.
-			fmt.Fprintf(&b, "    unicast_src_ip %s\n    unicast_ttl 255\n    unicast_peer {\n", own)
+			if i.TTL != 0 {
+				fmt.Fprintf(&b, "    unicast_ttl %d\n", i.TTL)
+			}
+			fmt.Fprintf(&b, "    unicast_src_ip %s\n    unicast_peer {\n", own)
 			for _, p := range i.Unicast {
 				fmt.Fprintf(&b, "        %s\n", p)
 			}
