@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/netnstest"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -103,16 +104,7 @@ func TestNetnsVRIDConflict(t *testing.T) {
 // As many addresses as one advertisement can carry, and more than a /24 has.
 func TestNetnsManyAddresses(t *testing.T) {
 	s := newSegment(t, 2)
-	for i, h := range s.Hosts {
-		h.Run("ip", "addr", "add", fmt.Sprintf("10.4.255.%d/16", i+1), "dev", "eth0")
-	}
-	var vips []netip.Addr
-	for i := range 255 {
-		vips = append(vips, netip.AddrFrom4([4]byte{10, 4, 1, byte(i)}))
-	}
-	bound := func(i int) int {
-		return strings.Count(s.Hosts[i].Run("ip", "-4", "-o", "addr", "show", "dev", "eth0"), " 10.4.1.")
-	}
+	vips := s.many()
 	// A busy machine is not to decide where the addresses are.
 	state := func(priority uint8) desired.State {
 		s := prioritized(stateOf(vips...), priority)
@@ -123,11 +115,11 @@ func TestNetnsManyAddresses(t *testing.T) {
 	s.held(vips[0], 0, "alone")
 	b, _ := s.start(1, state(100))
 	s.backup(b, 1)
-	s.eventually(func() bool { return bound(0) == len(vips) }, "not all addresses are bound")
-	s.stays(func() bool { return bound(0) == len(vips) && bound(1) == 0 }, "not all addresses are bound any more")
+	s.eventually(func() bool { return s.bound(0) == len(vips) }, "not all addresses are bound")
+	s.stays(func() bool { return s.bound(0) == len(vips) && s.bound(1) == 0 }, "not all addresses are bound any more")
 	begin := time.Now()
 	terminate(t, a)
-	s.eventually(func() bool { return bound(1) == len(vips) }, "the other node has not taken over all addresses")
+	s.eventually(func() bool { return s.bound(1) == len(vips) }, "the other node has not taken over all addresses")
 	t.Logf("measured: release_of_255_addresses=%v target=250ms", time.Since(begin))
 	for _, vip := range []netip.Addr{vips[0], vips[len(vips)-1]} {
 		s.held(vip, 1, "after the release")
@@ -135,6 +127,53 @@ func TestNetnsManyAddresses(t *testing.T) {
 	if strings.Contains(b.Output(), "not bound") {
 		t.Errorf("not everything could be bound\n%s", b.Output())
 	}
+}
+
+// many gives the hosts addresses of a large prefix, and returns 255 VIPs of it.
+func (s segment) many() (vips []netip.Addr) {
+	for i, h := range s.Hosts {
+		h.Run("ip", "addr", "add", fmt.Sprintf("10.4.255.%d/16", i+1), "dev", "eth0")
+	}
+	for i := range 255 {
+		vips = append(vips, netip.AddrFrom4([4]byte{10, 4, 1, byte(i)}))
+	}
+	return vips
+}
+
+// bound is how many of them a host has.
+func (s segment) bound(i int) int {
+	return strings.Count(s.Hosts[i].Run("ip", "-4", "-o", "addr", "show", "dev", "eth0"), " 10.4.1.")
+}
+
+// Every VRID of an interface in use, with one VIP each.
+func TestNetnsManyRouters(t *testing.T) {
+	s := newSegment(t, 2)
+	vips := s.many()
+	state := func(priority uint8) desired.State {
+		s := desired.State{}
+		for i, vip := range vips {
+			s.Routers = append(s.Routers, routerOf(uint8(i+1), vip))
+		}
+		return prioritized(s, priority)
+	}
+	backup := func(i int, priority uint8) *netnstest.Process {
+		p, _ := s.start(i, state(priority))
+		s.eventually(func() bool { return strings.Count(p.Output(), "Initialize -> Backup") == len(vips) }, "not every router became Backup")
+		return p
+	}
+	a, _ := s.start(0, state(200))
+	s.eventually(func() bool { return s.bound(0) == len(vips) }, "not all addresses are bound")
+	b := backup(1, 100)
+	begin := time.Now()
+	a.Kill()
+	s.eventually(func() bool { return s.bound(1) == len(vips) }, "the other node has not taken over all addresses")
+	t.Logf("measured: takeover_of_255_routers_after_killed=%v target=700ms", time.Since(begin))
+	s.eventually(func() bool { return s.bound(0) == 0 }, "the leases of the killed daemon have not ended")
+	backup(0, 200)
+	begin = time.Now()
+	terminate(t, b)
+	s.eventually(func() bool { return s.bound(0) == len(vips) }, "the other node has not taken over all addresses")
+	t.Logf("measured: release_of_255_routers=%v target=250ms", time.Since(begin))
 }
 
 // Two virtual routers on one interface share the work, and each takes the
