@@ -180,6 +180,9 @@ func (h *host) boot() {
 func (h *host) startup() {
 	h.watchAnew()
 	h.call("Startup", func() Output { return h.router.Startup(h.s.now, h.sightings.Heard(h.s.now)...) })
+	if h.router.heard {
+		h.watch.master = h.router.lastHeard // Silence counts from then.
+	}
 	if h.router.preemptible {
 		// PreemptDelay counts from before.
 		h.watch.lower, h.watch.lowerSince = h.s.now, h.router.preemptibleSince
