@@ -303,6 +303,10 @@ func (h *host) loopRouter() {
 	h.inbox = h.inbox[:0]
 	h.call("Stalled", func() Output { return h.router.Stalled(now, late) })
 	h.call("Expire", func() Output { return h.router.Expire(now) })
+	if h.s.rng.IntN(4) == 0 {
+		// As if another virtual router's advertisement were due.
+		h.call("Hasten", func() Output { return h.router.Hasten(now) })
+	}
 }
 
 // loopPeer looks at its timers first or last: who knows.
@@ -438,7 +442,9 @@ func (h *host) judge(why Reason) {
 	w := &h.watch
 	interval := min(w.interval, h.config.learn(w.interval))
 	silence := h.s.now.Sub(w.master)
-	needed := h.config.MasterDownInterval(interval) + h.config.TakeoverDelay
+	// A step of the delay may be the Master's that has gone.
+	delay := max(0, h.config.TakeoverDelay-h.config.TakeoverStep)
+	needed := h.config.MasterDownInterval(interval) + delay
 	switch why {
 	case ReasonMasterDown:
 	case ReasonPreempted:
@@ -450,7 +456,7 @@ func (h *host) judge(why Reason) {
 			h.s.failf("%d took over, and nobody resigned", h.index)
 		}
 		silence = h.s.now.Sub(w.resigned)
-		needed = h.config.SkewTime(interval) + h.config.TakeoverDelay
+		needed = h.config.SkewTime(interval) + delay
 	default:
 		h.s.failf("%d became Master because of %s", h.index, why)
 	}

@@ -104,7 +104,8 @@ func (m *migration) introduce() {
 		return cmp.Or(cmp.Compare(b.config.Priority, a.config.Priority), b.config.Source.Compare(a.config.Source))
 	})
 	for rank, h := range ours {
-		h.config.TakeoverDelay = time.Duration(rank) * 100 * ms / 16
+		h.config.TakeoverStep = 100 * ms / 16
+		h.config.TakeoverDelay = time.Duration(rank) * h.config.TakeoverStep
 		h.config.Peers = nil
 		for _, other := range ours {
 			if other != h {

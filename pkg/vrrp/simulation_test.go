@@ -78,6 +78,8 @@ type simulation struct {
 	ranked bool
 	// mixed: there are models among the hosts.
 	mixed bool
+	// known: with multicast, ours know each other, but not the models.
+	known bool
 }
 
 type mode int
@@ -136,8 +138,6 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	if s.rng.IntN(3) == 0 {
 		s.preemptDelay = s.upTo(10 * s.interval)
 	}
-	// Nodes know each other, but not the rest.
-	known := s.rng.IntN(2) == 0
 	foreign := c.Addresses
 	if s.rng.IntN(3) == 0 {
 		foreign = foreign[:1]
@@ -175,14 +175,9 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 			s.addPeer(theirs, newFRR)
 		}
 	}
-	if known && !c.Unicast {
-		for _, h := range s.hosts {
-			for _, other := range s.hosts {
-				if h.ours() && other.ours() && other != h {
-					h.config.Peers = append(h.config.Peers, other.config.Source)
-				}
-			}
-		}
+	s.known = !c.Unicast && s.rng.IntN(2) == 0
+	for _, h := range s.hosts {
+		s.introduce(h)
 	}
 	s.logf("preempt %d, version %d, IPv%d, unicast %v, interval %v, down adverts %d, netlink %v, ranked %v, preempt delay %v, %d foreign addresses",
 		s.preempt, c.Version, c.Family, c.Unicast, s.interval, c.DownAdverts, s.maxNetlink, s.ranked,
@@ -335,6 +330,19 @@ func (s *simulation) rest() {
 	s.leaseEnds()
 }
 
+// introduce makes the others of ours known to one of them.
+func (s *simulation) introduce(h *host) {
+	if !s.known || !h.ours() {
+		return
+	}
+	h.config.Peers = nil
+	for _, other := range s.hosts {
+		if other.ours() && other != h {
+			h.config.Peers = append(h.config.Peers, other.config.Source)
+		}
+	}
+}
+
 // rank spaces the waits of our Backups as the daemon does.
 func (s *simulation) rank() {
 	up := slices.DeleteFunc(s.up(), func(h *host) bool { return !h.ours() })
@@ -342,7 +350,9 @@ func (s *simulation) rank() {
 		return cmp.Or(cmp.Compare(b.config.Priority, a.config.Priority), b.config.Source.Compare(a.config.Source))
 	})
 	for i, h := range up {
-		h.change(func(c *Config) { c.TakeoverDelay = time.Duration(i) * max(1250*time.Microsecond, s.interval/16) })
+		step := max(1250*time.Microsecond, s.interval/16)
+		s.introduce(h) // The ranks are those of the nodes that are known.
+		h.change(func(c *Config) { c.TakeoverDelay, c.TakeoverStep = time.Duration(i)*step, step })
 	}
 }
 
@@ -606,7 +616,8 @@ func (s *simulation) lossy() {
 	limit := time.Hour
 	for _, h := range s.up() {
 		if h != m {
-			limit = min(limit, h.masterDown(m.config.AdvertisementInterval))
+			// A step of the delay may be the Master's.
+			limit = min(limit, h.masterDown(m.config.AdvertisementInterval)-min(h.config.TakeoverDelay, h.config.TakeoverStep))
 		}
 	}
 	limit -= s.maxDelay + s.maxLate
