@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -96,6 +97,9 @@ type FRR struct{ Zebra, VRRPD *Process }
 
 // Output is what vrrpd has written.
 func (f *FRR) Output() string { return f.VRRPD.Output() }
+
+// SignalAll sends a signal to vrrpd.
+func (f *FRR) SignalAll(s syscall.Signal) error { return f.VRRPD.SignalAll(s) }
 
 // Terminate stops vrrpd, and zebra after it.
 func (f *FRR) Terminate() error { return errors.Join(f.VRRPD.Terminate(), f.Zebra.Terminate()) }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -68,6 +69,24 @@ func (p *Process) Output() string { return p.out.String() }
 
 // Signal sends a signal to the program and nothing else.
 func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+
+// SignalAll sends a signal to the program and to the processes that it has
+// started, as keepalived starts one for VRRP.
+func (p *Process) SignalAll(s syscall.Signal) error {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.PID(), p.PID()))
+	if err != nil {
+		return fmt.Errorf("find the processes of %s: %w", p.name, err)
+	}
+	errs := []error{p.Signal(s)}
+	for field := range strings.FieldsSeq(string(children)) {
+		pid, err := strconv.Atoi(field)
+		if err == nil {
+			err = os.NewSyscallError("kill", syscall.Kill(pid, s))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
 
 // Kill ends the program with SIGKILL and waits for it; once more is harmless.
 func (p *Process) Kill() {
