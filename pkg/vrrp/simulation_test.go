@@ -254,6 +254,9 @@ func (s *simulation) reconfigure(h *host) {
 		h.config.Priority = uint8(1 + s.rng.IntN(254))
 		return
 	}
+	if s.now < h.suspended {
+		return // Its loop reads its sockets before it learns of a change.
+	}
 	switch s.rng.IntN(6) {
 	case 0:
 		h.change(func(c *Config) { c.Priority = uint8(1 + s.rng.IntN(254)) })
@@ -303,9 +306,6 @@ func (s *simulation) rest() {
 			h.start()
 		}
 	}
-	if s.ranked {
-		s.rank()
-	}
 	// Whoever is suspended comes back first, and who listens starts. Then the slowest takes over, and
 	// is preempted at once by who has waited as long; and once more, because a
 	// stall may have armed a timer anew.
@@ -316,8 +316,12 @@ func (s *simulation) rest() {
 	for _, h := range s.up() {
 		h.frozen = false
 	}
+	s.run(wait + s.maxLate)
+	if s.ranked {
+		s.rank()
+	}
 	slowest := s.slowest((*host).masterDown)
-	s.run(wait + 3*slowest + 2*s.interval)
+	s.run(3*slowest + 2*s.interval)
 	if s.preempt != nobody {
 		s.run(s.preemptDelay + slowest + 2*s.interval)
 	}
@@ -621,7 +625,8 @@ func (s *simulation) lossy() {
 		}
 	}
 	limit -= s.maxDelay + s.maxLate
-	between := m.config.AdvertisementInterval
+	// The timers of models run from when the last has fired.
+	between := m.config.AdvertisementInterval + s.maxLate
 	if m.ours() {
 		between = m.config.adverTimer()
 	}
