@@ -178,6 +178,7 @@ func (h *host) boot() {
 }
 
 func (h *host) startup() {
+	h.startsAt = h.s.now
 	h.watchAnew()
 	h.call("Startup", func() Output { return h.router.Startup(h.s.now, h.sightings.Heard(h.s.now)...) })
 	if h.router.heard {
@@ -297,7 +298,7 @@ func (h *host) loopRouter() {
 		if d != DiscardNone {
 			h.s.failf("%d discarded a packet: %v", h.index, d)
 		}
-		h.note(p.arrived)
+		h.note(max(p.arrived, h.startsAt)) // It may have come before Startup.
 		h.call("Receive", func() Output { return h.router.Receive(now, p.arrived, header, &h.advert) })
 	}
 	h.inbox = h.inbox[:0]
