@@ -15,7 +15,8 @@ func TestNetnsInteropIncompatible(t *testing.T) {
 		ours, theirs  mode
 		alarm, detail string // the alarm, or none
 	}{
-		"version":       {ours: modeV3, theirs: modeV2},
+		"version 2":     {ours: modeV3, theirs: modeV2},
+		"version 3":     {ours: modeV2, theirs: modeV3},
 		"no password":   {ours: modeV2, theirs: modePASS, alarm: "incompatiblePeer", detail: "authTypeMismatch"},
 		"not asked for": {ours: modePASS, theirs: modeV2, alarm: "incompatiblePeer", detail: "authTypeMismatch"},
 		"password":      {ours: mode{version: 2, password: "another"}, theirs: modePASS, alarm: "incompatiblePeer", detail: "authFailure"},

@@ -224,6 +224,24 @@ func (l *loop) start(in *instance, now vrrp.Time) {
 	l.apply(in, in.router.Startup(now, l.sightings[in.port()].Heard(now)...), now)
 }
 
+// stayAway puts a Backup whose timer is due back into Initialize if, since it was
+// started, somebody turned out to use its VRID for something else. Its
+// Master_Down_Interval is a part of the listening. Later that is an alarm only:
+// else a few packets could keep a Backup from taking over.
+func (l *loop) stayAway(in *instance, now vrrp.Time) bool {
+	since, ok := l.listening[in.port()]
+	listen := max(listenTime, in.config.MasterDownInterval(in.config.AdvertisementInterval))
+	if in.state() != vrrp.Backup || in.force || !ok || now.Sub(since) > 2*listen {
+		return false
+	}
+	reason, found := l.conflict(in, now)
+	if found {
+		l.shutdown(in, reason, now)
+		in.startAt, in.started = now.Add(leaseRefresh), false
+	}
+	return found
+}
+
 // fail puts an instance that cannot do its work into Initialize, so that a
 // peer takes over, and tries again later.
 func (l *loop) fail(in *instance, fault string, now vrrp.Time) {

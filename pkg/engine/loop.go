@@ -231,7 +231,7 @@ func (l *loop) fire(now vrrp.Time) {
 		case in.startAt <= now:
 			l.start(in, now)
 		}
-		if due, ok := in.timer(); ok && due <= now {
+		if due, ok := in.timer(); ok && due <= now && !l.stayAway(in, now) {
 			// What arrived while we stood still has been read, but for a flood.
 			// The router knows how late is too late.
 			l.apply(in, in.router.Stalled(now, now.Sub(due)), now)
