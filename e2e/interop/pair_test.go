@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// patience bounds each wait: five times what takes longest, a takeover with
-	// version 2.
-	patience = 20 * time.Second
+	// patience bounds each wait. Longest takes a VRID conflict's end with version
+	// 2, 15 s, and a takeover, 4 s.
+	patience = 40 * time.Second
 	// crossing is how long two routers may both send around a transition: what
 	// is under way, on a machine with other work.
 	crossing = 100 * time.Millisecond
