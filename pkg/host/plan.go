@@ -30,6 +30,13 @@ type labeled struct {
 // newPlan compares what is wanted with the addresses present, by link.
 func newPlan(want []VirtualAddress, present map[int][]Address) plan {
 	var p plan
+	there := make(map[VirtualAddress][]Address)
+	for link, addresses := range present {
+		for _, a := range addresses {
+			v := VirtualAddress{Link: link, Address: a.Prefix.Addr()}
+			there[v] = append(there[v], a)
+		}
+	}
 	done := make(map[VirtualAddress]bool)
 	keep := make(map[VirtualAddress]bool)
 	for _, v := range want {
@@ -37,10 +44,7 @@ func newPlan(want []VirtualAddress, present map[int][]Address) plan {
 			continue
 		}
 		done[v] = true
-		there := slices.DeleteFunc(slices.Clone(present[v.Link]), func(a Address) bool {
-			return a.Prefix.Addr() != v.Address
-		})
-		switch {
+		switch there := there[v]; {
 		case !v.valid():
 			p.invalid = append(p.invalid, v)
 		case len(there) == 0:

@@ -3,6 +3,7 @@ package host
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -90,5 +91,29 @@ func TestNewPlan(t *testing.T) {
 				t.Errorf("-want +got\n%s", d)
 			}
 		})
+	}
+}
+
+// The leases of as many addresses as there can be are renewed in time.
+func TestPlanOfManyAddresses(t *testing.T) {
+	t.Parallel()
+	const addresses, plans = 4096, 25
+	var want []VirtualAddress
+	present := map[int][]Address{}
+	for i := range addresses {
+		v := VirtualAddress{2, netip.AddrFrom4([4]byte{10, 4, byte(i >> 8), byte(i)})}
+		want = append(want, v)
+		present[2] = append(present[2], Address{Prefix: v.prefix(), Ours: true})
+	}
+	begin := time.Now()
+	for range plans {
+		if p := newPlan(want, present); len(p.renew) != addresses {
+			t.Fatalf("%d renewed, want %d", len(p.renew), addresses)
+		}
+	}
+	took := time.Since(begin)
+	t.Logf("measured: plan_of_%d_addresses=%v target=10ms", addresses, took/plans)
+	if took > 5*time.Second {
+		t.Errorf("%d plans took %v, want at most 5s", plans, took)
 	}
 }
