@@ -191,16 +191,24 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 	case in.state() == vrrp.Initialize && in.reason == reasonListening:
 		l.schedule(in, now) // It may listen since another time.
 	}
-	if in.state() == vrrp.Master && slices.ContainsFunc(p.vips, func(v placedVIP) bool { return !old.has(v) }) {
+	if in.state() == vrrp.Master && !old.hasAll(p.vips) {
 		in.announce.start(now)
 	}
 }
 
-// has tells whether a VIP is where it was, as its neighbors know it.
-func (p *placement) has(v placedVIP) bool {
-	return slices.ContainsFunc(p.vips, func(o placedVIP) bool {
-		return o.address == v.address && o.link.Index == v.link.Index && bytes.Equal(o.link.HardwareAddr, v.link.HardwareAddr)
-	})
+// hasAll tells whether VIPs are where they were, as their neighbors know them.
+func (p *placement) hasAll(vips []placedVIP) bool {
+	links := make(map[netip.Addr]*host.Link, len(p.vips))
+	for i := range p.vips {
+		links[p.vips[i].address] = &p.vips[i].link
+	}
+	for i := range vips {
+		was, now := links[vips[i].address], &vips[i].link
+		if was == nil || was.Index != now.Index || !bytes.Equal(was.HardwareAddr, now.HardwareAddr) {
+			return false
+		}
+	}
+	return true
 }
 
 // start takes an instance out of Initialize, unless its sockets have gone since

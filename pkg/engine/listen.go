@@ -22,13 +22,9 @@ func (l *loop) place() {
 		l.tellUnplaced(unplaced)
 	}
 	l.interfaces = candidates(l.links.Links, l.placements)
-	maps.DeleteFunc(l.listening, func(p portKey, _ vrrp.Time) bool { return !l.isCandidate(p) })
-	maps.DeleteFunc(l.sightings, func(p portKey, _ *vrrp.Sightings) bool { return !l.isCandidate(p) })
+	// A port that is not wanted any more is listened on until the listener says
+	// that it is closed: it may be wanted again before the listener looks.
 	l.listen(listenOrder{interfaces: l.interfaces})
-}
-
-func (l *loop) isCandidate(p portKey) bool {
-	return slices.ContainsFunc(l.interfaces, func(i lan.Interface) bool { return portOf(i) == p })
 }
 
 func portOf(i lan.Interface) portKey {
@@ -57,6 +53,7 @@ func (l *loop) listened(r listenReport, now vrrp.Time) {
 		}
 	}
 	l.listening = since
+	maps.DeleteFunc(l.sightings, func(p portKey, _ *vrrp.Sightings) bool { _, ok := since[p]; return !ok })
 	unused := slices.DeleteFunc(slices.Clone(old), func(p *lan.Port) bool { return slices.Contains(l.ports, p) })
 	if len(unused) > 0 {
 		l.listen(listenOrder{interfaces: l.interfaces, unused: unused})

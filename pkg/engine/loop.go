@@ -98,9 +98,9 @@ type routerKey struct {
 // topic is what is not to be said twice: what of the engine it is about and,
 // where there are several, which.
 type topic struct {
-	what string
-	link string
-	peer netip.Addr
+	what        string
+	link        string
+	destination netip.Addr
 }
 
 // release is a priority 0 advertisement that waits for its addresses to be
@@ -317,10 +317,7 @@ func (l *loop) send(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
 	for _, to := range destinations {
 		l.buffer = a.Append(l.buffer[:0], in.config.Source, to)
 		err := l.network.Send(in.link.Index, in.config.Source, to, l.buffer)
-		said := topic{what: "send", link: in.key.Interface}
-		if in.config.Unicast {
-			said.peer = to
-		}
+		said := topic{what: "send", link: in.key.Interface, destination: to}
 		if err == nil {
 			delete(l.logged, said)
 			continue

@@ -58,6 +58,7 @@ func (p *placement) port() portKey { return portKey{p.link.Index, p.key.Family} 
 // routers run where. It is a pure function. The placements are sorted by key.
 func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedVIP) {
 	placements := map[desired.RouterKey]*placement{}
+	links = withoutOurs(links)
 	var unplaced []desired.UnplacedVIP
 	for _, router := range s.Routers {
 		node := s.NodeAddress(router.Family)
@@ -156,7 +157,7 @@ func choose(vip desired.VIP, s desired.State, links []host.Link) (host.Link, str
 			continue
 		}
 		for _, a := range l.Addresses {
-			if !a.Ours && a.Prefix.Addr() == vip.Address {
+			if a.Prefix.Addr() == vip.Address {
 				return host.Link{}, fmt.Sprintf("is already an address of interface %s of this node", l.Name), false
 			}
 		}
@@ -193,7 +194,7 @@ func connected(address netip.Addr, links []host.Link) (best host.Link, prefix ne
 			continue
 		}
 		for _, a := range l.Addresses {
-			if a.Ours || a.Prefix.IsSingleIP() || isLinkLocal(a) || !a.Prefix.Contains(address) {
+			if a.Prefix.IsSingleIP() || isLinkLocal(a) || !a.Prefix.Contains(address) {
 				continue
 			}
 			if !ok || a.Prefix.Bits() > prefix.Bits() {
@@ -208,7 +209,7 @@ func connected(address netip.Addr, links []host.Link) (best host.Link, prefix ne
 func carrier(address netip.Addr, links []host.Link) (host.Link, bool) {
 	for _, l := range links {
 		for _, a := range l.Addresses {
-			if !l.Loopback && !a.Ours && a.Prefix.Addr() == address {
+			if !l.Loopback && a.Prefix.Addr() == address {
 				return l, true
 			}
 		}
@@ -223,7 +224,7 @@ func carrier(address netip.Addr, links []host.Link) (host.Link, bool) {
 func sourceAddress(link host.Link, r desired.Router, node netip.Addr) (source netip.Addr, ok bool) {
 	for _, a := range link.Addresses {
 		address := a.Prefix.Addr()
-		if a.Ours || a.Tentative || vrrp.FamilyOf(address) != r.Family {
+		if a.Tentative || vrrp.FamilyOf(address) != r.Family {
 			continue
 		}
 		if address == node && (r.Unicast || r.Family == vrrp.IPv4) {
@@ -246,8 +247,17 @@ func isLinkLocal(a host.Address) bool {
 	return a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast()
 }
 
-func hasLinkLocal(l host.Link) bool {
-	return slices.ContainsFunc(l.Addresses, func(a host.Address) bool { return !a.Ours && isLinkLocal(a) })
+func hasLinkLocal(l host.Link) bool { return slices.ContainsFunc(l.Addresses, isLinkLocal) }
+
+// withoutOurs returns the links without our virtual addresses, which say
+// nothing about the node. There may be thousands, and each VIP is compared with
+// every address.
+func withoutOurs(links []host.Link) []host.Link {
+	links = slices.Clone(links)
+	for i := range links {
+		links[i].Addresses = slices.DeleteFunc(slices.Clone(links[i].Addresses), func(a host.Address) bool { return a.Ours })
+	}
+	return links
 }
 
 // candidates are the ports that are listened on: those of the placements, and
@@ -260,15 +270,15 @@ func candidates(links []host.Link, placements []placement) (interfaces []lan.Int
 		p := &placements[i]
 		placed[p.port()] = p.link.Multicast || p.config.Unicast
 	}
-	for _, l := range links {
+	for _, l := range withoutOurs(links) {
 		if l.Loopback || !l.Up {
 			continue
 		}
-		configured := slices.ContainsFunc(l.Addresses, func(a host.Address) bool { return !a.Ours && !isLinkLocal(a) })
+		configured := slices.ContainsFunc(l.Addresses, func(a host.Address) bool { return !isLinkLocal(a) })
 		for _, family := range []vrrp.Family{vrrp.IPv4, vrrp.IPv6} {
 			fit := slices.ContainsFunc(l.Addresses, func(a host.Address) bool {
 				// Listening needs no address that can be sent from yet.
-				return !a.Ours && vrrp.FamilyOf(a.Prefix.Addr()) == family && (family == vrrp.IPv4 || isLinkLocal(a))
+				return vrrp.FamilyOf(a.Prefix.Addr()) == family && (family == vrrp.IPv4 || isLinkLocal(a))
 			})
 			if placed[portKey{l.Index, family}] || fit && configured && l.Multicast {
 				interfaces = append(interfaces, lan.Interface{Index: l.Index, Name: l.Name, IPv6: family == vrrp.IPv6})
