@@ -90,15 +90,12 @@ func (l *loop) conflict(in *instance, now vrrp.Time) (reason string, found bool)
 		return "", false
 	}
 	reason = fmt.Sprintf("%s: %s uses it with %s", faultVRIDConflict, with.Source, detail)
-	used := map[uint8]bool{}
-	for _, other := range s.Heard(now) {
-		used[other.VRID] = true
-	}
-	for _, r := range l.desired.Routers {
-		used[r.VRID] = true
+	ours := map[uint8]bool{}
+	for i := range l.desired.Routers {
+		ours[l.desired.Routers[i].VRID] = true
 	}
 	for i := range 254 {
-		if vrid := uint8((int(in.key.VRID)+i)%255 + 1); !used[vrid] {
+		if vrid := uint8((int(in.key.VRID)+i)%255 + 1); !ours[vrid] && len(s.HeardFor(now, vrid)) == 0 {
 			return fmt.Sprintf("%s; VRID %d is free", reason, vrid), true
 		}
 	}

@@ -229,7 +229,7 @@ func (l *loop) start(in *instance, now vrrp.Time) {
 		}
 	}
 	in.startAt, in.started = never, true
-	l.apply(in, in.router.Startup(now, l.sightings[in.port()].Heard(now)...), now)
+	l.apply(in, in.router.Startup(now, l.sightings[in.port()].HeardFor(now, in.key.VRID)...), now)
 }
 
 // stayAway puts a Backup whose timer is due back into Initialize if, since it was

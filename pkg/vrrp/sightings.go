@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -25,9 +26,10 @@ type Sighting struct {
 }
 
 const (
-	// maxSightings is how many senders are remembered. When there are more,
-	// those that come last are not.
-	maxSightings = 256
+	// maxSightings is how many senders are remembered for each VRID. When there
+	// are more, those that come last are not. A site where routers use every
+	// VRID, or a flood for one, so leaves room for all others.
+	maxSightings = 16
 	// sightingMemory is for how long a sender is remembered at least.
 	sightingMemory = time.Minute
 	// longestSighting is the longest interval that a sender is believed.
@@ -39,13 +41,9 @@ const (
 // Sightings remember who is heard on an interface, for which virtual routers,
 // whether or not they are configured here. The zero value has heard nobody.
 type Sightings struct {
-	seen  map[sightingKey]*sighting
+	// seen is by VRID and source.
+	seen  map[uint8]map[netip.Addr]*sighting
 	sweep Time // when to look next for who is gone
-}
-
-type sightingKey struct {
-	source netip.Addr
-	vrid   uint8
 }
 
 // sighting is a Sighting as it is kept.
@@ -78,21 +76,25 @@ func (s *Sightings) Note(now Time, h Header, payload []byte) {
 		return
 	}
 	if s.seen == nil {
-		s.seen = make(map[sightingKey]*sighting)
+		s.seen = make(map[uint8]map[netip.Addr]*sighting)
 		s.sweep = now
 	}
 	if now >= s.sweep {
 		s.forget(now)
 		s.sweep = now.Add(sweepPeriod)
 	}
-	key := sightingKey{h.Source, vrid}
-	known := s.seen[key]
+	senders := s.seen[vrid]
+	if senders == nil {
+		senders = make(map[netip.Addr]*sighting)
+		s.seen[vrid] = senders
+	}
+	known := senders[h.Source]
 	if known == nil {
-		if len(s.seen) >= maxSightings {
+		if len(senders) >= maxSightings {
 			return
 		}
 		known = &sighting{family: heard.family, first: now}
-		s.seen[key] = known
+		senders[h.Source] = known
 	}
 	known.take(now, heard)
 }
@@ -140,18 +142,18 @@ func (s *sighting) take(now Time, heard sighting) {
 // three Master_Down_Intervals after the last. Of several strangers it is the
 // one of the lowest address.
 func (s *Sightings) Conflict(now Time, c Config) (with Sighting, detail string, found bool) {
-	for k, heard := range s.seen {
-		if k.vrid != c.VRID || FamilyOf(k.source) != c.Family || k.source == c.Source || slices.Contains(c.Peers, k.source) {
+	for source, heard := range s.seen[c.VRID] {
+		if heard.family != c.Family || source == c.Source || slices.Contains(c.Peers, source) {
 			continue
 		}
 		if heard.steadyCount < strayPackets || heard.last.Sub(heard.steady) < 2*heard.believed() || now.Sub(heard.last) > 3*heard.masterDownInterval() {
 			continue
 		}
-		if found && with.Source.Less(k.source) {
+		if found && with.Source.Less(source) {
 			continue
 		}
 		if why := heard.differs(c); why != "" {
-			with, detail, found = heard.export(k), why, true
+			with, detail, found = heard.export(c.VRID, source), why, true
 		}
 	}
 	return with, detail, found
@@ -161,22 +163,41 @@ func (s *Sightings) Conflict(now Time, c Config) (with Sighting, detail string, 
 // source.
 func (s *Sightings) Heard(now Time) []Sighting {
 	var list []Sighting
-	for k, heard := range s.seen {
-		if !heard.gone(now) {
-			list = append(list, heard.export(k))
-		}
+	for vrid := range s.seen {
+		list = s.appendHeard(list, now, vrid)
 	}
+	sortSightings(list)
+	return list
+}
+
+// HeardFor is Heard for one VRID.
+func (s *Sightings) HeardFor(now Time, vrid uint8) []Sighting {
+	list := s.appendHeard(nil, now, vrid)
+	sortSightings(list)
+	return list
+}
+
+func sortSightings(list []Sighting) {
 	slices.SortFunc(list, func(a, b Sighting) int {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.VRID, b.VRID), a.Source.Compare(b.Source))
 	})
+}
+
+func (s *Sightings) appendHeard(list []Sighting, now Time, vrid uint8) []Sighting {
+	for source, heard := range s.seen[vrid] {
+		if !heard.gone(now) {
+			list = append(list, heard.export(vrid, source))
+		}
+	}
 	return list
 }
 
 // forget forgets those that are gone.
 func (s *Sightings) forget(now Time) {
-	for k, heard := range s.seen {
-		if heard.gone(now) {
-			delete(s.seen, k)
+	for vrid, senders := range s.seen {
+		maps.DeleteFunc(senders, func(_ netip.Addr, heard *sighting) bool { return heard.gone(now) })
+		if len(senders) == 0 {
+			delete(s.seen, vrid)
 		}
 	}
 }
@@ -214,9 +235,9 @@ func (s *sighting) differs(c Config) string {
 }
 
 // export returns what there is to know, and shares nothing with s.
-func (s *sighting) export(k sightingKey) Sighting {
+func (s *sighting) export(vrid uint8, source netip.Addr) Sighting {
 	return Sighting{
-		Family: s.family, VRID: k.vrid, Version: s.version, Source: k.source, Priority: s.priority,
+		Family: s.family, VRID: vrid, Version: s.version, Source: source, Priority: s.priority,
 		Interval: s.interval, Addresses: s.list(), First: s.first, Last: s.last, Count: s.count,
 	}
 }

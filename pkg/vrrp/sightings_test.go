@@ -303,7 +303,7 @@ func TestSightingsFlood(t *testing.T) {
 		}
 	}
 	flood()
-	if got := len(p.seen); got != maxSightings {
+	if got := len(p.seen[50]); got != maxSightings {
 		t.Errorf("%d remembered, want %d", got, maxSightings)
 	}
 	p.pass(10 * time.Second)
@@ -315,8 +315,36 @@ func TestSightingsFlood(t *testing.T) {
 	p.pass(time.Minute)
 	p.note("192.0.2.9", slow)
 	p.note("192.0.2.10", stranger())
-	if got := p.Heard(p.now); len(got) != 2 || len(p.seen) != 2 {
-		t.Errorf("heard %v, remember %d; want two", got, len(p.seen))
+	if got := p.Heard(p.now); len(got) != 2 || len(p.seen[50]) != 2 {
+		t.Errorf("heard %v, remember %d; want two", got, len(p.seen[50]))
+	}
+	p.pass(5 * time.Minute)
+	p.note("192.0.2.9", stranger(func(a *Advertisement) { a.VRID = 51 }))
+	if len(p.seen) != 1 {
+		t.Errorf("remember %d VRIDs, want one", len(p.seen))
+	}
+}
+
+// Members of every VRID, as a site with many virtual routers has, leave room
+// for whoever else uses one of them.
+func TestSightingsEveryVRID(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	for vrid := range 255 {
+		for _, source := range []string{"192.0.2.8", "192.0.2.10"} {
+			p.note(source, stranger(func(a *Advertisement) { a.VRID = uint8(vrid + 1) }))
+		}
+	}
+	p.repeat(3, "192.0.2.7", stranger(func(a *Advertisement) { a.VRID = 200 }))
+	p.note("192.0.2.7", stranger(func(a *Advertisement) { a.VRID = 201 }))
+	c := testConfig()
+	c.VRID = 200
+	p.conflict(c, "192.0.2.7", "addresses 192.0.2.7, 192.0.2.8")
+	if got := p.HeardFor(p.now, 200); len(got) != 3 || got[0].VRID != 200 || got[2].Source != addr("192.0.2.10") {
+		t.Errorf("heard %+v for VRID 200, want three", got)
+	}
+	if got := p.Heard(p.now); len(got) != 2*255+2 {
+		t.Errorf("heard %d, want 512", len(got))
 	}
 }
 
