@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -195,7 +194,11 @@ func (s *Sightings) appendHeard(list []Sighting, now Time, vrid uint8) []Sightin
 // forget forgets those that are gone.
 func (s *Sightings) forget(now Time) {
 	for vrid, senders := range s.seen {
-		maps.DeleteFunc(senders, func(_ netip.Addr, heard *sighting) bool { return heard.gone(now) })
+		for source, heard := range senders {
+			if heard.gone(now) {
+				delete(senders, source)
+			}
+		}
 		if len(senders) == 0 {
 			delete(s.seen, vrid)
 		}
