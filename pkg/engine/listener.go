@@ -83,6 +83,9 @@ func (l *listener) carryOut(o listenOrder) {
 		if slices.ContainsFunc(l.open, func(p *lan.Port) bool { return p.Interface == i }) {
 			continue
 		}
+		if slices.ContainsFunc(l.dropped, func(p *lan.Port) bool { return portOf(p.Interface) == portOf(i) }) {
+			continue // It is opened when the loop has let go of that one.
+		}
 		p, err := l.ports.Open(i)
 		if err != nil {
 			r.failed[portOf(i)] = err

@@ -66,8 +66,9 @@ func TestListener(t *testing.T) {
 	step("nothing changed", listenOrder{interfaces: both}, nil, 2)
 
 	broken := r.ports[0]
-	step("one is broken", listenOrder{interfaces: both, broken: []*lan.Port{broken}}, []string{"open 2"}, 2)
-	step("the loop has let go of it", listenOrder{interfaces: both, unused: []*lan.Port{broken}}, []string{"close 2"}, 2)
+	step("one is broken", listenOrder{interfaces: both, broken: []*lan.Port{broken}}, nil, 1)
+	step("asked again", listenOrder{interfaces: both, broken: []*lan.Port{broken}}, nil, 1)
+	step("the loop has let go of it", listenOrder{interfaces: both, unused: []*lan.Port{broken}}, []string{"close 2", "open 2"}, 2)
 
 	gone := r.ports[0]
 	if gone.Index != 3 {
@@ -77,7 +78,10 @@ func TestListener(t *testing.T) {
 	step("and let go of", listenOrder{interfaces: []lan.Interface{eth0}, unused: []*lan.Port{gone}}, []string{"close 3"}, 1)
 
 	renamed := lan.Interface{Index: 2, Name: "lan0"}
-	step("renamed", listenOrder{interfaces: []lan.Interface{renamed}}, []string{"open 2"}, 1)
+	old := r.ports[0]
+	step("renamed", listenOrder{interfaces: []lan.Interface{renamed}}, nil, 0)
+	step("and let go of", listenOrder{interfaces: []lan.Interface{renamed}, unused: []*lan.Port{old}}, []string{"close 2", "open 2"}, 1)
+	step("another", listenOrder{interfaces: []lan.Interface{eth1}}, []string{"open 3"}, 1)
 
 	// The end closes what the loop uses and what it has not let go of.
 	ended, end := context.WithCancel(t.Context())
@@ -85,7 +89,7 @@ func TestListener(t *testing.T) {
 	if err := l.run(ended); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff([]string{"close 2", "close 2"}, f.take()); diff != "" {
+	if diff := cmp.Diff([]string{"close 3", "close 2"}, f.take()); diff != "" {
 		t.Errorf("the end: -want +got\n%s", diff)
 	}
 }

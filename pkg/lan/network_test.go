@@ -553,6 +553,39 @@ func TestNetnsInterfaceIsDeletedAndCreatedAgain(t *testing.T) {
 	from.until(to)
 }
 
+// An MTU that is too small for IPv6, however shortly, takes the memberships of
+// its groups with it: what an interface of hardware then passes on is not known.
+func TestNetnsMTUDips(t *testing.T) {
+	_, hosts := newLAN(t, 2)
+	from, to := hosts[0], hosts[1]
+	for _, h := range hosts {
+		h.listen("eth0")
+	}
+	ipv6 := lan.Interface{Index: to.Index("eth0"), Name: "eth0", IPv6: true}
+	member := func() bool {
+		return strings.Contains(to.Run("ip", "maddr", "show", "dev", "eth0"), groupIPv6.String())
+	}
+	to.Sysctl("net.ipv6.conf.eth0.disable_ipv6", "1")
+	to.Sysctl("net.ipv6.conf.eth0.disable_ipv6", "0")
+	to.Run("ip", "link", "set", "eth0", "down")
+	to.Run("ip", "link", "set", "eth0", "up")
+	to.expectBroken()
+	if !member() {
+		t.Error("no member of ff02::12 any more though IPv6 was only switched off and on")
+	}
+	to.Run("ip", "link", "set", "eth0", "mtu", "1279")
+	to.expectBroken(ipv6)
+	to.Run("ip", "link", "set", "eth0", "mtu", "1500")
+	to.expectBroken(ipv6)
+	to.listen() // Closes the ports first.
+	to.listen("eth0")
+	to.expectBroken()
+	if !member() {
+		t.Error("no member of ff02::12 after the port was opened anew")
+	}
+	from.until(to)
+}
+
 // settles checks that Wait does not return again and again for nothing.
 func (h host) settles() {
 	h.t.Helper()

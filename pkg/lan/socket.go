@@ -22,10 +22,10 @@ var (
 func openReceive(i Interface) (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return 0, fmt.Errorf("open packet socket: %w", err)
+		return -1, fmt.Errorf("open packet socket: %w", err)
 	}
 	if err := setUpReceive(fd, i); err != nil {
-		return 0, errors.Join(err, unix.Close(fd))
+		return -1, errors.Join(err, unix.Close(fd))
 	}
 	return fd, nil
 }
@@ -62,10 +62,10 @@ func openSend(i Interface) (int, error) {
 	}
 	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocolVRRP)
 	if err != nil {
-		return 0, fmt.Errorf("open raw IP socket: %w", err)
+		return -1, fmt.Errorf("open raw IP socket: %w", err)
 	}
 	if err := setUpSend(fd, i); err != nil {
-		return 0, errors.Join(err, unix.Close(fd))
+		return -1, errors.Join(err, unix.Close(fd))
 	}
 	return fd, nil
 }

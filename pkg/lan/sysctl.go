@@ -1,29 +1,43 @@
 package lan
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
 
 // ipv6Setting reads one of an interface's switches from
 // /proc/sys/net/ipv6/conf.
-func ipv6Setting(index int, key string) (bool, error) {
-	name, err := interfaceName(index)
+func ipv6Setting(index int, key string) (on bool, err error) {
+	fd, err := openIPv6Setting(index, key)
 	if err != nil {
-		return false, fmt.Errorf("name of link %d: %w", index, err)
+		return false, err
 	}
-	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/" + key)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, fmt.Errorf("it has no IPv6, which needs an MTU of 1280 and the kernel's support: %w", err)
-	}
-	if err != nil {
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	value := make([]byte, 1)
+	if _, err := unix.Pread(fd, value, 0); err != nil {
 		return false, fmt.Errorf("read IPv6 setting: %w", err)
 	}
-	return string(bytes.TrimSpace(b)) != "0", nil
+	return value[0] != '0', nil
+}
+
+// openIPv6Setting opens one of an interface's switches in
+// /proc/sys/net/ipv6/conf. It cannot be read any more when the interface has lost
+// its IPv6, even if it has IPv6 again.
+func openIPv6Setting(index int, key string) (int, error) {
+	name, err := interfaceName(index)
+	if err != nil {
+		return -1, fmt.Errorf("name of link %d: %w", index, err)
+	}
+	fd, err := unix.Open("/proc/sys/net/ipv6/conf/"+name+"/"+key, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return -1, fmt.Errorf("it has no IPv6, which needs an MTU of 1280 and the kernel's support: %w", err)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open IPv6 setting: %w", err)
+	}
+	return fd, nil
 }
 
 // interfaceName asks by ioctl, which waits for no lock that others can hold for
