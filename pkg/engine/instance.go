@@ -128,6 +128,9 @@ func (l *loop) configure(now vrrp.Time) {
 	for _, in := range l.instances {
 		if running[in.key] == in {
 			l.shutdown(in, string(vrrp.ReasonShutdown), now)
+			for _, a := range in.alarms {
+				l.tellAlarm(in, a, false)
+			}
 		}
 	}
 	l.instances = instances

@@ -337,6 +337,26 @@ func TestSimulatedAlarms(t *testing.T) {
 		w.fatalf("the VIP was unbound %d times", n.unbinds[vipA])
 	}
 
+	// Those of a virtual router that is not asked for any more end.
+	n.alarms = nil
+	w.strangers = []*stranger{lower}
+	w.run(10 * time.Second)
+	on = map[string]bool{}
+	w.apply(statesOf(routerOf(51, vipB)))
+	w.run(time.Second)
+	for _, a := range n.alarms {
+		on[a.Reason] = a.On
+	}
+	for reason, still := range on {
+		if still {
+			w.fatalf("told of %+v, want of the end of %s", n.alarms, reason)
+		}
+	}
+	if len(on) == 0 {
+		w.fatalf("no alarm began")
+	}
+	w.apply(statesOf(routerOf(50, vipA), routerOf(51, vipB)))
+
 	// A node that stops has no alarms, and says nothing about those it had.
 	w.strangers = []*stranger{lower}
 	w.run(5 * time.Second)
