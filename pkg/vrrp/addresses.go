@@ -140,10 +140,10 @@ func (r *Router) follow(arrived Time, from netip.Addr, list []netip.Addr, is lik
 	l, peer := &r.lists, r.isPeer(from)
 	switch {
 	case is == listOther, is == listOwn && peer && !stays:
-	case is == listOwn && (peer || len(r.peers) == 0):
-		// Our own list from one of our own is no reason to remember it. If no
-		// peers are known, anybody may be one.
-		if l.heardIs == listPart {
+	case is == listOwn && r.mayBePeer(from):
+		// Our own list from one of our own is no reason to remember it, nor is
+		// one that was part of ours when we heard it.
+		if l.heardIs == listPart || r.mayBePeer(l.from) {
 			l.forget()
 		}
 	case !slices.Equal(list, l.heard):

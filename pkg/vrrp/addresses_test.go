@@ -251,6 +251,17 @@ func TestFollowWhenListGrows(t *testing.T) {
 		b.follows("")
 	}
 
+	// One of our own that was only the last to learn of a change.
+	for _, changes := range [][]func(c *Config){{peers}, nil} {
+		b = backup(t, changes...)
+		b.do(b.hears(1, 200, list("192.0.2.50")))
+		b.do(b.set(func(c *Config) { c.Addresses = addrs("192.0.2.50") }))
+		b.do(b.hears(1, 200))
+		b.takesOver(ReasonMasterDown)
+		b.do(b.set(grow), sends(100))
+		b.follows("")
+	}
+
 	b = backup(t, peers)
 	b.do(b.hears(9, 200))
 	b.takesOver(ReasonMasterDown)

@@ -192,7 +192,7 @@ func (r *Router) notice(now Time, source netip.Addr, a *Advertisement, list like
 	interval := r.intervalOf(a)
 	if list == listOther {
 		lasting := 2 * interval
-		if r.isPeer(source) {
+		if r.mayBePeer(source) {
 			lasting = max(lasting, rollout)
 		}
 		c := &r.causes[causeAddressList]

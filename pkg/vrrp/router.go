@@ -159,10 +159,11 @@ func (r *Router) Expire(now Time) Output {
 // The interval on the wire is a maximum, so it may go out sooner: those of many
 // routers that are due at about the same time then go out together, and once
 // they do they stay together. Call it when the loop is awake for another
-// advertisement anyway.
+// advertisement anyway. The answer to a resignation is not hastened, or else a
+// flood of those would be answered at any rate.
 func (r *Router) Hasten(now Time) Output {
 	period := r.config.adverTimer()
-	if r.state != Master || now < r.deadline.Add(-period/16) {
+	if r.state != Master || now < max(r.deadline.Add(-period/16), r.sent.Add(period/2)) {
 		return Output{}
 	}
 	r.deadline = now.Add(period)
@@ -240,7 +241,7 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 		// A shorter Master_Down_Interval may already be over, or nearly. Then
 		// Skew_Time is left, unless the timer was to fire sooner anyway, so
 		// that Backups changed together do not take over together.
-		floor := min(r.deadline, now.Add(r.skewTime()))
+		floor, awake := min(r.deadline, now.Add(r.skewTime())), r.awake
 		if r.promotion == ReasonPreempted && !r.preempts(r.lastHeard, r.masterPriority) {
 			// One heard before Startup does not shorten what is waited since.
 			r.armMasterDown(max(r.lastHeard, r.armed), ReasonMasterDown)
@@ -248,6 +249,8 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 			r.armMasterDown(r.armed, r.promotion)
 		}
 		r.deadline = max(r.deadline, floor)
+		// Who was awake in time has not stood still because of this.
+		r.awake = max(r.awake, min(awake, now.Add(r.masterAdverInterval)))
 	case r.state == Master && (!sameOnWire(old, c) || !slices.Equal(advertised, r.lists.advertised())):
 		r.deadline, r.mayAnswer = now.Add(c.adverTimer()), now
 		return Output{Send: r.advertise(now, c.Priority)}
@@ -346,6 +349,10 @@ func (r *Router) isPeer(a netip.Addr) bool {
 	_, found := slices.BinarySearchFunc(r.peers, a, netip.Addr.Compare)
 	return found
 }
+
+// mayBePeer is isPeer for where a member need not be a known one: if no peers
+// are known, anybody may be one.
+func (r *Router) mayBePeer(a netip.Addr) bool { return len(r.peers) == 0 || r.isPeer(a) }
 
 // silent tells whether the peers have not heard us for so long that one of
 // them must be expected to be Master.

@@ -81,6 +81,24 @@ func TestRouterHasten(t *testing.T) {
 	b.inState(Backup)
 }
 
+// The answer to a resignation is not hastened, however often others are due.
+func TestRouterHastenUnderPriorityZeroFlood(t *testing.T) {
+	t.Parallel()
+	b := master(t)
+	sent := 0
+	for range 1000 {
+		b.pass(10 * time.Microsecond)
+		for _, out := range []Output{b.hears(9, 0), b.r.Expire(b.now), b.r.Hasten(b.now)} {
+			if out.Send != nil {
+				sent++
+			}
+		}
+	}
+	if limit := int(10*ms/(b.c.shortestSkewTime()/2)) + 1; sent > limit {
+		t.Errorf("%d advertisements in 10ms, want at most %d", sent, limit)
+	}
+}
+
 func preemptDelay(d time.Duration) func(c *Config) {
 	return func(c *Config) { c.PreemptDelay = d }
 }
@@ -662,6 +680,35 @@ func TestRouterSetConfigBackup(t *testing.T) {
 			b.do(b.set(func(*Config) {}))
 			b.deadlineIn(tt.want)
 		})
+	}
+}
+
+// A change is no stall, however long the Master has been silent, and hides none.
+func TestRouterSetConfigIsNoStall(t *testing.T) {
+	t.Parallel()
+	for _, stands := range []bool{false, true} {
+		b := backup(t)
+		b.do(b.hears(1, 200))
+		end := b.r.deadline
+		turn := func() {
+			if due, _ := b.r.Deadline(); due <= b.now {
+				b.do(b.r.Stalled(b.now, b.now.Sub(due)))
+				b.do(b.r.Expire(b.now))
+			}
+		}
+		for b.now < end.Add(-20*ms) {
+			b.pass(ms)
+			if !stands {
+				turn()
+			}
+		}
+		b.do(b.set(func(c *Config) { c.Addresses = addrs("192.0.2.50") }))
+		turn()
+		want := end
+		if stands {
+			want = b.now.Add(downInterval)
+		}
+		b.deadlineIn(want.Sub(b.now))
 	}
 }
 

@@ -137,7 +137,7 @@ func (s *sighting) take(now Time, heard sighting) {
 
 // Conflict returns a stranger that uses the VRID of c for something else, and
 // why it is one: another version, another password, or none of c's addresses.
-// It takes three advertisements of the same over two of its intervals, and ends
+// With unicast, one that has none of them is no concern of ours. It takes three advertisements of the same over two of its intervals, and ends
 // three Master_Down_Intervals after the last. Of several strangers it is the
 // one of the lowest address.
 func (s *Sightings) Conflict(now Time, c Config) (with Sighting, detail string, found bool) {
@@ -222,19 +222,22 @@ func (s *sighting) masterDownInterval() time.Duration {
 // differs says in a few words why the sender is not in the same virtual router
 // as c, and nothing if it is.
 func (s *sighting) differs(c Config) string {
+	list := s.list()
+	shared := slices.ContainsFunc(list, func(a netip.Addr) bool { return slices.Contains(c.Addresses, a) })
 	switch {
+	case c.Unicast && !shared:
+		return "" // Only peers hear us, and we hear nobody else.
 	case s.version != c.Version:
 		return fmt.Sprintf("VRRPv%d", s.version)
 	case s.authentication != c.authentication():
 		return fmt.Sprintf("authentication type %d", s.authentication)
 	case s.password != c.Password:
 		return "another password"
-	}
-	list := s.list()
-	if slices.ContainsFunc(list, func(a netip.Addr) bool { return slices.Contains(c.Addresses, a) }) {
+	case shared:
 		return ""
+	default:
+		return "addresses " + describe(list[:min(len(list), describedAddresses)], len(list))
 	}
-	return "addresses " + describe(list[:min(len(list), describedAddresses)], len(list))
 }
 
 // export returns what there is to know, and shares nothing with s.

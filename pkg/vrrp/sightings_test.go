@@ -72,6 +72,7 @@ func TestSightingsConflict(t *testing.T) {
 	}
 	ours := func(a *Advertisement) { a.Addresses = testConfig().Addresses }
 	secret := func(c *Config) { version2(c); copy(c.Password[:], "secret12") }
+	unicast := func(c *Config) { c.Unicast, c.Peers = true, addrs("192.0.2.8") }
 	tests := []struct {
 		name   string
 		change func(c *Config)
@@ -90,6 +91,9 @@ func TestSightingsConflict(t *testing.T) {
 		{"password", version2, stranger(v2, ours, password("secret12")), "authentication type 1"},
 		{"other VRID", func(c *Config) { c.VRID = 51 }, stranger(), ""},
 		{"a peer", func(c *Config) { c.Peers = addrs("192.0.2.8", "192.0.2.9") }, stranger(), ""},
+		{"unicast, other addresses", unicast, stranger(), ""},
+		{"unicast, other version and addresses", unicast, stranger(v2), ""},
+		{"unicast, other version", unicast, stranger(v2, ours), "VRRPv2"},
 		{"ourselves", func(c *Config) { c.Source = addr("192.0.2.9") }, stranger(), ""},
 		{
 			"other family",
