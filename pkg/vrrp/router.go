@@ -72,7 +72,9 @@ func (r *Router) configure(c Config) {
 	r.lists.configure(c)
 	r.peers = slices.Clone(c.Peers)
 	slices.SortFunc(r.peers, netip.Addr.Compare)
-	if !r.learned {
+	// With version 2 the Master has our interval, or is about to: one that has
+	// changed to a longer one before us was not heard with it yet.
+	if !r.learned || c.Version == V2 && c.AdvertisementInterval > r.masterAdverInterval {
 		r.masterAdverInterval = c.AdvertisementInterval
 	}
 }

@@ -712,6 +712,29 @@ func TestRouterSetConfigIsNoStall(t *testing.T) {
 	}
 }
 
+// With version 2 the Master may have changed to a longer interval before us, so
+// that we discarded the advertisement that said so, and not be due for long.
+func TestRouterSetConfigVersion2Interval(t *testing.T) {
+	t.Parallel()
+	longer := func(c *Config) { c.AdvertisementInterval = 5 * time.Second }
+	b := backup(t, version2)
+	b.do(b.hears(1, 200))
+	b.pass(500 * ms)
+	b.do(b.hears(1, 200, every(5*time.Second)))
+	b.pass(500 * ms)
+	b.do(b.set(longer))
+	b.pass(4500 * ms)
+	b.do(b.r.Expire(b.now))
+	b.do(b.hears(1, 200))
+	b.deadlineIn(b.c.MasterDownInterval(5 * time.Second))
+
+	// And it may change to a shorter one after us.
+	b.do(b.set(func(c *Config) { c.AdvertisementInterval = time.Second }))
+	b.deadlineIn(b.c.MasterDownInterval(5 * time.Second))
+	b.do(b.hears(1, 200))
+	b.deadlineIn(b.c.MasterDownInterval(time.Second))
+}
+
 // A stream of changes, as when peers come and go, puts a takeover off no further
 // than the slowest of them would.
 func TestRouterSetConfigManyTimes(t *testing.T) {
