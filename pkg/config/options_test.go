@@ -263,21 +263,24 @@ func TestParseOptionsHelp(t *testing.T) {
 func TestParsePassword(t *testing.T) {
 	t.Parallel()
 	for contents, want := range map[string]string{
-		"a":           "a\x00\x00\x00\x00\x00\x00\x00",
-		"secret\n":    "secret\x00\x00",
-		" secret ":    " secret ",
-		"12345678\n":  "12345678",
-		"1234567\n\n": "1234567\n", // One newline only.
+		"a":          "a\x00\x00\x00\x00\x00\x00\x00",
+		"secret\n":   "secret\x00\x00",
+		" secret ":   " secret ",
+		"12345678\n": "12345678",
+		"pässe\xff":  "pässe\xff\x00",
 	} {
 		if got, err := ParsePassword([]byte(contents)); string(got[:]) != want || err != nil {
 			t.Errorf("%q: %q, %v", contents, got[:], err)
 		}
 	}
+	const control = "the password has a control character, such as a second newline or the carriage return of a Windows file: write it without"
 	for contents, want := range map[string]string{
 		"":            "the password is empty",
 		"\n":          "the password is empty",
 		"swordfish\n": "the password has 9 bytes and VRRPv2 has room for 8: keepalived uses the first 8 of a longer one, write only those",
-		"\x00\x00":    "the password has a zero byte",
+		"\x00\x00":    control,
+		"secret\r\n":  control,
+		"secret\n\n":  control,
 	} {
 		got, err := ParsePassword([]byte(contents))
 		if err == nil || err.Error() != want || got != (vrrp.Password{}) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"kube-vrrp-vip/pkg/vrrp"
 )
@@ -68,8 +69,9 @@ func ParsePassword(contents []byte) (vrrp.Password, error) {
 		return p, errors.New("the password is empty")
 	case len(contents) > len(p):
 		return p, fmt.Errorf("the password has %d bytes and VRRPv2 has room for %d: keepalived uses the first %d of a longer one, write only those", len(contents), len(p), len(p))
-	case bytes.IndexByte(contents, 0) >= 0:
-		return p, errors.New("the password has a zero byte")
+	case bytes.ContainsFunc(contents, unicode.IsControl):
+		// Nobody sees it, and the peers discard what has another password.
+		return p, errors.New("the password has a control character, such as a second newline or the carriage return of a Windows file: write it without")
 	}
 	copy(p[:], contents)
 	return p, nil
