@@ -9,6 +9,11 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
+// conflictLasts is how long others must have used the VRID for something else
+// before it is an alarm. Our own nodes, which are not always known as such,
+// learn of an edit of all VIPs one after the other.
+const conflictLasts = 3 * time.Second
+
 // watchAlarms tells of the alarms that have begun and ended since the last
 // call. An instance has at most one of each reason: others that cause it too
 // take its place when it ends.
@@ -51,8 +56,14 @@ func (l *loop) alarms(in *instance, now vrrp.Time) (alarms []desired.Alarm) {
 		add(a)
 	}
 	if s := l.sightings[in.port()]; s != nil && in.state() != vrrp.Initialize {
-		if with, detail, found := s.Conflict(now, in.applied); found {
-			add(vrrp.Alarm{Reason: vrrp.AlarmVRIDConflict, Source: with.Source, Detail: detail, Since: now})
+		with, detail, found := s.Conflict(now, in.applied)
+		if !found {
+			in.conflict = never
+			return alarms
+		}
+		in.conflict = min(in.conflict, now)
+		if now.Sub(in.conflict) >= conflictLasts {
+			add(vrrp.Alarm{Reason: vrrp.AlarmVRIDConflict, Source: with.Source, Detail: detail, Since: in.conflict})
 		}
 	}
 	return alarms

@@ -60,6 +60,9 @@ type instance struct {
 	failed map[netip.Addr]error
 	// alarms are those that are on, each reason once.
 	alarms []desired.Alarm
+	// conflict is since when others use the VRID for something else; never if
+	// nobody does.
+	conflict vrrp.Time
 }
 
 // deadline is when something is to be done for the instance.
@@ -139,7 +142,7 @@ func (l *loop) configure(now vrrp.Time) {
 }
 
 func (l *loop) newInstance(p placement, now vrrp.Time) *instance {
-	in := &instance{placement: p, startAt: never, retry: retryMin, reason: p.fault, since: wallClock()}
+	in := &instance{placement: p, startAt: never, retry: retryMin, reason: p.fault, since: wallClock(), conflict: never}
 	in.announce.stop()
 	if p.fault == "" {
 		in.router, in.applied = vrrp.NewRouter(p.config), p.config

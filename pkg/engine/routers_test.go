@@ -368,6 +368,26 @@ func TestSimulatedAlarms(t *testing.T) {
 	}
 }
 
+// Nodes learn of an edit of all VIPs one after the other. Where they do not know
+// each other's addresses, that of others would look like a conflict.
+func TestSimulatedEditOfAllVIPsIsNoAlarm(t *testing.T) {
+	w := settledWith(t, 44, 2, statesOf(routerOf(50, vip6A)))
+	master := w.oneMaster("before")
+	first := w.nodes[1-master]
+	edited := statesOf(routerOf(50, netip.MustParseAddr("2001:db8::101")))
+	first.apply(edited)
+	first.turn()
+	w.run(2 * time.Second)
+	w.apply(edited)
+	w.run(10 * time.Second)
+	w.oneMaster("after the edit")
+	for _, n := range w.nodes {
+		if len(n.alarms) != 0 {
+			w.fatalf("n%d told of %+v, want of no alarm", n.id, n.alarms)
+		}
+	}
+}
+
 // What comes from this node itself, whose other interface may be on the same
 // LAN, is nobody's.
 func TestSimulatedOwnPacketsAreNotForeign(t *testing.T) {
