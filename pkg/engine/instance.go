@@ -202,7 +202,8 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 	}
 }
 
-// hasAll tells whether VIPs are where they were, as their neighbors know them.
+// hasAll tells whether VIPs are where they were, as their neighbors know them,
+// and could be announced there.
 func (p *placement) hasAll(vips []placedVIP) bool {
 	links := make(map[netip.Addr]*host.Link, len(p.vips))
 	for i := range p.vips {
@@ -210,7 +211,8 @@ func (p *placement) hasAll(vips []placedVIP) bool {
 	}
 	for i := range vips {
 		was, now := links[vips[i].address], &vips[i].link
-		if was == nil || was.Index != now.Index || !bytes.Equal(was.HardwareAddr, now.HardwareAddr) {
+		if was == nil || was.Index != now.Index || !bytes.Equal(was.HardwareAddr, now.HardwareAddr) ||
+			linkFault(*was) != "" && linkFault(*now) == "" {
 			return false
 		}
 	}

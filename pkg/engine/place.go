@@ -82,13 +82,13 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 			}
 			p.vips = append(p.vips, placedVIP{address: vip.Address, link: link, reason: reason})
 			p.config.Addresses = append(p.config.Addresses, vip.Address)
-			if p.fault == "" {
-				p.fault = linkFault(link)
-			}
 		}
 	}
 	all := make([]placement, 0, len(placements))
 	for _, p := range placements {
+		if p.fault == "" {
+			p.fault = p.vipsFault()
+		}
 		if p.fault == "" {
 			if err := p.config.Validate(); err != nil {
 				p.fault = faultInvalidConfig + ": " + err.Error()
@@ -134,6 +134,18 @@ func newPlacement(key desired.RouterKey, r desired.Router, node netip.Addr, link
 		p.fault = faultNoSourceAddress
 	}
 	return p
+}
+
+// vipsFault says why no VIP can be reached, by what is wrong with the link of
+// the first. One whose link works must not be lost because of another: with
+// unicast they may have different links.
+func (p *placement) vipsFault() string {
+	for i := range p.vips {
+		if linkFault(p.vips[i].link) == "" {
+			return ""
+		}
+	}
+	return linkFault(p.vips[0].link)
 }
 
 // linkFault says why nothing works on a link.

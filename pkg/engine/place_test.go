@@ -83,6 +83,8 @@ func TestPlace(t *testing.T) {
 	down, noCarrier := eth0, eth0
 	down.Up, down.Running = false, false
 	noCarrier.Running = false
+	eth1Down := eth1
+	eth1Down.Up, eth1Down.Running = false, false
 	noMulticast := eth0
 	noMulticast.Multicast = false
 	eth2 := working(4, "eth2", at("2001:db8::1/64"), at("fe80::4/64"))
@@ -314,7 +316,7 @@ func TestPlace(t *testing.T) {
 			}},
 		},
 		{
-			name: "unicast: a VIP's interface without carrier is a fault", node: node,
+			name: "unicast: a transport without carrier is a fault", node: node,
 			routers: []desired.Router{unicast(asks(50, "10.4.0.50", "192.0.2.50"))},
 			links:   []host.Link{noCarrier, working(3, "eth1", at("10.4.0.1/24"), at("192.0.2.1/32"))},
 			want: []placed{{
@@ -323,11 +325,19 @@ func TestPlace(t *testing.T) {
 			}},
 		},
 		{
-			name: "unicast: the transport down", node: "10.4.0.1", routers: []desired.Router{unicast(asks(50, "10.4.0.50", "192.0.2.50"))},
-			links: []host.Link{down, eth1},
+			name: "unicast: one VIP's interface down is no fault", node: node,
+			routers: []desired.Router{unicast(asks(50, "10.4.0.50", "192.0.2.50"))}, links: []host.Link{eth0, eth1Down},
 			want: []placed{{
-				Interface: "eth1", Source: "10.4.0.1", VRID: 50, Fault: "linkDown",
-				VIPs: []string{"10.4.0.50: connected prefix 10.4.0.0/24", "192.0.2.50: connected prefix 192.0.2.0/24 (eth0)"},
+				Interface: "eth0", Source: "192.0.2.1", VRID: 50,
+				VIPs: []string{"10.4.0.50: connected prefix 10.4.0.0/24 (eth1)", "192.0.2.50: connected prefix 192.0.2.0/24"},
+			}},
+		},
+		{
+			name: "unicast: every VIP's interface down is one", node: node,
+			routers: []desired.Router{unicast(asks(50, "10.4.0.50"))}, links: []host.Link{eth0, eth1Down},
+			want: []placed{{
+				Interface: "eth0", Source: "192.0.2.1", VRID: 50, Fault: "linkDown",
+				VIPs: []string{"10.4.0.50: connected prefix 10.4.0.0/24 (eth1)"},
 			}},
 		},
 		{

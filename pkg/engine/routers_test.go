@@ -231,6 +231,27 @@ func TestSimulatedUnicastFaultOfVIPLink(t *testing.T) {
 	}
 }
 
+// But it does not take the other VIPs of the virtual router with it.
+func TestSimulatedUnicastOneVIPLinkFails(t *testing.T) {
+	w := settledWith(t, 35, 2, statesOf(unicast(routerOf(50, vipA, vipC))))
+	master := w.nodes[w.oneMaster("before")]
+	for _, n := range w.nodes {
+		n.eth1Down = true
+		n.linksChanged()
+	}
+	w.run(time.Second)
+	if got := w.holders(vipA); !slices.Equal(got, []int{master.id}) || master.unbinds[vipA] != 0 {
+		w.fatalf("%s is held by %v and was unbound %d times, want by n%d all the time", vipA, got, master.unbinds[vipA], master.id)
+	}
+	announced := master.announcements
+	master.eth1Down = false
+	master.linksChanged()
+	w.run(100 * time.Millisecond)
+	if master.announcements == announced {
+		w.fatalf("%s was not announced when its interface came back", vipC)
+	}
+}
+
 // foreign is a router of somebody else's on eth0.
 func foreign(vrid uint8, addresses ...string) *stranger {
 	a := vrrp.Advertisement{Version: vrrp.V3, VRID: vrid, Priority: 200, Interval: 100 * time.Millisecond}
