@@ -143,12 +143,15 @@ func scale(ctx context.Context, m mode, counts []int, window time.Duration, kind
 		}
 		progress("%v, %d virtual routers: CPU %.3f s, keepalived %.3f s; RSS %.1f MB, keepalived %.1f MB; last VIP %.3f s after the first, keepalived %.3f s",
 			m, n, cpu[0][0], cpu[1][0], rss[0][0], rss[1][0], spread[0][0], spread[1][0])
-		if n > 1 {
-			rows = append(rows, row{name: fmt.Sprintf("%d virtual routers: last VIP after the first", n), unit: "s", ours: spread[0], theirs: spread[1]})
+		name := fmt.Sprintf("%d virtual routers", n)
+		if n == 1 {
+			name = "1 virtual router"
+		} else {
+			rows = append(rows, row{name: name + ": last VIP after the first", unit: "s", ours: spread[0], theirs: spread[1]})
 		}
 		rows = append(rows,
-			row{name: fmt.Sprintf("%d virtual routers: CPU per minute", n), unit: "s", ours: cpu[0], theirs: cpu[1]},
-			row{name: fmt.Sprintf("%d virtual routers: memory (RSS)", n), unit: "MB", ours: rss[0], theirs: rss[1]})
+			row{name: name + ": CPU per minute", unit: "s", ours: cpu[0], theirs: cpu[1]},
+			row{name: name + ": memory (RSS)", unit: "MB", ours: rss[0], theirs: rss[1]})
 	}
 	return rows, nil
 }
