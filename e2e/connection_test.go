@@ -138,20 +138,7 @@ func TestClusterOpenConnectionsOneNode(t *testing.T) {
 		if n == master {
 			continue
 		}
-		if _, err := s.Kubectl(t.Context(), "", "label", "node", n, "type-"); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if _, err := s.Kubectl(context.Background(), "", "label", "--overwrite", "node", n, "type=worker"); err != nil {
-				t.Error(err)
-			}
-		})
-		eventually(t, "no daemon on "+n, func(ctx context.Context) error {
-			if _, err := s.Status(ctx, n); err == nil {
-				return errors.New("it answers")
-			}
-			return nil
-		})
+		unlabel(t, s, n)
 	}
 	if _, err := s.Settled(t.Context(), baseVIPs(), master); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -135,6 +137,8 @@ type fixture struct {
 	once sync.Once
 	site *scenario.Site
 	err  error
+	// patched tells that the DaemonSet is not as the manifests have it.
+	patched bool
 }
 
 // start returns the fixture's site with the echo application on it.
@@ -183,6 +187,12 @@ func install(t *testing.T, f *fixture) (s *scenario.Site, master string) {
 			s.Dump(context.Background(), t.Output())
 		}
 	})
+	if f.patched {
+		if err := s.Reinstall(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		f.patched = false
+	}
 	if err := s.Install(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -190,6 +200,51 @@ func install(t *testing.T, f *fixture) (s *scenario.Site, master string) {
 		t.Fatal(err)
 	}
 	return s, settle(t, s)
+}
+
+// reinstall replaces the DaemonSet with what a section of docs/configuration.md makes of
+// it, and these flags beside that. The next install takes it back.
+func reinstall(t *testing.T, f *fixture, section string, flags ...string) {
+	t.Helper()
+	doc, err := os.ReadFile(filepath.Join(f.site.Root, "docs", "configuration.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(doc), "\n## "+section+"\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	_, patches, _ := strings.Cut(text, "```yaml\n# site/kustomization.yaml\n")
+	patches, _, found := strings.Cut(patches, "```\n")
+	if !found {
+		t.Fatalf("section %q has no kustomization", section)
+	}
+	for _, flag := range flags {
+		patches += "      - {op: add, path: /spec/template/spec/containers/0/args/-, value: " + flag + "}\n"
+	}
+	progress(t, "installing with the patch of %q", section)
+	f.patched = true
+	if err := f.site.Reinstall(t.Context(), patches); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unlabel takes the label from a node, until the test ends, and waits until its daemon
+// is gone.
+func unlabel(t *testing.T, s *scenario.Site, node string) {
+	t.Helper()
+	if err := s.Label(t.Context(), node, false); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Label(context.Background(), node, true); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "no daemon on "+node, func(ctx context.Context) error {
+		if _, err := s.Status(ctx, node); err == nil {
+			return errors.New("it answers")
+		}
+		return nil
+	})
 }
 
 // settle waits until the base configuration is served by the whole cluster, and

@@ -95,3 +95,41 @@ func TestBound(t *testing.T) {
 		}
 	}
 }
+
+func TestSpread(t *testing.T) {
+	t.Parallel()
+	daemon := func(routers string) (st Status) {
+		t.Helper()
+		text := `{"engine": {"applied": true, "routers": [` + routers + `]}, "datapath": {"lastSync": "2026-01-02T03:04:05Z"}}`
+		if err := json.Unmarshal([]byte(text), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	const (
+		master1 = `{"vrid": 1, "state": "Master", "vips": [{"address": "10.0.0.1", "bound": true}]}`
+		backup1 = `{"vrid": 1, "state": "Backup", "vips": [{"address": "10.0.0.1", "bound": false}]}`
+		master2 = `{"vrid": 2, "state": "Master", "vips": [{"address": "10.0.0.2", "bound": true}]}`
+		backup2 = `{"vrid": 2, "state": "Backup", "vips": [{"address": "10.0.0.2", "bound": false}]}`
+		late2   = `{"vrid": 2, "state": "Backup", "vips": [{"address": "10.0.0.2", "bound": true}]}`
+	)
+	vips := []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.1")}
+	for _, test := range []struct{ name, a, b, wantErr string }{
+		{"one each", master1 + "," + backup2, backup1 + "," + master2, ""},
+		{"two Masters", master1 + "," + backup2, master1 + "," + master2, "both hold 10.0.0.1"},
+		{"no Master", master1 + "," + backup2, backup1 + "," + backup2, "not all"},
+		{"still bound", master1 + "," + late2, backup1 + "," + master2, "10.0.0.2 bound: true"},
+		{"not yet there", master1 + "," + backup2, master2, "VIPs"},
+	} {
+		holders, err := spread(map[string]Status{"a": daemon(test.a), "b": daemon(test.b)}, vips)
+		if test.wantErr != "" {
+			if err == nil || !strings.Contains(err.Error(), test.wantErr) {
+				t.Errorf("%s: error %v, want %q", test.name, err, test.wantErr)
+			}
+			continue
+		}
+		if err != nil || holders[vips[0]] != "b" || holders[vips[1]] != "a" {
+			t.Errorf("%s: %v, %v", test.name, holders, err)
+		}
+	}
+}

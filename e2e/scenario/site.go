@@ -80,6 +80,31 @@ func (s *Site) Install(ctx context.Context) error {
 	return err
 }
 
+// Reinstall deletes the DaemonSet and applies the manifests with patches, the text of
+// that field of a kustomization; without any if it is empty. It is how flags are
+// changed that all nodes must have in common. The ConfigMap stays.
+func (s *Site) Reinstall(ctx context.Context, patches string) error {
+	dir, err := os.MkdirTemp("", "kube-vrrp-vip-site")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	base, err := filepath.Rel(dir, s.Manifests())
+	if err != nil {
+		return err
+	}
+	kustomization := "resources: [" + base + "]\n" + patches
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
+		return err
+	}
+	if _, err := s.Kubectl(ctx, "", "--namespace="+Namespace, "delete", "daemonset", "kube-vrrp-vip",
+		"--cascade=foreground", "--ignore-not-found", "--timeout="+limit.String()); err != nil {
+		return err
+	}
+	_, err = s.Kubectl(ctx, "", "apply", "--kustomize", dir)
+	return err
+}
+
 // Uninstall deletes what the manifests made, and waits until it is gone.
 func (s *Site) Uninstall(ctx context.Context) error {
 	_, err := s.Kubectl(ctx, "", "delete", "--ignore-not-found", "--timeout="+limit.String(), "--kustomize", s.Manifests())
@@ -88,6 +113,26 @@ func (s *Site) Uninstall(ctx context.Context) error {
 
 // Manifests is the directory of the manifests.
 func (s *Site) Manifests() string { return filepath.Join(s.Root, "manifests") }
+
+// Label gives a node the label that the manifests want, or takes it away.
+func (s *Site) Label(ctx context.Context, node string, worker bool) error {
+	label := "type-"
+	if worker {
+		label = "type=worker"
+	}
+	_, err := s.Kubectl(ctx, "", "label", "--overwrite", "node", node, label)
+	return err
+}
+
+// Annotate sets a node's annotation kube-vrrp-vip/priority, or removes it with 0.
+func (s *Site) Annotate(ctx context.Context, node string, priority int) error {
+	annotation := "kube-vrrp-vip/priority-"
+	if priority != 0 {
+		annotation = fmt.Sprintf("kube-vrrp-vip/priority=%d", priority)
+	}
+	_, err := s.Kubectl(ctx, "", "annotate", "--overwrite", "node", node, annotation)
+	return err
+}
 
 // SetConfig replaces all entries of the ConfigMap.
 func (s *Site) SetConfig(ctx context.Context, data map[string]string) error {

@@ -34,11 +34,14 @@ type Status struct {
 
 // Router is a virtual router in a Status.
 type Router struct {
-	State  string
-	Reason string
-	Since  time.Time
-	Master netip.Addr
-	VIPs   []struct {
+	VRID     int
+	State    string
+	Reason   string
+	Since    time.Time
+	Priority int
+	Master   netip.Addr
+	Unicast  []netip.Addr
+	VIPs     []struct {
 		Address netip.Addr
 		Bound   bool
 	}
@@ -137,8 +140,8 @@ func (s *Site) Settled(ctx context.Context, vips []netip.Addr, nodes ...string) 
 
 // settled tells whether a daemon is Master, or why it is not settled.
 func settled(st Status, vips []netip.Addr) (isMaster bool, err error) {
-	if !st.Engine.Applied || st.Datapath.LastSync.IsZero() || st.Datapath.Error != "" {
-		return false, fmt.Errorf("applied %v, tables written %v %q", st.Engine.Applied, !st.Datapath.LastSync.IsZero(), st.Datapath.Error)
+	if err := written(st); err != nil {
+		return false, err
 	}
 	if len(vips) == 0 && len(st.Engine.Routers) == 0 {
 		return false, nil
@@ -162,4 +165,12 @@ func settled(st Status, vips []netip.Addr) (isMaster bool, err error) {
 		return false, fmt.Errorf("VIPs %v, not %v", has, vips)
 	}
 	return isMaster, nil
+}
+
+// written requires that a daemon has done what its configuration says.
+func written(st Status) error {
+	if !st.Engine.Applied || st.Datapath.LastSync.IsZero() || st.Datapath.Error != "" {
+		return fmt.Errorf("applied %v, tables written %v %q", st.Engine.Applied, !st.Datapath.LastSync.IsZero(), st.Datapath.Error)
+	}
+	return nil
 }

@@ -1,0 +1,60 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Spread returns the node that holds each of these VIPs, which may be of several
+// virtual routers; an error unless all daemons agree: each virtual router has one
+// Master, which holds its VIPs, and is Backup elsewhere.
+func (s *Site) Spread(ctx context.Context, vips []netip.Addr) (holders map[netip.Addr]string, err error) {
+	statuses := map[string]Status{}
+	for _, n := range s.Nodes() {
+		if statuses[n], err = s.Status(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+	return spread(statuses, vips)
+}
+
+// spread is Spread for what the daemons say.
+func spread(statuses map[string]Status, vips []netip.Addr) (holders map[netip.Addr]string, err error) {
+	vips = slices.Clone(vips)
+	slices.SortFunc(vips, netip.Addr.Compare)
+	holders = map[netip.Addr]string{}
+	for n, st := range statuses {
+		if err := written(st); err != nil {
+			return nil, fmt.Errorf("%s: %w", n, err)
+		}
+		var has []netip.Addr
+		for _, r := range st.Engine.Routers {
+			isMaster := r.State == "Master"
+			if !isMaster && r.State != "Backup" {
+				return nil, fmt.Errorf("%s: VRID %d: %s, %s", n, r.VRID, r.State, r.Reason)
+			}
+			for _, v := range r.VIPs {
+				if v.Bound != isMaster {
+					return nil, fmt.Errorf("%s: VRID %d: %s, and %s bound: %v", n, r.VRID, r.State, v.Address, v.Bound)
+				}
+				if other := holders[v.Address]; isMaster && other != "" {
+					return nil, fmt.Errorf("%s and %s both hold %s", other, n, v.Address)
+				}
+				if isMaster {
+					holders[v.Address] = n
+				}
+				has = append(has, v.Address)
+			}
+		}
+		if slices.SortFunc(has, netip.Addr.Compare); !slices.Equal(has, vips) {
+			return nil, fmt.Errorf("%s: VIPs %v, not %v", n, has, vips)
+		}
+	}
+	if len(holders) != len(vips) {
+		return nil, errors.New("not all VIPs are held")
+	}
+	return holders, nil
+}
