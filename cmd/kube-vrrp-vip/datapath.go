@@ -12,33 +12,33 @@ import (
 	"kube-vrrp-vip/pkg/server"
 )
 
-// datapath hands the newest Forwards to the nftables table and keeps how that
+// datapath hands the newest state to the nftables table and keeps how that
 // went, for the server.
 type datapath struct {
-	table    *nft.Datapath
-	forwards chan []desired.Forward
+	table  *nft.Datapath
+	states chan desired.Datapath
 
 	mu   sync.Mutex
 	last server.Datapath
 }
 
 func newDatapath(t *nft.Datapath) *datapath {
-	return &datapath{table: t, forwards: make(chan []desired.Forward, 1)}
+	return &datapath{table: t, states: make(chan desired.Datapath, 1)}
 }
 
-// apply replaces the Forwards that wait. It never blocks, and is called by one
+// apply replaces the state that waits. It never blocks, and is called by one
 // goroutine.
-func (d *datapath) apply(f []desired.Forward) {
+func (d *datapath) apply(s desired.Datapath) {
 	select {
-	case <-d.forwards:
+	case <-d.states:
 	default:
 	}
-	d.forwards <- f
+	d.states <- s
 }
 
 func (d *datapath) run(ctx context.Context) {
 	logger := klog.FromContext(ctx)
-	d.table.Run(ctx, d.forwards, func(err error) {
+	d.table.Run(ctx, d.states, func(err error) {
 		if previous := d.note(err); err != nil && err.Error() != previous {
 			logger.Error(err, "Forwarding rules not written")
 		} else if err == nil && previous != "" {

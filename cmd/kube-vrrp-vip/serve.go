@@ -65,7 +65,7 @@ func serve(ctx context.Context, o config.Options) (err error) {
 		Release:      o.ReleaseVIPs,
 	})
 	kube = controller.New(client, o, func(s desired.State) {
-		datapath.apply(s.Forwards)
+		datapath.apply(s.Datapath)
 		eng.Apply(s)
 	})
 	web := server.New(server.Config{Port: o.HTTPPort, Version: version, Node: o.NodeName, Snapshot: func() server.Snapshot {

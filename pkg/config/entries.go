@@ -24,11 +24,17 @@ type Entry struct {
 	// VIP is the address that Key names, or one of those that the long form
 	// lists.
 	VIP netip.Addr
-	// Service is what the VIP stands in front of; zero for an address only.
-	Service ObjectName
+	// Services are what the VIP stands in front of, sorted by name; none for
+	// an address only.
+	Services []Service
 	// Refused tells that Value could not be served: the address is kept and
-	// refuses every port. Service is zero then.
+	// refuses every port. There are no Services then.
 	Refused bool
+	// Unguarded leaves ports that no Service has to the host.
+	Unguarded bool
+	// ProxyProtocol is the version of the PROXY protocol header that the TCP
+	// ports are proxied with, 1 or 2; 0: they are not proxied.
+	ProxyProtocol int
 	// Interfaces are the names of the interfaces that may have the VIP: the
 	// first that exists. Empty: not named.
 	Interfaces []string
@@ -38,9 +44,26 @@ type Entry struct {
 	Force bool
 }
 
+// Service is a Service behind a VIP.
+type Service struct {
+	Name ObjectName
+	// Ports are the ports of the VIP that lead to it, sorted by port and
+	// protocol. Nil: all of the Service's, each by its own number.
+	Ports []PortMapping
+}
+
+// PortMapping leads a port of a VIP to one of a Service.
+type PortMapping struct {
+	Port uint16
+	// Protocol is TCP, UDP or SCTP; empty: whichever ServicePort has.
+	Protocol string
+	// ServicePort is the name of a port of the Service, or its number.
+	ServicePort string
+}
+
 // Forwards tells whether the VIP's ports are the daemon's business. They are
 // not for an address only, whose ports are those of the host.
-func (e Entry) Forwards() bool { return e.Refused || !e.Service.IsZero() }
+func (e Entry) Forwards() bool { return e.Refused || len(e.Services) > 0 }
 
 // Problem returns the Problem of e that message tells.
 func (e Entry) Problem(message string) Problem {
@@ -78,7 +101,7 @@ func ParseEntries(data map[string]string) ([]Entry, []Problem) {
 		notice, err := parseValue(&e, value)
 		switch {
 		case err != nil:
-			e.Service, e.Refused = ObjectName{}, true
+			e.Services, e.Refused = nil, true
 			p.problem(e, untilThen(err))
 		case notice != "":
 			n := e.Problem(notice)
@@ -154,16 +177,18 @@ func checkVIP(vip netip.Addr) error {
 	return nil
 }
 
-// parseValue sets e.Service from the value of an entry. The notice says how
+// parseValue sets e.Services from the value of an entry. The notice says how
 // what is served differs from what was asked for.
 func parseValue(e *Entry, value string) (notice string, err error) {
 	if value == "" {
 		return "", nil
 	}
 	name, method, found := strings.Cut(value, ":")
-	if e.Service, err = parseService(name); err != nil {
+	service, err := parseService(name)
+	if err != nil {
 		return "", err
 	}
+	e.Services = []Service{{Name: service}}
 	switch {
 	case !found, method == "NAT":
 		return "", nil

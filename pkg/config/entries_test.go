@@ -30,17 +30,17 @@ func TestParseEntries(t *testing.T) {
 		{
 			name:    "service",
 			data:    map[string]string{"10.4.0.50": "vip/echo"},
-			entries: []Entry{{Key: "10.4.0.50", Value: "vip/echo", VIP: vip, Service: echo}},
+			entries: []Entry{{Key: "10.4.0.50", Value: "vip/echo", VIP: vip, Services: []Service{{Name: echo}}}},
 		},
 		{
 			name:    "service with NAT",
 			data:    map[string]string{"10.4.0.50": "vip/echo:NAT"},
-			entries: []Entry{{Key: "10.4.0.50", Value: "vip/echo:NAT", VIP: vip, Service: echo}},
+			entries: []Entry{{Key: "10.4.0.50", Value: "vip/echo:NAT", VIP: vip, Services: []Service{{Name: echo}}}},
 		},
 		{
 			name:     "service with DR",
 			data:     map[string]string{"10.4.0.50": "vip/echo:DR"},
-			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:DR", VIP: vip, Service: echo}},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:DR", VIP: vip, Services: []Service{{Name: echo}}}},
 			problems: []string{`10.4.0.50: "vip/echo:DR": DR is served as NAT: write namespace/service to say so`},
 			notice:   true,
 		},
@@ -63,7 +63,7 @@ func TestParseEntries(t *testing.T) {
 		{
 			name:    "blanks around the service",
 			data:    map[string]string{"10.4.0.50": " \tvip/echo\r\n"},
-			entries: []Entry{{Key: "10.4.0.50", Value: " \tvip/echo\r\n", VIP: vip, Service: echo}},
+			entries: []Entry{{Key: "10.4.0.50", Value: " \tvip/echo\r\n", VIP: vip, Services: []Service{{Name: echo}}}},
 		},
 		{
 			name: "sorted by address, not by key",
@@ -78,7 +78,7 @@ func TestParseEntries(t *testing.T) {
 			name: "a bad entry leaves the others alone",
 			data: map[string]string{"10.4.0.50": "vip/echo", "10.4.0.51": "echo", "web": "vip/echo"},
 			entries: []Entry{
-				{Key: "10.4.0.50", Value: "vip/echo", VIP: vip, Service: echo},
+				{Key: "10.4.0.50", Value: "vip/echo", VIP: vip, Services: []Service{{Name: echo}}},
 				{Key: "10.4.0.51", Value: "echo", VIP: netip.MustParseAddr("10.4.0.51"), Refused: true},
 			},
 			problems: []string{
@@ -145,7 +145,7 @@ func TestParseEntries(t *testing.T) {
 			name: "IPv6",
 			data: map[string]string{"2001-db8--10": "vip/echo", "fd00--1": ""},
 			entries: []Entry{
-				{Key: "2001-db8--10", Value: "vip/echo", VIP: netip.MustParseAddr("2001:db8::10"), Service: echo},
+				{Key: "2001-db8--10", Value: "vip/echo", VIP: netip.MustParseAddr("2001:db8::10"), Services: []Service{{Name: echo}}},
 				{Key: "fd00--1", VIP: netip.MustParseAddr("fd00::1")},
 			},
 		},
@@ -162,7 +162,7 @@ func TestParseEntries(t *testing.T) {
 		{
 			name:    "two ways to write one address",
 			data:    map[string]string{"10.4.0.50": "vip/echo", "--ffff-10.4.0.50": "vip/other"},
-			entries: []Entry{{Key: "--ffff-10.4.0.50", Value: "vip/other", VIP: vip, Service: ObjectName{Namespace: "vip", Name: "other"}}},
+			entries: []Entry{{Key: "--ffff-10.4.0.50", Value: "vip/other", VIP: vip, Services: []Service{{Name: ObjectName{Namespace: "vip", Name: "other"}}}}},
 			problems: []string{
 				`10.4.0.50: "vip/echo": key --ffff-10.4.0.50 has the same address and comes first: it is ignored here, remove one of the two`,
 			},
@@ -278,11 +278,13 @@ func FuzzParseEntries(f *testing.F) {
 			if i > 0 && entries[i-1].VIP.Compare(e.VIP) >= 0 {
 				t.Errorf("%s is not before %s", entries[i-1].VIP, e.VIP)
 			}
-			if e.Refused && !e.Service.IsZero() {
+			if e.Refused && len(e.Services) > 0 {
 				t.Errorf("refused and has a Service: %+v", e)
 			}
-			if !e.Service.IsZero() && (checkLabel(e.Service.Namespace) != nil || checkLabel(e.Service.Name) != nil) {
-				t.Errorf("Service %q", e.Service)
+			for _, s := range e.Services {
+				if checkLabel(s.Name.Namespace) != nil || checkLabel(s.Name.Name) != nil {
+					t.Errorf("Service %q", s.Name)
+				}
 			}
 		}
 		for _, p := range problems {

@@ -39,16 +39,16 @@ func (p *parsed) mapping(e Entry, value string) {
 	e.Value = ""
 	switch {
 	case e.Refused:
-		e.Service = ObjectName{}
-	case !e.Service.IsZero():
-		e.Value = e.Service.String()
+		e.Services = nil
+	case len(e.Services) > 0:
+		e.Value = e.Services[0].Name.String()
 	}
 
 	addresses, found := fields["addresses"]
 	if !found {
 		p.problem(e, vipsUntilThen(errors.New("addresses: not there: list the VIPs, a key with fields is only a name")))
 		// Whoever meant the key to be the VIP keeps it.
-		e.Refused, e.Service = true, ObjectName{}
+		e.Refused, e.Services = true, nil
 		if vip, err := parseVIP(e.Key); err == nil && checkVIP(vip) == nil {
 			addresses = e.Key
 		}
@@ -89,7 +89,7 @@ func (e *Entry) setField(name string, v any) (err error) {
 			return errors.New("must be a list, such as [192.168.1.99]")
 		}
 	case "services":
-		e.Service, err = parseServices(v)
+		e.Services, err = parseServices(v)
 	case "interface":
 		e.Interfaces, err = parseInterfaces(v)
 	case "vrid":
@@ -110,31 +110,35 @@ func (e *Entry) setField(name string, v any) (err error) {
 }
 
 // parseServices reads the field services.
-func parseServices(v any) (service ObjectName, err error) {
+func parseServices(v any) ([]Service, error) {
 	list, ok := v.([]any)
 	switch {
 	case !ok:
-		return service, errors.New("must be a list, such as [{name: namespace/service}]")
+		return nil, errors.New("must be a list, such as [{name: namespace/service}]")
 	case len(list) == 0:
-		return service, nil
+		return nil, nil
 	case len(list) > 1:
-		return service, errors.New("more than one Service is not supported yet: name one")
+		return nil, errors.New("more than one Service is not supported yet: name one")
 	}
 	fields, ok := list[0].(map[string]any)
 	if !ok {
-		return service, errors.New("must be a list, such as [{name: namespace/service}]")
+		return nil, errors.New("must be a list, such as [{name: namespace/service}]")
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		switch name {
 		case "name":
 		case "ports":
-			return service, errors.New("ports is not supported yet: leave it out, every port of the Service is served")
+			return nil, errors.New("ports is not supported yet: leave it out, every port of the Service is served")
 		default:
-			return service, fmt.Errorf("no such field %q: there is name", Shorten(name))
+			return nil, fmt.Errorf("no such field %q: there is name", Shorten(name))
 		}
 	}
 	name, _ := fields["name"].(string)
-	return parseService(name)
+	service, err := parseService(name)
+	if err != nil {
+		return nil, err
+	}
+	return []Service{{Name: service}}, nil
 }
 
 // parseInterfaces reads the field interface.

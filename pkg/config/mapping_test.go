@@ -34,8 +34,8 @@ func TestParseMapping(t *testing.T) {
 			name:  "everything",
 			value: "addresses:\n- 10.4.0.50\n- 2001-db8--50\nservices:\n- name: vip/echo\ninterface: [eth1, ens3]\nvrid: 60\nforce: true\n",
 			entries: []Entry{
-				{Key: "web", Value: "vip/echo", VIP: ipv4, Service: echo, Interfaces: []string{"eth1", "ens3"}, VRID: 60, Force: true},
-				{Key: "web", Value: "vip/echo", VIP: ipv6, Service: echo, Interfaces: []string{"eth1", "ens3"}, VRID: 60, Force: true},
+				{Key: "web", Value: "vip/echo", VIP: ipv4, Services: []Service{{Name: echo}}, Interfaces: []string{"eth1", "ens3"}, VRID: 60, Force: true},
+				{Key: "web", Value: "vip/echo", VIP: ipv6, Services: []Service{{Name: echo}}, Interfaces: []string{"eth1", "ens3"}, VRID: 60, Force: true},
 			},
 		},
 		{
@@ -62,7 +62,7 @@ func TestParseMapping(t *testing.T) {
 		{
 			name:    "a bad address costs only itself",
 			value:   "addresses: [10.4.0.300, 10.4.0.50, 10.4.0.51/24, 7, fe80::1, 10.4.0.50]\nservices: [{name: vip/echo}]",
-			entries: []Entry{{Key: "web", Value: "vip/echo", VIP: ipv4, Service: echo}},
+			entries: []Entry{{Key: "web", Value: "vip/echo", VIP: ipv4, Services: []Service{{Name: echo}}}},
 			problems: []string{
 				`web: "10.4.0.300": addresses: not an IP address: write one such as 192.168.1.99 or 2001:db8::10`,
 				`web: "10.4.0.51/24": addresses: not an IP address: write one such as 192.168.1.99 or 2001:db8::10`,

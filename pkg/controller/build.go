@@ -28,8 +28,8 @@ type inputs struct {
 // built is what follows from inputs.
 type built struct {
 	state desired.State
-	// serviceOf names the Service behind each VIP that has one.
-	serviceOf map[netip.Addr]config.ObjectName
+	// servicesOf names the Services behind each VIP that has any.
+	servicesOf map[netip.Addr][]config.ObjectName
 	// problems are sorted by key.
 	problems []config.Problem
 }
@@ -39,9 +39,9 @@ type built struct {
 func build(o config.Options, in inputs) built {
 	self, peers, problems := members(o, in)
 	b := built{
-		state:     desired.State{NodeAddresses: self.addresses},
-		serviceOf: map[netip.Addr]config.ObjectName{},
-		problems:  problems,
+		state:      desired.State{NodeAddresses: self.addresses},
+		servicesOf: map[netip.Addr][]config.ObjectName{},
+		problems:   problems,
 	}
 	if in.configMap == nil {
 		b.problems = append(b.problems, config.Problem{
@@ -66,15 +66,15 @@ func build(o config.Options, in inputs) built {
 			continue
 		}
 		forward := desired.Forward{VIP: e.VIP}
-		if !e.Refused {
-			b.serviceOf[e.VIP] = e.Service
+		for _, s := range e.Services {
+			b.servicesOf[e.VIP] = append(b.servicesOf[e.VIP], s.Name)
 			var messages []string
-			forward.Ports, forward.NodePorts, messages = ports(o, e, in.service(e.Service))
+			forward.Ports, forward.NodePorts, messages = ports(o, e, s.Name, in.service(s.Name))
 			for _, m := range messages {
 				b.problems = append(b.problems, e.Problem(m))
 			}
 		}
-		b.state.Forwards = append(b.state.Forwards, forward)
+		b.state.Datapath.Forwards = append(b.state.Datapath.Forwards, forward)
 	}
 	b.state.Routers = routers(o, self, peers, served)
 	for _, r := range b.state.Routers {

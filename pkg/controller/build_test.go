@@ -15,7 +15,10 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-var compareAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+var compareAddr = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+}
 
 // testOptions are those of a daemon with the manifests' flags and environment.
 func testOptions() config.Options {
@@ -91,9 +94,9 @@ func TestBuildForwards(t *testing.T) {
 			value:   "vip/echo",
 			service: testService("echo", "10.96.0.7", corev1.ServicePort{Port: 53, Protocol: corev1.ProtocolUDP}, corev1.ServicePort{Port: 443}, http),
 			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{
-				{Protocol: desired.TCP, Port: 80, Target: target},
-				{Protocol: desired.TCP, Port: 443, Target: target},
-				{Protocol: desired.UDP, Port: 53, Target: target},
+				{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(target, 80)},
+				{Protocol: desired.TCP, Port: 443, Target: netip.AddrPortFrom(target, 443)},
+				{Protocol: desired.UDP, Port: 53, Target: netip.AddrPortFrom(target, 53)},
 			}}},
 		},
 		{
@@ -107,9 +110,9 @@ func TestBuildForwards(t *testing.T) {
 			forwards: []desired.Forward{{
 				VIP: vip,
 				Ports: []desired.Port{
-					{Protocol: desired.TCP, Port: 80, Target: target},
-					{Protocol: desired.TCP, Port: 443, Target: target},
-					{Protocol: desired.UDP, Port: 53, Target: target},
+					{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(target, 80)},
+					{Protocol: desired.TCP, Port: 443, Target: netip.AddrPortFrom(target, 443)},
+					{Protocol: desired.UDP, Port: 53, Target: netip.AddrPortFrom(target, 53)},
 				},
 				NodePorts: []desired.NodePort{
 					{Protocol: desired.TCP, Port: 30002},
@@ -174,13 +177,13 @@ func TestBuildForwards(t *testing.T) {
 				s.Spec.ClusterIPs = []string{"fd00::7", "10.96.0.7"}
 				return s
 			}(),
-			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: target}}}},
+			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(target, 80)}}}},
 		},
 		{
 			name:     "SCTP leaves the other ports alone",
 			value:    "vip/echo",
 			service:  testService("echo", "10.96.0.7", corev1.ServicePort{Port: 5060, Protocol: corev1.ProtocolSCTP}, http),
-			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: target}}}},
+			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(target, 80)}}}},
 			problems: []string{`10.4.0.50: "vip/echo": port 5060/SCTP of Service vip/echo is not served: only TCP and UDP are supported`},
 		},
 		{
@@ -209,7 +212,7 @@ func TestBuildForwards(t *testing.T) {
 				configMap: testConfigMap(map[string]string{"10.4.0.50": tt.value}),
 				service:   func(config.ObjectName) *corev1.Service { return tt.service },
 			})
-			if diff := cmp.Diff(tt.forwards, got.state.Forwards, compareAddr); diff != "" {
+			if diff := cmp.Diff(tt.forwards, got.state.Datapath.Forwards, compareAddr); diff != "" {
 				t.Errorf("forwards (-want +got):\n%s", diff)
 			}
 			var problems []string
@@ -243,7 +246,7 @@ func TestBuildState(t *testing.T) {
 		pods:  []*corev1.Pod{testPod("c", "10.4.0.13"), testPod("a", "10.4.0.11"), testPod("b", "10.4.0.12")},
 		nodes: []*corev1.Node{testNode("a", "10.4.0.11", map[string]string{priorityAnnotation: "200"}), testNode("b", "10.4.0.12", map[string]string{priorityAnnotation: "201"}), testNode("c", "10.4.0.13", map[string]string{priorityAnnotation: "1"})},
 	}
-	ports := []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.MustParseAddr("10.96.0.7")}}
+	ports := []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(netip.MustParseAddr("10.96.0.7"), 80)}}
 	vip := func(s string) desired.VIP {
 		return desired.VIP{Address: netip.MustParseAddr(s), Interfaces: []string{"eth1"}}
 	}
@@ -264,11 +267,11 @@ func TestBuildState(t *testing.T) {
 			Peers:                 []netip.Addr{netip.MustParseAddr("10.4.0.12"), netip.MustParseAddr("10.4.0.13")},
 			VIPs:                  []desired.VIP{vip("10.4.0.9"), vip("10.4.0.50"), vip("10.4.0.51"), vip("10.4.0.52")},
 		}},
-		Forwards: []desired.Forward{
+		Datapath: desired.Datapath{Forwards: []desired.Forward{
 			{VIP: netip.MustParseAddr("10.4.0.50"), Ports: ports},
 			{VIP: netip.MustParseAddr("10.4.0.51"), Ports: ports},
 			{VIP: netip.MustParseAddr("10.4.0.52")},
-		},
+		}},
 	}
 	if diff := cmp.Diff(want, build(o, in).state, compareAddr); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
@@ -312,8 +315,8 @@ func TestBuildRefusesAddressesOfNodes(t *testing.T) {
 	if diff := cmp.Diff(want, got.state.Routers[0].VIPs, compareAddr); diff != "" {
 		t.Errorf("VIPs (-want +got):\n%s", diff)
 	}
-	if got.state.Forwards != nil {
-		t.Errorf("forwards: %+v", got.state.Forwards)
+	if got.state.Datapath.Forwards != nil {
+		t.Errorf("forwards: %+v", got.state.Datapath.Forwards)
 	}
 	wantProblems := []config.Problem{
 		{Key: "10.4.0.11", Message: "not served: 10.4.0.11 is the address of node worker-a, write a free address of the nodes' network"},

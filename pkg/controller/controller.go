@@ -47,10 +47,10 @@ type Controller struct {
 	accepted *corev1.ConfigMap
 	applied  *desired.State
 
-	mu        sync.Mutex
-	problems  []config.Problem
-	serviceOf map[netip.Addr]config.ObjectName
-	daemonSet daemonSet
+	mu         sync.Mutex
+	problems   []config.Problem
+	servicesOf map[netip.Addr][]config.ObjectName
+	daemonSet  daemonSet
 }
 
 // New returns a Controller that calls apply, from Run, with every State that
@@ -150,7 +150,7 @@ func (c *Controller) sync(ctx context.Context) {
 
 	c.mu.Lock()
 	before := c.problems
-	c.problems, c.serviceOf = b.problems, b.serviceOf
+	c.problems, c.servicesOf = b.problems, b.servicesOf
 	c.daemonSet.look(c.pods, c.daemonSets, c.options)
 	c.mu.Unlock()
 
@@ -162,7 +162,7 @@ func (c *Controller) sync(ctx context.Context) {
 	if c.applied == nil || !reflect.DeepEqual(*c.applied, b.state) {
 		c.apply(b.state)
 		c.applied = &b.state
-		logger.V(2).Info("Applied a new state", "count", len(b.state.Forwards), "elapsed", time.Since(start))
+		logger.V(2).Info("Applied a new state", "count", len(b.state.Datapath.Forwards), "elapsed", time.Since(start))
 	}
 }
 

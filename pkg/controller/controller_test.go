@@ -141,8 +141,8 @@ func TestControllerApplies(t *testing.T) {
 		if len(states) != 1 {
 			t.Fatalf("%d states, want 1: %+v", len(states), states)
 		}
-		want := []desired.Forward{{VIP: netip.MustParseAddr("10.4.0.50"), Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.MustParseAddr("10.96.0.7")}}}}
-		if diff := cmp.Diff(want, states[0].Forwards, compareAddr); diff != "" {
+		want := []desired.Forward{{VIP: netip.MustParseAddr("10.4.0.50"), Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(netip.MustParseAddr("10.96.0.7"), 80)}}}}
+		if diff := cmp.Diff(want, states[0].Datapath.Forwards, compareAddr); diff != "" {
 			t.Errorf("forwards (-want +got):\n%s", diff)
 		}
 		if len(states[0].Routers) != 1 || !knowsPeer(states[0]) {
@@ -186,12 +186,12 @@ func TestControllerAppliesOnlyChanges(t *testing.T) {
 				_, err := core.ConfigMaps("vip").Update(ctx, testConfigMap(map[string]string{"10.4.0.50": "vip/other"}), metav1.UpdateOptions{})
 				return err
 			}, func(s desired.State) bool {
-				return s.Forwards[0].Ports[0].Target == netip.MustParseAddr("10.96.0.8")
+				return s.Datapath.Forwards[0].Ports[0].Target.Addr() == netip.MustParseAddr("10.96.0.8")
 			}},
 			{"the Service is deleted", func() error {
 				return core.Services("vip").Delete(ctx, "other", metav1.DeleteOptions{})
 			}, func(s desired.State) bool {
-				return len(s.Routers[0].VIPs) == 1 && len(s.Forwards) == 1 && s.Forwards[0].Ports == nil
+				return len(s.Routers[0].VIPs) == 1 && len(s.Datapath.Forwards) == 1 && s.Datapath.Forwards[0].Ports == nil
 			}},
 			{"a peer goes", func() error {
 				return core.Pods("vip").Delete(ctx, "kube-vrrp-vip-b", metav1.DeleteOptions{})
@@ -203,11 +203,11 @@ func TestControllerAppliesOnlyChanges(t *testing.T) {
 			{"the ConfigMap is emptied", func() error {
 				_, err := core.ConfigMaps("vip").Update(ctx, testConfigMap(nil), metav1.UpdateOptions{})
 				return err
-			}, func(s desired.State) bool { return s.Routers == nil && s.Forwards == nil }},
+			}, func(s desired.State) bool { return s.Routers == nil && s.Datapath.Forwards == nil }},
 			{"and filled", func() error {
 				_, err := core.ConfigMaps("vip").Update(ctx, testConfigMap(map[string]string{"10.4.0.51": ""}), metav1.UpdateOptions{})
 				return err
-			}, func(s desired.State) bool { return len(s.Routers) == 1 && s.Forwards == nil }},
+			}, func(s desired.State) bool { return len(s.Routers) == 1 && s.Datapath.Forwards == nil }},
 			{"and deleted", func() error {
 				return core.ConfigMaps("vip").Delete(ctx, "vip-configmap", metav1.DeleteOptions{})
 			}, func(s desired.State) bool { return s.Routers == nil }},
@@ -294,7 +294,7 @@ func TestControllerFewPermissions(t *testing.T) {
 			deny(client, forbidden(resource), resource)
 		}
 		r := start(t, testOptions(), client)
-		if states := r.applied(); len(states) != 1 || len(states[0].Forwards) != 1 || knowsPeer(states[0]) {
+		if states := r.applied(); len(states) != 1 || len(states[0].Datapath.Forwards) != 1 || knowsPeer(states[0]) {
 			t.Errorf("states: %+v", states)
 		}
 	})
@@ -436,7 +436,7 @@ func TestControllerWithoutAPI(t *testing.T) {
 		if len(states) == 0 {
 			t.Fatal("no state")
 		}
-		if last := states[len(states)-1]; len(last.Forwards) != 1 || !knowsPeer(last) {
+		if last := states[len(states)-1]; len(last.Datapath.Forwards) != 1 || !knowsPeer(last) {
 			t.Errorf("state: %+v", last)
 		}
 		if n := r.logged(`succeeded again reason="list services"`); n != 1 {

@@ -56,21 +56,23 @@ func (c *Controller) record(r report) {
 	if !r.onServices {
 		return
 	}
-	for _, n := range c.servicesOf(r.vips) {
+	for _, n := range c.servicesBehind(r.vips) {
 		if service := object[corev1.Service](c.services, n.Namespace, n.Name); service != nil {
 			c.recorder.record(reference("Service", service), r.eventType, r.reason, r.message)
 		}
 	}
 }
 
-// servicesOf returns the Services behind vips, each once.
-func (c *Controller) servicesOf(vips []netip.Addr) []config.ObjectName {
+// servicesBehind returns the Services behind vips, each once.
+func (c *Controller) servicesBehind(vips []netip.Addr) []config.ObjectName {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var names []config.ObjectName
 	for _, vip := range vips {
-		if n, ok := c.serviceOf[vip]; ok && !slices.Contains(names, n) {
-			names = append(names, n)
+		for _, n := range c.servicesOf[vip] {
+			if !slices.Contains(names, n) {
+				names = append(names, n)
+			}
 		}
 	}
 	return names

@@ -290,7 +290,7 @@ func TestBuildUnserved(t *testing.T) {
 				t.Errorf("routers (-want +got):\n%s", diff)
 			}
 			var forwards []netip.Addr
-			for _, f := range got.state.Forwards {
+			for _, f := range got.state.Datapath.Forwards {
 				forwards = append(forwards, f.VIP)
 				if f.VIP.Is6() && (f.Ports != nil || f.NodePorts != nil) {
 					t.Errorf("ports of %s: %+v", f.VIP, f)

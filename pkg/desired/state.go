@@ -17,9 +17,8 @@ type State struct {
 	NodeAddresses []netip.Addr
 	// Routers are the virtual routers to run, sorted by family and VRID.
 	Routers []Router
-	// Forwards are the VIPs that stand in front of Services, sorted by VIP.
-	// They are the same whether or not this node is Master.
-	Forwards []Forward
+	// Datapath is the same whether or not this node is Master.
+	Datapath Datapath
 }
 
 // NodeAddress returns the node's own address of a family, invalid if there is
@@ -75,6 +74,10 @@ type Router struct {
 	// Force starts the router although others use its VRID for something
 	// else.
 	Force bool
+	// NoLocalEndpoint keeps the router in Initialize: its VIPs belong to a
+	// Service whose traffic stays on the node that it reaches, and no endpoint
+	// of it is ready here.
+	NoLocalEndpoint bool
 	// VIPs are the addresses, sorted; the order is the order on the wire.
 	VIPs []VIP
 }
@@ -88,13 +91,24 @@ type VIP struct {
 	Interfaces []string
 }
 
+// Datapath is what becomes of the packets that reach a VIP.
+type Datapath struct {
+	// Forwards are the VIPs that stand in front of Services, sorted by VIP.
+	Forwards []Forward
+	// PodCIDRs are the networks of this node's own pods, sorted; nil if they
+	// are not known. What these send to a VIP keeps its source address, as it
+	// does at the Service itself.
+	PodCIDRs []netip.Prefix
+}
+
 // Protocol is an IP protocol number as nftables' meta l4proto has it.
 type Protocol uint8
 
 // The protocols of a Service's port.
 const (
-	TCP Protocol = 6
-	UDP Protocol = 17
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
 )
 
 // String returns the name as Kubernetes writes it.
@@ -104,21 +118,24 @@ func (p Protocol) String() string {
 		return "TCP"
 	case UDP:
 		return "UDP"
+	case SCTP:
+		return "SCTP"
 	default:
 		return "unknown"
 	}
 }
 
-// Forward is what a VIP that belongs to Services does with the packets that
-// reach it. A TCP or UDP port that is in neither list is refused; so a VIP whose
-// Service is missing has none and refuses every port.
+// Forward is a VIP that belongs to Services. One whose Service is missing has no
+// ports.
 type Forward struct {
 	VIP netip.Addr
+	// Open leaves the TCP, UDP and SCTP ports that are not in Ports to whatever
+	// listens on all addresses of the node; else they are refused.
+	Open bool
 	// Ports are sorted by protocol and port, each at most once.
 	Ports []Port
 	// NodePorts are those of the VIP's own Services, sorted by protocol and
-	// port, each at most once. They are kube-proxy's to serve, and refused
-	// if it does not serve them at the VIP.
+	// port, each at most once.
 	NodePorts []NodePort
 }
 
@@ -126,10 +143,32 @@ type Forward struct {
 type Port struct {
 	Protocol Protocol
 	Port     uint16
-	// Target is the Service's ClusterIP, of the VIP's family. The packet
-	// keeps its port.
-	Target netip.Addr
+	// Target is what kube-proxy serves: a ClusterIP and a port of the Service,
+	// or an address of the node and a NodePort. It is of the VIP's family.
+	Target netip.AddrPort
+	// KeepSource leaves the client's source address in the packet. Without it
+	// the node's own takes its place, unless kube-proxy or the client's
+	// position on this node make sure that the answer comes back here.
+	KeepSource bool
+	// Restricted admits the clients in Sources only, which are of the VIP's
+	// family and sorted. The node's own processes are not asked.
+	Restricted bool
+	Sources    []netip.Prefix
+	// Proxy has the daemon accept the connection and open one of its own to
+	// Target.
+	Proxy Proxy
 }
+
+// Proxy says how the daemon serves a TCP port itself.
+type Proxy uint8
+
+// The kinds of Proxy.
+const (
+	NoProxy    Proxy = iota
+	ProxyPlain       // Bytes only.
+	ProxyV1          // After a PROXY protocol header of version 1, which is text.
+	ProxyV2          // After one of version 2, which is binary.
+)
 
 // NodePort is a port that a Service has on the addresses of every node.
 type NodePort struct {

@@ -135,7 +135,7 @@ func forward(vip, target string, ports ...uint16) desired.Forward {
 	f := desired.Forward{VIP: netip.MustParseAddr(vip)}
 	for _, protocol := range []desired.Protocol{desired.TCP, desired.UDP} {
 		for _, port := range ports {
-			f.Ports = append(f.Ports, desired.Port{Protocol: protocol, Port: port, Target: netip.MustParseAddr(target)})
+			f.Ports = append(f.Ports, desired.Port{Protocol: protocol, Port: port, Target: netip.AddrPortFrom(netip.MustParseAddr(target), port)})
 		}
 	}
 	return f
@@ -145,7 +145,7 @@ func forward(vip, target string, ports ...uint16) desired.Forward {
 func (c *cluster) sync(t testing.TB, d *nft.Datapath, forwards []desired.Forward) {
 	t.Helper()
 	c.node.Do(func() {
-		if err := d.Sync(forwards); err != nil {
+		if err := d.Sync(desired.Datapath{Forwards: forwards}); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -30,11 +30,11 @@ func NewDatapath() *Datapath {
 //
 // A forward that cannot be done does not keep the others from being done; the
 // error names it.
-func (d *Datapath) Sync(forwards []desired.Forward) error {
+func (d *Datapath) Sync(desired desired.Datapath) error {
 	var problems []error
 	err := d.table.update(func(have contents) contents {
 		var want contents
-		want, problems = d.contents(forwards, have)
+		want, problems = d.contents(desired.Forwards, have)
 		return want
 	})
 	return errors.Join(append(problems, err)...)
@@ -51,15 +51,15 @@ const (
 	recheck = 5 * time.Second
 )
 
-// Run syncs to the newest forwards it has received until ctx is done. It tries
+// Run syncs to the newest state it has received until ctx is done. It tries
 // again after an error, and looks every 5 s whether the table is still what
 // it wrote. After each attempt it reports the result, nil if all is well.
-func (d *Datapath) Run(ctx context.Context, forwards <-chan []desired.Forward, report func(error)) {
-	run(ctx, forwards, d.Sync, report)
+func (d *Datapath) Run(ctx context.Context, wanted <-chan desired.Datapath, report func(error)) {
+	run(ctx, wanted, d.Sync, report)
 }
 
-func run(ctx context.Context, forwards <-chan []desired.Forward, sync func([]desired.Forward) error, report func(error)) {
-	var wanted []desired.Forward
+func run(ctx context.Context, states <-chan desired.Datapath, sync func(desired.Datapath) error, report func(error)) {
+	var wanted desired.Datapath
 	received := false
 	retry := retryMin
 	timer := time.NewTimer(recheck)
@@ -68,14 +68,14 @@ func run(ctx context.Context, forwards <-chan []desired.Forward, sync func([]des
 		select {
 		case <-ctx.Done():
 			return
-		case f, ok := <-forwards:
+		case d, ok := <-states:
 			if !ok {
-				forwards = nil // What was last wanted stays.
+				states = nil // What was last wanted stays.
 				continue
 			}
-			wanted, received = f, true
-			for len(forwards) > 0 {
-				wanted = <-forwards
+			wanted, received = d, true
+			for len(states) > 0 {
+				wanted = <-states
 			}
 		case <-timer.C:
 		}
@@ -127,11 +127,11 @@ func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents
 				problems = append(problems, fmt.Errorf("forward %s %s port %d to %s: no ports of an IPv6 VIP are forwarded, they are refused", f.VIP, p.Protocol, p.Port, p.Target))
 				continue
 			}
-			if !p.Target.Is4() || !supportedProtocol(p.Protocol) {
+			if !p.Target.Addr().Is4() || p.Target.Port() != p.Port || !supportedProtocol(p.Protocol) {
 				problems = append(problems, fmt.Errorf("forward %s %s port %d to %s: not TCP or UDP over IPv4", f.VIP, p.Protocol, p.Port, p.Target))
 				continue
 			}
-			want[mapTarget][portKey(f.VIP, p.Protocol, p.Port)] = string(p.Target.AsSlice())
+			want[mapTarget][portKey(f.VIP, p.Protocol, p.Port)] = string(p.Target.Addr().AsSlice())
 		}
 		for _, p := range f.NodePorts {
 			if !supportedProtocol(p.Protocol) {

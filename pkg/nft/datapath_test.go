@@ -21,13 +21,13 @@ func TestContents(t *testing.T) {
 	target, v6 := netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd10:96::10")
 	key6 := "\xfd\x10\x00\x96\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10"
 	got, problems := d.contents([]desired.Forward{
-		{VIP: vipA, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: target}, {Protocol: desired.UDP, Port: 258, Target: target}}},
+		{VIP: vipA, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(target, 80)}, {Protocol: desired.UDP, Port: 258, Target: netip.AddrPortFrom(target, 258)}}},
 		{VIP: vipB, NodePorts: []desired.NodePort{{Protocol: desired.TCP, Port: 30080}, {Protocol: desired.UDP, Port: 30080}, {Protocol: 132, Port: 30081}}},
-		{VIP: v6, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: v6}}, NodePorts: []desired.NodePort{{Protocol: desired.TCP, Port: 30080}}},
+		{VIP: v6, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(v6, 80)}}, NodePorts: []desired.NodePort{{Protocol: desired.TCP, Port: 30080}}},
 		{VIP: v6},
 		{},
 		{VIP: netip.MustParseAddr("::ffff:192.0.2.100")},
-		{VIP: vipC, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: v6}, {Protocol: desired.TCP, Port: 81, Target: netip.Addr{}}, {Protocol: 132, Port: 82, Target: target}, {Protocol: desired.TCP, Port: 83, Target: target}}},
+		{VIP: vipC, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(v6, 80)}, {Protocol: desired.TCP, Port: 81, Target: netip.AddrPortFrom(netip.Addr{}, 81)}, {Protocol: 132, Port: 82, Target: netip.AddrPortFrom(target, 82)}, {Protocol: desired.TCP, Port: 83, Target: netip.AddrPortFrom(target, 83)}}},
 		{VIP: vipA},
 	}, nil)
 	zone := func(id uint16) string { return zoneMap(map[netip.Addr]uint16{vipA: id})["\xc0\x00\x02\x64"] }
@@ -52,13 +52,13 @@ func TestContents(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	wantProblems := []string{
-		"forward 192.0.2.101 unknown NodePort 30081: not TCP or UDP",
-		"forward fd10:96::10 TCP port 80 to fd10:96::10: no ports of an IPv6 VIP are forwarded, they are refused",
+		"forward 192.0.2.101 SCTP NodePort 30081: not TCP or UDP",
+		"forward fd10:96::10 TCP port 80 to [fd10:96::10]:80: no ports of an IPv6 VIP are forwarded, they are refused",
 		"forward invalid IP: neither an IPv4 nor an IPv6 address",
 		"forward ::ffff:192.0.2.100: neither an IPv4 nor an IPv6 address",
-		"forward 192.0.2.102 TCP port 80 to fd10:96::10: not TCP or UDP over IPv4",
-		"forward 192.0.2.102 TCP port 81 to invalid IP: not TCP or UDP over IPv4",
-		"forward 192.0.2.102 unknown port 82 to 10.96.0.10: not TCP or UDP over IPv4",
+		"forward 192.0.2.102 TCP port 80 to [fd10:96::10]:80: not TCP or UDP over IPv4",
+		"forward 192.0.2.102 TCP port 81 to invalid AddrPort: not TCP or UDP over IPv4",
+		"forward 192.0.2.102 SCTP port 82 to 10.96.0.10:82: not TCP or UDP over IPv4",
 	}
 	if diff := cmp.Diff(strings.Join(wantProblems, "\n"), errors.Join(problems...).Error()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -76,11 +76,11 @@ func TestRun(t *testing.T) {
 		var reports []error
 		start := time.Now()
 		var result error
-		sync := func(f []desired.Forward) error {
-			calls = append(calls, call{time.Since(start), f[0].VIP})
+		sync := func(d desired.Datapath) error {
+			calls = append(calls, call{time.Since(start), d.Forwards[0].VIP})
 			return result
 		}
-		states := make(chan []desired.Forward, 2)
+		states := make(chan desired.Datapath, 2)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -106,20 +106,20 @@ func TestRun(t *testing.T) {
 		}
 
 		expect(time.Hour) // Nothing is known that could be synced.
-		states <- []desired.Forward{{VIP: vipA}}
+		states <- desired.Datapath{Forwards: []desired.Forward{{VIP: vipA}}}
 		expect(12*time.Second, call{0, vipA}, call{5 * time.Second, vipA}, call{10 * time.Second, vipA})
 
 		result = errors.New("not today")
-		states <- []desired.Forward{{VIP: vipB}}
+		states <- desired.Datapath{Forwards: []desired.Forward{{VIP: vipB}}}
 		expect(1600*time.Millisecond, call{0, vipB}, call{100 * time.Millisecond, vipB}, call{300 * time.Millisecond, vipB},
 			call{700 * time.Millisecond, vipB}, call{1500 * time.Millisecond, vipB})
 
 		result = nil
-		states <- []desired.Forward{{VIP: vipA}}
-		states <- []desired.Forward{{VIP: vipC}}
+		states <- desired.Datapath{Forwards: []desired.Forward{{VIP: vipA}}}
+		states <- desired.Datapath{Forwards: []desired.Forward{{VIP: vipC}}}
 		expect(6*time.Second, call{0, vipC}, call{5 * time.Second, vipC})
 		result = errors.New("again")
-		states <- []desired.Forward{{VIP: vipA}}
+		states <- desired.Datapath{Forwards: []desired.Forward{{VIP: vipA}}}
 		expect(200*time.Millisecond, call{0, vipA}, call{100 * time.Millisecond, vipA})
 
 		close(states)

@@ -80,7 +80,7 @@ func newCluster6(t *testing.T) *cluster6 {
 func (c *cluster6) sync(t *testing.T, forwards ...desired.Forward) {
 	t.Helper()
 	c.node.Do(func() {
-		if err := nft.NewDatapath().Sync(forwards); err != nil {
+		if err := nft.NewDatapath().Sync(desired.Datapath{Forwards: forwards}); err != nil {
 			t.Fatal(err)
 		}
 	})

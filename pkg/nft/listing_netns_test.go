@@ -27,7 +27,7 @@ func TestNetnsListing(t *testing.T) {
 		f := forward(vip, clusterIP, 80)
 		f.NodePorts = nodePorts
 		f6 := desired.Forward{VIP: netip.MustParseAddr(vip6), NodePorts: nodePorts}
-		if err := nft.NewDatapath().Sync([]desired.Forward{f, f6}); err != nil {
+		if err := nft.NewDatapath().Sync(desired.Datapath{Forwards: []desired.Forward{f, f6}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := nft.NewNeighbors().Set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0"}); err != nil {
@@ -72,7 +72,7 @@ func TestNetnsCleanup(t *testing.T) {
 		if err := nft.Cleanup(); err != nil {
 			t.Errorf("without tables: %v", err)
 		}
-		if err := nft.NewDatapath().Sync(forwards()); err != nil {
+		if err := nft.NewDatapath().Sync(desired.Datapath{Forwards: forwards()}); err != nil {
 			t.Fatal(err)
 		}
 		if err := nft.NewNeighbors().Set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0"}); err != nil {

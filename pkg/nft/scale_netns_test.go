@@ -16,7 +16,7 @@ func manyForwards(n int) []desired.Forward {
 	address := netip.MustParseAddr("10.4.0.0")
 	for range n {
 		f = append(f, desired.Forward{VIP: address, Ports: []desired.Port{
-			{Protocol: desired.TCP, Port: 80, Target: netip.MustParseAddr(clusterIP)},
+			{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(netip.MustParseAddr(clusterIP), 80)},
 		}})
 		address = address.Next()
 	}
@@ -32,7 +32,7 @@ func TestNetnsTenThousand(t *testing.T) {
 		measure := func(name, target string, d *nft.Datapath, forwards []desired.Forward) {
 			t.Helper()
 			start := time.Now()
-			if err := d.Sync(forwards); err != nil {
+			if err := d.Sync(desired.Datapath{Forwards: forwards}); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("measured: %s=%s target=%s", name, time.Since(start).Round(10*time.Microsecond), target)
@@ -55,7 +55,7 @@ func BenchmarkNetnsLoadTenThousand(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.StartTimer()
-			if err := nft.NewDatapath().Sync(all); err != nil {
+			if err := nft.NewDatapath().Sync(desired.Datapath{Forwards: all}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -69,11 +69,11 @@ func BenchmarkNetnsAddOneToTenThousand(b *testing.B) {
 		d := nft.NewDatapath()
 		for b.Loop() {
 			b.StopTimer()
-			if err := d.Sync(all[:9_999]); err != nil {
+			if err := d.Sync(desired.Datapath{Forwards: all[:9_999]}); err != nil {
 				b.Fatal(err)
 			}
 			b.StartTimer()
-			if err := d.Sync(all); err != nil {
+			if err := d.Sync(desired.Datapath{Forwards: all}); err != nil {
 				b.Fatal(err)
 			}
 		}
