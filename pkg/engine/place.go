@@ -25,6 +25,7 @@ const (
 	faultLeaseNotRenewed = "leaseNotRenewed"
 	faultInvalidConfig   = "invalidConfig"
 	faultVRIDConflict    = "vridConflict"
+	faultNoLocalEndpoint = "noLocalEndpoint"
 )
 
 // placement is a virtual router on the interface it belongs to.
@@ -34,7 +35,10 @@ type placement struct {
 	link   host.Link
 	config vrrp.Config
 	force  bool
-	vips   []placedVIP
+	// noLocalEndpoint tells that this node can not serve the VIPs: a fault
+	// like any other, but the last to be told of.
+	noLocalEndpoint bool
+	vips            []placedVIP
 	// fault is why the router cannot run, empty if it can.
 	fault string
 }
@@ -94,6 +98,9 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 				p.fault = faultInvalidConfig + ": " + err.Error()
 			}
 		}
+		if p.fault == "" && p.noLocalEndpoint {
+			p.fault = faultNoLocalEndpoint
+		}
 		all = append(all, *p)
 	}
 	slices.SortFunc(all, func(a, b placement) int { return compareKeys(a.key, b.key) })
@@ -103,7 +110,7 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 
 func newPlacement(key desired.RouterKey, r desired.Router, node netip.Addr, link host.Link) *placement {
 	source, ok := sourceAddress(link, r, node)
-	p := &placement{key: key, link: link, force: r.Force, config: vrrp.Config{
+	p := &placement{key: key, link: link, force: r.Force, noLocalEndpoint: r.NoLocalEndpoint, config: vrrp.Config{
 		Version:               r.Version,
 		Family:                r.Family,
 		VRID:                  r.VRID,

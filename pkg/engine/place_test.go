@@ -93,6 +93,10 @@ func TestPlace(t *testing.T) {
 	wrong := asks(50, "192.0.2.50")
 	wrong.Priority = 0
 	unused := asks(51)
+	elsewhere := asks(50, "192.0.2.50")
+	elsewhere.NoLocalEndpoint = true
+	elsewhereAndWrong := wrong
+	elsewhereAndWrong.NoLocalEndpoint = true
 
 	// placed is what a test looks at of a placement.
 	type placed struct {
@@ -248,6 +252,18 @@ func TestPlace(t *testing.T) {
 		{
 			name: "the link comes before the configuration", node: node, routers: []desired.Router{wrong},
 			links: []host.Link{down}, want: faulty(onEth0, "linkDown"),
+		},
+		{
+			name: "no endpoint on this node", node: node, routers: []desired.Router{elsewhere},
+			links: []host.Link{eth0}, want: faulty(onEth0, "noLocalEndpoint"),
+		},
+		{
+			name: "the link comes before the endpoints", node: node, routers: []desired.Router{elsewhere},
+			links: []host.Link{down}, want: faulty(onEth0, "linkDown"),
+		},
+		{
+			name: "the configuration comes before the endpoints", node: node, routers: []desired.Router{elsewhereAndWrong},
+			links: []host.Link{eth0}, want: faulty(onEth0, "invalidConfig: priority 0: want 1 to 254"),
 		},
 
 		// Where advertisements come from.

@@ -620,7 +620,7 @@ func (w *world) leasesHold() {
 func (w *world) randomFault(states []desired.State, state *desired.State) {
 	n := w.nodes[w.rng.IntN(len(w.nodes))]
 	other := w.rng.IntN(len(w.nodes))
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(13) {
 	case 0:
 		n.crash()
 	case 1:
@@ -667,6 +667,20 @@ func (w *world) randomFault(states []desired.State, state *desired.State) {
 		s.advert.Priority = []uint8{1, 254}[w.rng.IntN(2)]
 		w.log("a stranger of priority %d", s.advert.Priority)
 		w.strangers = []*stranger{s}
+	case 12:
+		if !n.dead {
+			n.noLocalEndpoint = !n.noLocalEndpoint
+			w.log("n%d has no local endpoint: %t", n.id, n.noLocalEndpoint)
+			n.applyNow(*state)
+		}
+	}
+}
+
+// applyNow gives the node the state and, if it is not frozen, lets it act on it.
+func (n *simNode) applyNow(s desired.State) {
+	n.apply(s)
+	if !n.frozen {
+		n.turn()
 	}
 }
 
@@ -699,7 +713,7 @@ func (w *world) heal(state desired.State) {
 	clear(w.cut)
 	w.loss, w.strangers = 0, nil
 	for _, n := range w.nodes {
-		n.frozen, n.linkDown, n.eth1Down, n.kernelTakes = false, false, false, 0
+		n.frozen, n.linkDown, n.eth1Down, n.kernelTakes, n.noLocalEndpoint = false, false, false, 0, false
 		if n.dead {
 			n.boot(&state)
 			continue

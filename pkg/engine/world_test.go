@@ -88,7 +88,9 @@ type simNode struct {
 	// linkDown tells that eth0 is without carrier, eth1Down the same of eth1.
 	linkDown, eth1Down bool
 	sendFails          bool
-	sendFailsTo        netip.Addr
+	// noLocalEndpoint tells that the virtual routers are not for this node.
+	noLocalEndpoint bool
+	sendFailsTo     netip.Addr
 	// kernelTakes is how long the kernel takes for an order; kernelHangs that
 	// it carries out none. The order it is busy with is pending until kernelDone.
 	kernelTakes time.Duration
@@ -180,6 +182,7 @@ func (n *simNode) apply(s desired.State) {
 	for i := range s.Routers {
 		r := &s.Routers[i]
 		r.TakeoverDelay = time.Duration(n.w.rank[n.id]) * r.AdvertisementInterval / 16
+		r.NoLocalEndpoint = r.NoLocalEndpoint || n.noLocalEndpoint
 		r.Peers = nil
 		for _, other := range n.w.nodes {
 			if other != n && !n.w.alone {
