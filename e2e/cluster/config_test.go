@@ -42,11 +42,19 @@ func TestHosts(t *testing.T) {
 	if v4.String() != "10.244.3.0/24" || v6.String() != "fd44:3::/64" {
 		t.Errorf("pods of n3: %s, %s", v4, v6)
 	}
-	if r := c.routes(clientHost); r != nil {
-		t.Errorf("the client has routes: %v", r)
+	for _, host := range []string{clientHost, routerHost} {
+		if r := c.routes(host); r != nil {
+			t.Errorf("the %s has routes: %v", host, r)
+		}
 	}
-	if err := c.CutLink("n9"); err == nil {
-		t.Error("cut n9: no error")
+	if got := c.Addr("routed"); !routedNet4.Contains(got) {
+		t.Errorf("address of routed: %s", got)
+	}
+	// It has no port of the switch.
+	for _, host := range []string{"n9", "routed"} {
+		if err := c.CutLink(host); err == nil {
+			t.Errorf("cut %s: no error", host)
+		}
 	}
 }
 

@@ -14,8 +14,9 @@
 // host name, IPC and cgroup namespaces with containerd, kubelet and kube-proxy in
 // them; pods are on 10.244.N.0/24 and fd44:N::/64 (CNI bridge), Services on
 // 10.96.0.0/16 and fd96::/112. The client is a machine on the same LAN that knows
-// nothing of the cluster: it has no route beyond the LAN. On a machine without
-// IPv6 everything is IPv4 only.
+// nothing of the cluster: it has no route beyond the LAN. Another one, NAME-routed
+// (10.90.0.100, fd90::100), is behind NAME-router (10.89.0.90, fd89::90) and a link
+// with a smaller MTU. On a machine without IPv6 everything is IPv4 only.
 //
 // The namespace of the machine itself gets no interface, address, rule or route,
 // and Stop leaves nothing behind but the cache of built programs.

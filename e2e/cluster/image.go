@@ -18,8 +18,8 @@ import (
 )
 
 // EchoImage is an image that every node has: an HTTP and UDP server that answers
-// "host=HOSTNAME node=$NODE_NAME client=ADDRESS". Its flags are -addr (":8080", HTTP)
-// and -udp (":8081").
+// "host=HOSTNAME node=$NODE_NAME client=ADDRESS". Its flags are -addr (":8080", HTTP),
+// -udp (":8081") and -proxy (none, HTTP behind a PROXY protocol header).
 const EchoImage = "kube-vrrp-vip-echo:dev"
 
 // ownImages are the images made of this module's programs, by program.

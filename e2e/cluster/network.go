@@ -21,6 +21,8 @@ const (
 	switchHost   = "sw"
 	controlHost  = "cp"
 	clientHost   = "client"
+	routerHost   = "router"
+	routedHost   = "routed"
 	bridgeName   = "br0"
 	serviceCIDR4 = "10.96.0.0/16"
 	serviceCIDR6 = "fd96::/112"
@@ -33,15 +35,28 @@ const (
 var (
 	nodeNames = []string{"n1", "n2", "n3"}
 	// hosts are the machines on the LAN, with the last byte of their address.
-	hosts = map[string]byte{controlHost: 10, "n1": 11, "n2": 12, "n3": 13, clientHost: 100}
+	hosts = map[string]byte{controlHost: 10, "n1": 11, "n2": 12, "n3": 13, clientHost: 100, routerHost: 90}
+
+	// The network behind the router, and the two addresses in it.
+	routedNet4  = netip.MustParsePrefix("10.90.0.0/24")
+	routedNet6  = netip.MustParsePrefix("fd90::/64")
+	routedAddr4 = map[string]netip.Addr{routerHost: netip.MustParseAddr("10.90.0.1"), routedHost: netip.MustParseAddr("10.90.0.100")}
+	routedAddr6 = map[string]netip.Addr{routerHost: netip.MustParseAddr("fd90::1"), routedHost: netip.MustParseAddr("fd90::100")}
 )
+
+// RoutedMTU is the largest packet between the router and the client behind it.
+const RoutedMTU = 1300
 
 // Nodes returns the names of the nodes.
 func (c *Cluster) Nodes() []string { return slices.Clone(nodeNames) }
 
 // Addr returns a host's IPv4 address on the LAN; the zero Addr if there is no such
-// host. Hosts are the nodes, "cp" (the control plane) and "client".
+// host. Hosts are the nodes, "cp" (the control plane), "client", "router", and
+// "routed", which is behind the router and has its address there.
 func (c *Cluster) Addr(host string) netip.Addr {
+	if host == routedHost {
+		return routedAddr4[host]
+	}
 	last, ok := hosts[host]
 	if !ok {
 		return netip.Addr{}
@@ -51,6 +66,9 @@ func (c *Cluster) Addr(host string) netip.Addr {
 
 // Addr6 is Addr for IPv6; the zero Addr on a machine without IPv6.
 func (c *Cluster) Addr6(host string) netip.Addr {
+	if host == routedHost && dualStack() {
+		return routedAddr6[host]
+	}
 	last, ok := hosts[host]
 	if !ok || !dualStack() {
 		return netip.Addr{}
@@ -77,7 +95,7 @@ func (c *Cluster) namespace(host string) string { return c.opt.Name + "-" + host
 // Exec runs a command in a host's network namespace (and in no other of its
 // namespaces) and returns what it printed. An error holds all it printed.
 func (c *Cluster) Exec(ctx context.Context, host string, argv ...string) (string, error) {
-	if _, ok := hosts[host]; !ok && host != switchHost {
+	if _, ok := hosts[host]; !ok && host != switchHost && host != routedHost {
 		return "", fmt.Errorf("no host %q", host)
 	}
 	// ip-netns also mounts a /sys that shows the namespace's own devices.
@@ -130,12 +148,48 @@ func (c *Cluster) makeNetwork(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	for _, host := range append([]string{controlHost, clientHost}, nodeNames...) {
+	for _, host := range append([]string{controlHost, clientHost, routerHost}, nodeNames...) {
 		if err := c.makeHost(ctx, host); err != nil {
 			return err
 		}
 	}
-	return nil
+	return c.makeRouted(ctx)
+}
+
+// makeRouted makes the network behind the router, with one client in it.
+func (c *Cluster) makeRouted(ctx context.Context) error {
+	if err := ipBatch(ctx, "", "netns add "+c.namespace(routedHost)); err != nil {
+		return err
+	}
+	router := []string{
+		fmt.Sprintf("link add inside mtu %d type veth peer name eth0 mtu %[1]d netns %s", RoutedMTU, c.namespace(routedHost)),
+		"link set inside up",
+	}
+	// advmss: as if the narrow link were further on. A client that knew of it would
+	// tell so in its first packet, and nobody would have to find it out.
+	client := []string{
+		"link set lo up",
+		"link set eth0 up",
+	}
+	stacks := []map[string]netip.Addr{routedAddr4}
+	if dualStack() {
+		stacks = append(stacks, routedAddr6)
+	}
+	for _, addr := range stacks {
+		prefix, nodad, mss := routedNet4, "", 1460
+		if addr[routerHost].Is6() {
+			// nodad: the address is usable at once.
+			prefix, nodad, mss = routedNet6, " nodad", 1440
+		}
+		router = append(router, fmt.Sprintf("addr add %s dev inside%s", netip.PrefixFrom(addr[routerHost], prefix.Bits()), nodad))
+		client = append(client,
+			fmt.Sprintf("addr add %s dev eth0%s", netip.PrefixFrom(addr[routedHost], prefix.Bits()), nodad),
+			fmt.Sprintf("route add default via %s advmss %d", addr[routerHost], mss))
+	}
+	if err := ipBatch(ctx, c.namespace(routerHost), router...); err != nil {
+		return err
+	}
+	return ipBatch(ctx, c.namespace(routedHost), client...)
 }
 
 // makeHost makes the network of one host as it is after power-on: one card on the
@@ -152,7 +206,7 @@ func (c *Cluster) makeHost(ctx context.Context, host string) error {
 		{"net/ipv4/conf/all/rp_filter", "0"},
 		{"net/ipv4/conf/default/rp_filter", "0"},
 	}
-	if slices.Contains(nodeNames, host) {
+	if slices.Contains(nodeNames, host) || host == routerHost {
 		settings[0][1] = "1"
 		if dualStack() {
 			settings = append(settings, [2]string{"net/ipv6/conf/all/forwarding", "1"})
@@ -182,13 +236,16 @@ func (c *Cluster) makeHost(ctx context.Context, host string) error {
 }
 
 // routes returns the routes of the cluster's own hosts: to the pods of the (other)
-// nodes and, for a node, a default one. It leads nowhere, but without any route a
+// nodes, to the network behind the router and, for a node, a default one. It leads nowhere, but without any route a
 // connection to a ClusterIP fails before kube-proxy's rules can turn it aside.
 func (c *Cluster) routes(host string) []string {
-	if host == clientHost {
+	if host == clientHost || host == routerHost {
 		return nil
 	}
-	var lines []string
+	lines := []string{fmt.Sprintf("route add %s via %s", routedNet4, c.Addr(routerHost))}
+	if dualStack() {
+		lines = append(lines, fmt.Sprintf("route add %s via %s", routedNet6, c.Addr6(routerHost)))
+	}
 	for _, n := range nodeNames {
 		if n == host {
 			continue
@@ -206,6 +263,16 @@ func (c *Cluster) routes(host string) []string {
 		}
 	}
 	return lines
+}
+
+// PodGateways returns a node's own addresses in the networks of its pods; the IPv6
+// one is the zero Addr on a machine without IPv6.
+func (c *Cluster) PodGateways(node string) (v4, v6 netip.Addr) {
+	pods4, pods6 := podNets(node)
+	if dualStack() {
+		v6 = pods6.Addr().Next()
+	}
+	return pods4.Addr().Next(), v6
 }
 
 // podNets returns the networks of a node's pods.
@@ -230,7 +297,7 @@ func (c *Cluster) resetHost(ctx context.Context, host string) error {
 // removeNetwork removes the namespaces that are there.
 func (c *Cluster) removeNetwork() error {
 	var errs []error
-	for _, host := range append([]string{switchHost, controlHost, clientHost}, nodeNames...) {
+	for _, host := range append([]string{switchHost, controlHost, clientHost, routerHost, routedHost}, nodeNames...) {
 		if _, err := os.Lstat(c.NetNS(host)); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -230,10 +230,12 @@ func TestClusterSelf(t *testing.T) {
 		if body, err := probe.Get(t.Context(), c.NetNS("client"), netip.MustParseAddrPort("10.96.0.80:80")); err == nil {
 			t.Errorf("the client reaches a ClusterIP: %q", body)
 		}
-		for _, n := range c.Nodes() {
-			body, err := probe.Get(t.Context(), c.NetNS("client"), host(n))
-			if err != nil || probe.Field(body, "client") != c.Addr("client").String()+":"+clientPort(body) {
-				t.Errorf("%s on its LAN address: %q, %v", n, body, err)
+		for _, from := range []string{"client", "routed"} {
+			for _, n := range c.Nodes() {
+				body, err := probe.Get(t.Context(), c.NetNS(from), host(n))
+				if err != nil || probe.Field(body, "client") != c.Addr(from).String()+":"+clientPort(body) {
+					t.Errorf("%s to %s on its LAN address: %q, %v", from, n, body, err)
+				}
 			}
 		}
 	})

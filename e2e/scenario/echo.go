@@ -15,12 +15,13 @@ import (
 const EchoNamespace = "e2e"
 
 // EchoServices returns the names of the Services that Echo makes, each with the nodes
-// that its endpoints are on: "all", and one for each node with those on the other
-// nodes. A node that has no endpoint of the last kind can crash, and what a client
-// misses then is the VIP and not the endpoint.
+// that its endpoints are on: "all", and for each node one with that on it and one with
+// those on the other nodes. A node that has no endpoint of the last kind can crash,
+// and what a client misses then is the VIP and not the endpoint.
 func (s *Site) EchoServices() map[string][]string {
 	services := map[string][]string{"all": s.Nodes()}
 	for _, n := range s.Nodes() {
+		services["on-"+n] = []string{n}
 		for _, other := range s.Nodes() {
 			if other != n {
 				services["not-"+n] = append(services["not-"+n], other)
@@ -31,7 +32,8 @@ func (s *Site) EchoServices() map[string][]string {
 }
 
 // Echo installs an application for the tests: on each node a pod that says who it is
-// on TCP port 80 and UDP port 81 of the Services that EchoServices names.
+// on TCP port 80 and UDP port 81 of the Services that EchoServices names, over IPv4
+// and IPv6; and one that is behind no Service, to ask from.
 func (s *Site) Echo(ctx context.Context) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", EchoNamespace)
@@ -57,16 +59,32 @@ spec:
       - name: echo
         image: %[4]s
         imagePullPolicy: Never
+        args: [-proxy, ":8082"]
         env: [{name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
         readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
 `, n, EchoNamespace, strings.Join(labels, ", "), cluster.EchoImage)
 	}
+	fmt.Fprintf(&b, `---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: caller, namespace: %s}
+spec:
+  selector: {matchLabels: {app: caller}}
+  template:
+    metadata: {labels: {app: caller}}
+    spec:
+      tolerations: [{operator: Exists}]
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: caller, image: %q, imagePullPolicy: Never}
+`, EchoNamespace, cluster.EchoImage)
 	for service := range s.EchoServices() {
 		fmt.Fprintf(&b, `---
 apiVersion: v1
 kind: Service
 metadata: {name: %[1]s, namespace: %[2]s}
 spec:
+  ipFamilyPolicy: PreferDualStack
   selector: {%[1]s: member}
   ports:
   - {name: http, port: 80, targetPort: 8080}
@@ -128,18 +146,33 @@ func answered(ctx context.Context, what string, nodes []string, ask func(context
 // EchoSettled waits until each node's kube-proxy knows the endpoints of a Service of
 // Echo.
 func (s *Site) EchoSettled(ctx context.Context, service string) error {
-	out, err := s.Kubectl(ctx, "", "--namespace="+EchoNamespace, "get", "service", service, "--output=jsonpath={.spec.clusterIP}")
+	ips, err := s.ClusterIPs(ctx, service)
 	if err != nil {
 		return err
 	}
-	ip, err := netip.ParseAddr(strings.TrimSpace(out))
-	if err != nil {
-		return fmt.Errorf("read ClusterIP of Service %s: %w", service, err)
-	}
-	for _, n := range s.Nodes() {
-		if err := Answered(ctx, s.NetNS(n), httpPort(ip), s.EchoServices()[service]); err != nil {
-			return fmt.Errorf("%s: %w", n, err)
+	for _, ip := range ips {
+		for _, n := range s.Nodes() {
+			if err := Answered(ctx, s.NetNS(n), httpPort(ip), s.EchoServices()[service]); err != nil {
+				return fmt.Errorf("%s: %w", n, err)
+			}
 		}
 	}
 	return nil
+}
+
+// ClusterIPs returns those of a Service in EchoNamespace: one, or one of each family.
+func (s *Site) ClusterIPs(ctx context.Context, service string) ([]netip.Addr, error) {
+	out, err := s.Kubectl(ctx, "", "--namespace="+EchoNamespace, "get", "service", service, "--output=jsonpath={.spec.clusterIPs[*]}")
+	if err != nil {
+		return nil, err
+	}
+	var ips []netip.Addr
+	for f := range strings.FieldsSeq(out) {
+		ip, err := netip.ParseAddr(f)
+		if err != nil {
+			return nil, fmt.Errorf("read ClusterIPs of Service %s: %w", service, err)
+		}
+		ips = append(ips, ip)
+	}
+	return ips, nil
 }

@@ -169,6 +169,7 @@ type Pod struct {
 	Container string
 	Node      string
 	UID       string
+	IPs       []netip.Addr
 	Restarts  int
 	Ready     bool
 }
@@ -207,6 +208,7 @@ func (s *Site) Pods(ctx context.Context, namespace, selector string) ([]Pod, err
 				Containers []struct{ Name string }
 			}
 			Status struct {
+				PodIPs            []struct{ IP netip.Addr }
 				ContainerStatuses []struct {
 					RestartCount int
 					Ready        bool
@@ -225,6 +227,9 @@ func (s *Site) Pods(ctx context.Context, namespace, selector string) ([]Pod, err
 		pod := Pod{Name: p.Metadata.Name, UID: p.Metadata.UID, Node: p.Spec.NodeName, Container: p.Spec.Containers[0].Name}
 		if st := p.Status.ContainerStatuses; len(st) > 0 {
 			pod.Restarts, pod.Ready = st[0].RestartCount, st[0].Ready
+		}
+		for _, ip := range p.Status.PodIPs {
+			pod.IPs = append(pod.IPs, ip.IP)
 		}
 		pods = append(pods, pod)
 	}
