@@ -23,6 +23,8 @@ type inputs struct {
 	// empty where watching them is not permitted.
 	pods  []*corev1.Pod
 	nodes []*corev1.Node
+	// noKubeProxy tells that none runs on this node.
+	noKubeProxy bool
 }
 
 // built is what follows from inputs.
@@ -39,7 +41,10 @@ type built struct {
 func build(o config.Options, in inputs) built {
 	self, peers, problems := members(o, in)
 	b := built{
-		state:      desired.State{NodeAddresses: self.addresses},
+		state: desired.State{
+			NodeAddresses: self.addresses,
+			Datapath:      desired.Datapath{PodCIDRs: podNetworks(self.node, in.nodes)},
+		},
 		servicesOf: map[netip.Addr][]config.ObjectName{},
 		problems:   problems,
 	}
@@ -55,6 +60,7 @@ func build(o config.Options, in inputs) built {
 	entries, problems := config.ParseEntries(in.configMap.Data)
 	b.problems = append(b.problems, problems...)
 	nodeOf := nodeAddresses(self, peers, in.nodes)
+	f := newForwarder(o, in, self)
 	var served []config.Entry
 	for _, e := range entries {
 		if message := unserved(o, e, self, nodeOf); message != "" {
@@ -65,16 +71,12 @@ func build(o config.Options, in inputs) built {
 		if !e.Forwards() {
 			continue
 		}
-		forward := desired.Forward{VIP: e.VIP}
 		for _, s := range e.Services {
 			b.servicesOf[e.VIP] = append(b.servicesOf[e.VIP], s.Name)
-			var messages []string
-			forward.Ports, forward.NodePorts, messages = ports(o, e, s.Name, in.service(s.Name))
-			for _, m := range messages {
-				b.problems = append(b.problems, e.Problem(m))
-			}
 		}
+		forward, problems := f.forward(e)
 		b.state.Datapath.Forwards = append(b.state.Datapath.Forwards, forward)
+		b.problems = append(b.problems, problems...)
 	}
 	b.state.Routers = routers(o, self, peers, served)
 	for _, r := range b.state.Routers {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,6 +77,7 @@ func TestBuildForwards(t *testing.T) {
 	var (
 		vip    = netip.MustParseAddr("10.4.0.50")
 		target = netip.MustParseAddr("10.96.0.7")
+		node   = netip.MustParseAddr("10.4.0.11")
 		http   = corev1.ServicePort{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP}
 	)
 	const untilThen = "; until then the VIP refuses every port"
@@ -100,27 +102,20 @@ func TestBuildForwards(t *testing.T) {
 			}}},
 		},
 		{
-			name:  "NodePorts, sorted",
+			name:  "NodePorts lead to the node's own",
 			value: "vip/echo",
 			service: testService("echo", "10.96.0.7",
 				corev1.ServicePort{Port: 53, Protocol: corev1.ProtocolUDP, NodePort: 30001},
 				corev1.ServicePort{Port: 9000, Protocol: corev1.ProtocolSCTP, NodePort: 30000},
-				corev1.ServicePort{Port: 80, Protocol: corev1.ProtocolTCP, NodePort: 30003},
 				corev1.ServicePort{Port: 443, NodePort: 30002}),
-			forwards: []desired.Forward{{
-				VIP: vip,
-				Ports: []desired.Port{
-					{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(target, 80)},
-					{Protocol: desired.TCP, Port: 443, Target: netip.AddrPortFrom(target, 443)},
-					{Protocol: desired.UDP, Port: 53, Target: netip.AddrPortFrom(target, 53)},
-				},
-				NodePorts: []desired.NodePort{
-					{Protocol: desired.TCP, Port: 30002},
-					{Protocol: desired.TCP, Port: 30003},
-					{Protocol: desired.UDP, Port: 30001},
-				},
-			}},
-			problems: []string{`10.4.0.50: "vip/echo": port 9000/SCTP of Service vip/echo is not served: only TCP and UDP are supported`},
+			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{
+				{Protocol: desired.TCP, Port: 443, Target: netip.AddrPortFrom(target, 443)},
+				{Protocol: desired.TCP, Port: 30002, Target: netip.AddrPortFrom(node, 30002)},
+				{Protocol: desired.UDP, Port: 53, Target: netip.AddrPortFrom(target, 53)},
+				{Protocol: desired.UDP, Port: 30001, Target: netip.AddrPortFrom(node, 30001)},
+				{Protocol: desired.SCTP, Port: 9000, Target: netip.AddrPortFrom(target, 9000)},
+				{Protocol: desired.SCTP, Port: 30000, Target: netip.AddrPortFrom(node, 30000)},
+			}}},
 		},
 		{
 			name:  "address only",
@@ -180,18 +175,11 @@ func TestBuildForwards(t *testing.T) {
 			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(target, 80)}}}},
 		},
 		{
-			name:     "SCTP leaves the other ports alone",
-			value:    "vip/echo",
-			service:  testService("echo", "10.96.0.7", corev1.ServicePort{Port: 5060, Protocol: corev1.ProtocolSCTP}, http),
-			forwards: []desired.Forward{{VIP: vip, Ports: []desired.Port{{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(target, 80)}}}},
-			problems: []string{`10.4.0.50: "vip/echo": port 5060/SCTP of Service vip/echo is not served: only TCP and UDP are supported`},
-		},
-		{
 			name:     "no port",
 			value:    "vip/echo",
 			service:  testService("echo", "10.96.0.7"),
 			forwards: refused,
-			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo has no TCP or UDP port: the VIP refuses every port`},
+			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo has no ports` + untilThen},
 		},
 		{
 			name:     "outside of the watched namespace",
@@ -275,6 +263,25 @@ func TestBuildState(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, build(o, in).state, compareAddr); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
+	}
+}
+
+// TestPodCIDRs: only this node's count, sorted, and only what is a network.
+func TestPodCIDRs(t *testing.T) {
+	t.Parallel()
+	a, b := testNode("a", "10.4.0.11", nil), testNode("b", "10.4.0.12", nil)
+	a.Spec.PodCIDR = "10.244.1.0/24"
+	a.Spec.PodCIDRs = []string{"fd00:244:1::7/64", "10.244.1.0/24", "", "10.244.0.9/24", "10.244.2.0/33", "::ffff:10.0.0.0/104"}
+	b.Spec.PodCIDRs = []string{"10.244.3.0/24"}
+	build := func(nodes ...*corev1.Node) []netip.Prefix {
+		return build(testOptions(), inputs{configMap: testConfigMap(nil), nodes: nodes}).state.Datapath.PodCIDRs
+	}
+	want := []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:244:1::/64")}
+	if got := build(b, a); !slices.Equal(got, want) {
+		t.Errorf("networks %v, want %v", got, want)
+	}
+	if got := build(b, testNode("a", "10.4.0.11", nil)); got != nil {
+		t.Errorf("networks %v of a Node without", got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -39,6 +40,8 @@ type Controller struct {
 	recorder *recorder
 	// wake holds a token while the caches have changes that no State has.
 	wake chan struct{}
+	// noKubeProxy is what KubeProxy was told.
+	noKubeProxy atomic.Bool
 
 	// reports wait for their Events to be written.
 	reports chan report
@@ -80,6 +83,14 @@ func (c *Controller) changed() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
+	}
+}
+
+// KubeProxy tells whether kube-proxy runs on this node. Until it is told, it
+// does. It may be called by any goroutine.
+func (c *Controller) KubeProxy(present bool) {
+	if c.noKubeProxy.Swap(!present) == present {
+		c.changed()
 	}
 }
 
@@ -146,6 +157,8 @@ func (c *Controller) sync(ctx context.Context) {
 		},
 		pods:  objects[corev1.Pod](c.pods),
 		nodes: objects[corev1.Node](c.nodes),
+
+		noKubeProxy: c.noKubeProxy.Load(),
 	})
 
 	c.mu.Lock()

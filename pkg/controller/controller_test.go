@@ -485,3 +485,31 @@ func TestControllerProblems(t *testing.T) {
 		}
 	})
 }
+
+// TestControllerKubeProxy: without kube-proxy the daemon serves TCP ports
+// itself, from when it is told until it is told otherwise.
+func TestControllerKubeProxy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, testOptions(), testCluster())
+		for i, step := range []struct {
+			present bool
+			states  int
+			want    desired.Proxy
+		}{
+			{true, 1, desired.NoProxy},
+			{false, 2, desired.ProxyPlain},
+			{false, 2, desired.ProxyPlain},
+			{true, 3, desired.NoProxy},
+		} {
+			r.KubeProxy(step.present)
+			r.settle()
+			states := r.applied()
+			if len(states) != step.states {
+				t.Fatalf("step %d: %d states, want %d", i, len(states), step.states)
+			}
+			if got := states[len(states)-1].Datapath.Forwards[0].Ports[0].Proxy; got != step.want {
+				t.Errorf("step %d: proxy %d, want %d", i, got, step.want)
+			}
+		}
+	})
+}

@@ -237,10 +237,10 @@ func TestBuildUnserved(t *testing.T) {
 		problems []string
 	}{
 		{
-			name:     "IPv6 does not reach Services",
+			name:     "a Service without IPv6",
 			routers:  []string{"IPv4 50: 10.4.0.50; 10.4.0.51", "IPv6 50: 2001:db8::51"},
 			forwards: addrs("10.4.0.51", "2001:db8::51"),
-			problems: []string{`web: "vip/echo": 2001:db8::51 is an IPv6 VIP, and those do not reach Services yet: leave the Service out to have the address only; until then the VIP refuses every port`},
+			problems: []string{`web: "vip/echo": Service vip/echo has no IPv6 ClusterIP: add IPv6 to its ipFamilies, or name another; until then the VIP refuses every port`},
 		},
 		{
 			name:     "VRRPv2 has no IPv6",
@@ -266,7 +266,7 @@ func TestBuildUnserved(t *testing.T) {
 			problems: []string{
 				`10.4.0.50: not served: node worker-a has no IPv4 address to send advertisements of 10.4.0.50 from, as --use-unicast does: give it one (--node-ip of the kubelet), or use multicast`,
 				`web: "vip/echo": not served: node worker-a has no IPv4 address to send advertisements of 10.4.0.51 from, as --use-unicast does: give it one (--node-ip of the kubelet), or use multicast`,
-				`web: "vip/echo": 2001:db8::51 is an IPv6 VIP, and those do not reach Services yet: leave the Service out to have the address only; until then the VIP refuses every port`,
+				`web: "vip/echo": Service vip/echo has no IPv6 ClusterIP: add IPv6 to its ipFamilies, or name another; until then the VIP refuses every port`,
 			},
 		},
 		{
@@ -292,7 +292,7 @@ func TestBuildUnserved(t *testing.T) {
 			var forwards []netip.Addr
 			for _, f := range got.state.Datapath.Forwards {
 				forwards = append(forwards, f.VIP)
-				if f.VIP.Is6() && (f.Ports != nil || f.NodePorts != nil) {
+				if f.VIP.Is6() && f.Ports != nil {
 					t.Errorf("ports of %s: %+v", f.VIP, f)
 				}
 			}
