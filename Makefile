@@ -52,7 +52,8 @@ cluster: deps build ## run the tests on a real Kubernetes in network namespaces
 demo: deps build ## a VIP on a real Kubernetes, two failovers measured
 	@cd e2e && go run ./cmd/demo
 
-bench: deps build ## measure beside keepalived (about 35 minutes, on a quiet machine), write docs/benchmarks.md
+bench: deps build ## measure beside keepalived and HAProxy (about 45 minutes, on a quiet machine), write docs/benchmarks.md
+	@hack/deps bench
 	go test -run '^$$' -bench . -benchmem ./pkg/vrrp ./pkg/engine
 	cd e2e && go run ./cmd/bench -out ../docs/benchmarks.md $(BENCHFLAGS)
 

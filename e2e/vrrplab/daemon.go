@@ -51,15 +51,19 @@ func (l *Lab) SetConfigMap(data map[string]string) {
 	l.API.Set("configmaps", Object{"metadata": map[string]any{"namespace": podNamespace, "name": configMapName, "uid": "configmap"}, "data": data})
 }
 
-// SetService writes a Service with one TCP port.
-func (l *Lab) SetService(namespace, name, clusterIP string, port int) {
+// SetService writes a Service with TCP ports.
+func (l *Lab) SetService(namespace, name, clusterIP string, ports ...int) {
+	list := make([]any, len(ports))
+	for i, port := range ports {
+		list[i] = map[string]any{"name": fmt.Sprintf("p%d", port), "protocol": "TCP", "port": port, "targetPort": port}
+	}
 	l.API.Set("services", Object{
 		"metadata": map[string]any{"namespace": namespace, "name": name},
 		"spec": map[string]any{
 			"type":       "ClusterIP",
 			"clusterIP":  clusterIP,
 			"clusterIPs": []string{clusterIP},
-			"ports":      []any{map[string]any{"protocol": "TCP", "port": port, "targetPort": port}},
+			"ports":      list,
 		},
 	})
 }

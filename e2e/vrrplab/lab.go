@@ -25,8 +25,9 @@ type Lab struct {
 	// those that are not to be starved have less than the others.
 	Nice int
 
-	lan *Namespace
-	dir string
+	lan  *Namespace
+	more []*Namespace
+	dir  string
 
 	mu        sync.Mutex
 	processes []*Process
@@ -141,6 +142,15 @@ func (l *Lab) addHost(i int, client bool) (*Host, error) {
 	return h, l.API.connect(h)
 }
 
+// AddNamespace makes a namespace that is not on the LAN.
+func (l *Lab) AddNamespace(name string) (*Namespace, error) {
+	n, err := newNamespace(name)
+	if err == nil {
+		l.more = append(l.more, n)
+	}
+	return n, err
+}
+
 // Port is the name of the switch's link to a host.
 func (*Lab) Port(i int) string { return fmt.Sprintf("p%d", i) }
 
@@ -157,17 +167,15 @@ func (l *Lab) Restore(i int) error { return l.lan.IP("link set " + l.Port(i) + "
 //	oifname "p0" ip protocol 112             VRRP that host 0 would hear
 //	numgen random mod 100 < 25               a quarter of everything
 func (l *Lab) Drop(match string) error {
-	_, err := l.lan.runInput(`add table bridge loss
+	return l.lan.Nft(`add table bridge loss
 add chain bridge loss forward { type filter hook forward priority 0; }
-add rule bridge loss forward `+match+` counter drop
-`, "nft", "-f", "-")
-	return err
+add rule bridge loss forward ` + match + ` counter drop
+`)
 }
 
 // Pass undoes every Drop.
 func (l *Lab) Pass() error {
-	_, err := l.lan.runInput("add table bridge loss\ndelete table bridge loss\n", "nft", "-f", "-")
-	return err
+	return l.lan.Nft("add table bridge loss\ndelete table bridge loss\n")
 }
 
 // Start starts a program on a host; Close ends it at the latest.
@@ -201,6 +209,9 @@ func (l *Lab) Close() error {
 	}
 	for _, h := range l.everybody() {
 		errs = append(errs, h.close())
+	}
+	for _, n := range l.more {
+		errs = append(errs, n.close())
 	}
 	if l.lan != nil {
 		errs = append(errs, l.lan.close())

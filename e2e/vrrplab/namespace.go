@@ -62,6 +62,12 @@ func (n *Namespace) IP(lines ...string) error {
 	return err
 }
 
+// Nft runs commands of nft, or loads tables.
+func (n *Namespace) Nft(script string) error {
+	_, err := n.runInput(script, "nft", "-f", "-")
+	return err
+}
+
 func (n *Namespace) runInput(input, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Stdin = strings.NewReader(input)

@@ -22,7 +22,9 @@ type row struct {
 type section struct {
 	title string
 	text  string
-	rows  []row
+	// measured is a line on when and where.
+	measured string
+	rows     []row
 }
 
 // milliseconds turns durations into the values of a row.
@@ -37,7 +39,7 @@ func milliseconds(durations []time.Duration) []float64 {
 // String returns the section as Markdown.
 func (s section) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "## %s\n\n%s\n\n", s.title, strings.TrimSpace(s.text))
+	fmt.Fprintf(&b, "## %s\n\n%s\n\n%s\n\n", s.title, strings.TrimSpace(s.text), s.measured)
 	b.WriteString("| | kube-vrrp-vip | keepalived | ratio | runs |\n|---|---|---|---|---|\n")
 	for _, r := range s.rows {
 		ratio := "-"
@@ -54,10 +56,7 @@ func (r row) cell(values []float64) string {
 	if len(values) == 0 {
 		return "not run"
 	}
-	text := number(median(values))
-	if len(values) > 1 {
-		text += fmt.Sprintf(" [%s..%s]", number(slices.Min(values)), number(slices.Max(values)))
-	}
+	text := spread(values)
 	if !r.outages {
 		return text
 	}
@@ -68,6 +67,15 @@ func (r row) cell(values []float64) string {
 		}
 	}
 	return fmt.Sprintf("%s, %d over 1 s", text, over)
+}
+
+// spread is the median and the range of values.
+func spread(values []float64) string {
+	text := number(median(values))
+	if len(values) > 1 {
+		text += fmt.Sprintf(" [%s..%s]", number(slices.Min(values)), number(slices.Max(values)))
+	}
+	return text
 }
 
 func (r row) runs() string {

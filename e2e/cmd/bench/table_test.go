@@ -7,6 +7,8 @@ func TestSection(t *testing.T) {
 	got := section{
 		title: "Failover",
 		text:  "What a client sees.\n",
+
+		measured: "Measured today.",
 		rows: []row{
 			{name: "crash", unit: "ms", ours: []float64{300, 250, 350}, theirs: []float64{5000, 300, 400, 200}, outages: true},
 			{name: "CPU per minute", unit: "s", ours: []float64{0.0361}, theirs: []float64{1.2345}},
@@ -16,6 +18,8 @@ func TestSection(t *testing.T) {
 	want := `## Failover
 
 What a client sees.
+
+Measured today.
 
 | | kube-vrrp-vip | keepalived | ratio | runs |
 |---|---|---|---|---|

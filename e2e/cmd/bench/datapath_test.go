@@ -1,0 +1,72 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"kube-vrrp-vip/e2e/load"
+)
+
+// figures makes a path with the same rates for every pattern.
+func figures(name string, forwards int, rates ...float64) *path {
+	p := &path{name: name, node: &node{vips: forwards, ports: 1}, samples: map[load.Pattern][]sample{}}
+	for _, w := range works {
+		for _, r := range rates {
+			p.samples[w.pattern] = append(p.samples[w.pattern], sample{rate: r, p50: 1e5 / r, p99: 1e6 / r, cpu: 1e3 / r})
+		}
+	}
+	return p
+}
+
+func TestDatapathSection(t *testing.T) {
+	t.Parallel()
+	d := &datapath{
+		text: "What it is.", measured: "Measured today.",
+		plain: []*path{
+			figures(clusterIPName, 1, 100, 200, 50), figures(vipName, 1, 98, 194, 50), figures(haproxyName, 1, 70, 110, 25),
+			figures(clusterIPName, 100, 100, 200, 50), figures(vipName, 100, 96, 192, 50),
+			figures(clusterIPName, 10_000, 100, 200, 50), figures(vipName, 10_000, 99, 198, 50),
+		},
+		proxied: []*path{figures(vipName, 1, 90, 90, 90), figures(haproxyName, 1, 80, 100, 90)},
+		memory:  [2][2]float64{{30, 32}, {15, 20}},
+		rules:   rules{load: []float64{50, 60, 55}, add: []float64{7}},
+	}
+	got := d.String()
+	for _, want := range []string{
+		"## Datapath\n\nWhat it is.\n\nMeasured today.\n",
+		"| VIP / ClusterIP, requests/s, 1 forward | at least 0.97 | 0.980 [0.970..1.00] | met |\n",
+		"| VIP / ClusterIP, download, 100 forwards | at least 0.97 | 0.960 [0.960..1.00] | **missed** |\n",
+		"| VIP with 10 000 / with 1, connections/s | at least 0.95 | 1.01 [1.00..1.02] | met |\n",
+		"| VIP / HAProxy, requests/s | at least 1.7 | 1.76 [1.40..2.00] | met |\n",
+		"| VIP / HAProxy, CPU per connection | at most 0.75 | 0.567 [0.500..0.714] | met |\n",
+		"| PROXY header: VIP / HAProxy, requests/s | at least 1 | 1.00 [0.900..1.12] | met |\n",
+		"| PROXY header: VIP / HAProxy, memory with 1000 idle connections | at most 1 | 1.60 | **missed** |\n",
+		"| PROXY header: VIP / HAProxy, memory per idle connection | at most 1 | 0.400 | met |\n",
+		"| one forward more than 9 999, ms | at most 5 | 7.00 | **missed** |\n",
+		"| 10 000 forwards into an empty table, ms | at most 200 | 55.0 [50.0..60.0] | met |\n",
+		"| ClusterIP, 10 000 forwards | 100 [50.0..200] | 1000 [500..2000] | 10000 [5000..20000] | 10.0 [5.00..20.0] |\n",
+		"| HAProxy, with a PROXY header | 90.0 [80.0..100] | 11.1 [10.0..12.5] |\n",
+		"| per connection, kB | 2.00 | 5.00 |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
+func TestParseRules(t *testing.T) {
+	t.Parallel()
+	r, err := parseRules(`goos: linux
+BenchmarkNetnsLoadTenThousand-2      	      10	  53000304 ns/op
+BenchmarkNetnsAddOneToTenThousand-2  	      10	  13005016 ns/op
+BenchmarkNetnsAddOneToTenThousand    	      10	   5000000.5 ns/op	 1 B/op
+PASS
+`)
+	if err != nil || !slices.Equal(r.load, []float64{53.000304}) || !slices.Equal(r.add, []float64{13.005016, 5.0000005}) {
+		t.Errorf("got %v, %v", r, err)
+	}
+	if _, err := parseRules("PASS\n"); err == nil {
+		t.Error("no benchmark has run, and that is no error")
+	}
+}
