@@ -1,0 +1,103 @@
+package nft
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Conflicts returns what others have in nftables, iptables-nft included, that
+// keeps traffic of VIPs from arriving though the same traffic to a ClusterIP
+// does: a sentence for each. proxied tells that there are ports that the
+// built-in proxy serves.
+//
+// A chain that drops what is forwarded is none: it meets the packets of a VIP
+// as it meets those of a ClusterIP, so what lets those pass lets these pass.
+// Rules that exempt packets from conntrack, and other users of our conntrack
+// zones, are not looked for.
+func Conflicts(proxied bool) ([]string, error) {
+	c, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	conflicts, err := c.flowtables()
+	if err != nil {
+		return nil, fmt.Errorf("list flowtables: %w", err)
+	}
+	if proxied {
+		drops, err := c.inputDrops()
+		if err != nil {
+			return nil, fmt.Errorf("list chains: %w", err)
+		}
+		conflicts = append(conflicts, drops...)
+	}
+	slices.Sort(conflicts)
+	return conflicts, nil
+}
+
+// flowtables are a fast path: a reply that takes it never comes to our chains,
+// which give it the VIP as its source.
+func (c *conn) flowtables() ([]string, error) {
+	replies, err := c.get(unix.NFT_MSG_GETFLOWTABLE, netlink.Dump, nftables.TableFamilyUnspecified, nil)
+	if err != nil {
+		return nil, err
+	}
+	var conflicts []string
+	for _, r := range replies {
+		conflict, err := flowtableConflict(r)
+		if err != nil {
+			return nil, err
+		}
+		conflicts = append(conflicts, conflict)
+	}
+	return conflicts, nil
+}
+
+func flowtableConflict(m netlink.Message) (string, error) {
+	var table, name string
+	if err := decode(m, func(ad *netlink.AttributeDecoder) {
+		switch ad.Type() {
+		case nftables.NFTA_FLOWTABLE_TABLE:
+			table = ad.String()
+		case nftables.NFTA_FLOWTABLE_NAME:
+			name = ad.String()
+		}
+	}); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("flowtable %s of table %s %s: a reply of a VIP that takes its fast path reaches the client from the ClusterIP; add flows to it by rules with \"ct original zone != %d-%d\" only",
+		name, familyNames[nftables.TableFamily(m.Data[0])], table, zoneMin, zoneMax), nil
+}
+
+// inputDrops are chains that drop what the node itself is to receive: the
+// proxy receives at a port of the node that no firewall expects, and unlike
+// kube-proxy's, such a connection has no status dnat.
+func (c *conn) inputDrops() ([]string, error) {
+	chains, err := c.ListChains()
+	if err != nil {
+		return nil, err
+	}
+	var conflicts []string
+	for _, chain := range chains {
+		input := chain.Hooknum != nil && *chain.Hooknum == *nftables.ChainHookInput && chain.Type == nftables.ChainTypeFilter
+		drop := chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop
+		family, ip := familyNames[chain.Table.Family]
+		if !input || !drop || !ip {
+			continue
+		}
+		conflicts = append(conflicts, fmt.Sprintf("chain %s of table %s %s: its policy drops connections to VIPs that the built-in proxy serves, unless a rule accepts them; accept \"ct original zone %d-%d\" there",
+			chain.Name, family, chain.Table.Name, zoneMin, zoneMax))
+	}
+	return conflicts, nil
+}
+
+// familyNames are what nft calls the IP families.
+var familyNames = map[nftables.TableFamily]string{
+	nftables.TableFamilyIPv4: "ip",
+	nftables.TableFamilyIPv6: "ip6",
+	nftables.TableFamilyINet: "inet",
+}
