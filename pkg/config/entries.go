@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // MaxVIPs is how many addresses are served. Each is renewed twice a second.
@@ -19,7 +19,7 @@ type Entry struct {
 	// Key is the key of the ConfigMap.
 	Key string
 	// Value is what stands there, shortened if it is long; in the long form,
-	// the name of the Service.
+	// the names of the Services.
 	Value string
 	// VIP is the address that Key names, or one of those that the long form
 	// lists.
@@ -48,16 +48,19 @@ type Entry struct {
 type Service struct {
 	Name ObjectName
 	// Ports are the ports of the VIP that lead to it, sorted by port and
-	// protocol. Nil: all of the Service's, each by its own number.
+	// protocol, each once. Nil: all of the Service's, each by its own number.
 	Ports []PortMapping
 }
 
 // PortMapping leads a port of a VIP to one of a Service.
 type PortMapping struct {
 	Port uint16
-	// Protocol is TCP, UDP or SCTP; empty: whichever ServicePort has.
+	// Protocol is TCP, UDP or SCTP; empty: whichever ServicePort has, which
+	// may be several. So two Services of an entry may both have a port without
+	// one.
 	Protocol string
-	// ServicePort is the name of a port of the Service, or its number.
+	// ServicePort is the name of a port of the Service, or its number if it is
+	// all digits.
 	ServicePort string
 }
 
@@ -77,38 +80,26 @@ func (e Entry) Problem(message string) Problem {
 //	namespace/service         all ports of the Service
 //	namespace/service:NAT     the same
 //	namespace/service:DR      served as NAT
+//	namespace/service:PROXY   the same with a PROXY protocol header, version 1
 //	""                        the address only
 //
 // The entries come sorted by address, each address once, and the Problems
-// sorted by key. Whatever is wrong with one entry leaves the others alone.
+// sorted by key, at most maxProblems and one of a key. Whatever is wrong with
+// one entry leaves the others alone.
 func ParseEntries(data map[string]string) ([]Entry, []Problem) {
 	p := parsed{keys: map[netip.Addr]string{}}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		e := Entry{Key: Shorten(key), Value: Shorten(data[key])}
 		value := strings.TrimSpace(data[key])
-		if isMapping(value) {
-			p.mapping(e, value)
-			continue
+		p.ofKey = 0
+		if fields := longForm(value); fields != nil {
+			p.mapping(e, value, fields)
+		} else {
+			p.value(e, key, value)
 		}
-		var err error
-		if e.VIP, err = parseKey(key, value); err != nil {
-			p.problem(e, err)
-			continue
+		if more := p.ofKey - maxProblems; more > 0 {
+			p.problems = append(p.problems, Problem{Key: e.Key, Message: fmt.Sprintf("%d more problems: they are shown when those before are mended", more)})
 		}
-		if !p.isFree(e) {
-			continue
-		}
-		notice, err := parseValue(&e, value)
-		switch {
-		case err != nil:
-			e.Services, e.Refused = nil, true
-			p.problem(e, untilThen(err))
-		case notice != "":
-			n := e.Problem(notice)
-			n.Notice = true
-			p.problems = append(p.problems, n)
-		}
-		p.add(e)
 	}
 	slices.SortFunc(p.entries, func(a, b Entry) int { return a.VIP.Compare(b.VIP) })
 	return p.entries, p.problems
@@ -120,10 +111,58 @@ type parsed struct {
 	problems []Problem
 	// keys has the key of every address in entries.
 	keys map[netip.Addr]string
+	// ofKey is how many Problems the present key has.
+	ofKey int
 }
 
+// maxProblems is how many Problems of one key are shown.
+const maxProblems = 16
+
+// problem reports what is wrong with e.
 func (p *parsed) problem(e Entry, err error) {
-	p.problems = append(p.problems, e.Problem(err.Error()))
+	if p.ofKey++; p.ofKey <= maxProblems {
+		p.problems = append(p.problems, e.Problem(err.Error()))
+	}
+}
+
+// wrong reports what is wrong with a part of an entry in the long form. What
+// is not shown costs nothing.
+func (p *parsed) wrong(key string, n *yaml.Node, err error) {
+	e := Entry{Key: key}
+	if p.ofKey < maxProblems {
+		e.Value = show(n)
+	}
+	p.problem(e, err)
+}
+
+// notice reports how e is served otherwise than was asked for.
+func (p *parsed) notice(e Entry, message string) {
+	if p.ofKey++; p.ofKey <= maxProblems {
+		n := e.Problem(message)
+		n.Notice = true
+		p.problems = append(p.problems, n)
+	}
+}
+
+// value reads an entry in the short form.
+func (p *parsed) value(e Entry, key, value string) {
+	var err error
+	if e.VIP, err = parseKey(key, value); err != nil {
+		p.problem(e, err)
+		return
+	}
+	if !p.isFree(e) {
+		return
+	}
+	notice, err := parseValue(&e, value)
+	switch {
+	case err != nil:
+		e.Services, e.Refused = nil, true
+		p.problem(e, untilThen(err))
+	case notice != "":
+		p.notice(e, notice)
+	}
+	p.add(e)
 }
 
 // isFree tells whether e may have its address, and reports why not.
@@ -157,7 +196,7 @@ func parseKey(key, value string) (netip.Addr, error) {
 	if err == nil {
 		return vip, checkVIP(vip)
 	}
-	var v any
+	var v yaml.Node
 	if err := yaml.Unmarshal([]byte(value), &v); err != nil {
 		return vip, fmt.Errorf("the key is not an IP address, and the value is not YAML: %s", yamlError(err))
 	}
@@ -170,14 +209,14 @@ var broadcastIPv4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 func checkVIP(vip netip.Addr) error {
 	switch {
 	case vip.Is6() && vip.IsLinkLocalUnicast():
-		return fmt.Errorf("%s is a link-local address: write a global or unique local address", vip)
+		return fmt.Errorf("%s is a link-local address: write a global or unique local address", Shorten(vip.String()))
 	case vip.Zone() != "", vip.IsUnspecified(), vip.IsLoopback(), vip.IsMulticast(), vip == broadcastIPv4:
-		return fmt.Errorf("%s can not be a VIP: write a free address of the nodes' network", vip)
+		return fmt.Errorf("%s can not be a VIP: write a free address of the nodes' network", Shorten(vip.String()))
 	}
 	return nil
 }
 
-// parseValue sets e.Services from the value of an entry. The notice says how
+// parseValue sets e.Services and e.ProxyProtocol from the value of an entry. The notice says how
 // what is served differs from what was asked for.
 func parseValue(e *Entry, value string) (notice string, err error) {
 	if value == "" {
@@ -195,13 +234,13 @@ func parseValue(e *Entry, value string) (notice string, err error) {
 	case method == "DR":
 		return "DR is served as NAT: write namespace/service to say so", nil
 	case method == "PROXY":
-		return "", errors.New("PROXY is not supported yet: write namespace/service")
+		e.ProxyProtocol = 1 // As HAProxy's send-proxy.
+		return "", nil
 	}
-	const right = "leave it out, or write NAT"
 	if upper := strings.ToUpper(strings.TrimSpace(method)); upper == "NAT" || upper == "DR" || upper == "PROXY" {
-		return "", fmt.Errorf("the method %q must be written %s: %s", method, upper, right)
+		return "", fmt.Errorf("the method %q must be written %s, in capitals and without blanks", Shorten(method), upper)
 	}
-	return "", fmt.Errorf("the method %q does not exist: %s", Shorten(method), right)
+	return "", fmt.Errorf("the method %q does not exist: leave it out, or write NAT or PROXY", Shorten(method))
 }
 
 // parseService reads the name of a Service.
@@ -217,20 +256,4 @@ func parseService(s string) (ObjectName, error) {
 		return service, fmt.Errorf("the Service name %q %w", Shorten(service.Name), err)
 	}
 	return service, nil
-}
-
-// isMapping tells whether value is the YAML mapping of the long form. A
-// mapping of a slash is none: "ns/svc: NAT" is the short form with a blank too
-// many.
-func isMapping(value string) bool {
-	var m map[string]any
-	if !strings.Contains(value, ":") || yaml.Unmarshal([]byte(value), &m) != nil || len(m) == 0 {
-		return false
-	}
-	for k := range m {
-		if strings.Contains(k, "/") {
-			return false
-		}
-	}
-	return true
 }

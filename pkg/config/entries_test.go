@@ -45,10 +45,21 @@ func TestParseEntries(t *testing.T) {
 			notice:   true,
 		},
 		{
-			name:     "service with PROXY",
-			data:     map[string]string{"10.4.0.50": "vip/echo:PROXY"},
-			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:PROXY", VIP: vip, Refused: true}},
-			problems: []string{`10.4.0.50: "vip/echo:PROXY": PROXY is not supported yet: write namespace/service` + untilThen},
+			name:    "service with PROXY",
+			data:    map[string]string{"10.4.0.50": "vip/echo:PROXY"},
+			entries: []Entry{{Key: "10.4.0.50", Value: "vip/echo:PROXY", VIP: vip, Services: []Service{{Name: echo}}, ProxyProtocol: 1}},
+		},
+		{
+			name:     "PROXY in lower case",
+			data:     map[string]string{"10.4.0.50": "vip/echo:proxy"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:proxy", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "vip/echo:proxy": the method "proxy" must be written PROXY, in capitals and without blanks` + untilThen},
+		},
+		{
+			name:     "short form with a second document",
+			data:     map[string]string{"10.4.0.50": "vip/echo\n---\nvip/other"},
+			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo\n---\nvip/other", VIP: vip, Refused: true}},
+			problems: []string{`10.4.0.50: "vip/echo\n---\nvip/other": the Service is not named in full: write namespace/service, or nothing for the address only` + untilThen},
 		},
 		{
 			name:    "address only",
@@ -90,25 +101,25 @@ func TestParseEntries(t *testing.T) {
 			name:     "method in lower case",
 			data:     map[string]string{"10.4.0.50": "vip/echo:nat"},
 			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:nat", VIP: vip, Refused: true}},
-			problems: []string{`10.4.0.50: "vip/echo:nat": the method "nat" must be written NAT: leave it out, or write NAT` + untilThen},
+			problems: []string{`10.4.0.50: "vip/echo:nat": the method "nat" must be written NAT, in capitals and without blanks` + untilThen},
 		},
 		{
 			name:     "blank before the method",
 			data:     map[string]string{"10.4.0.50": "vip/echo: NAT"},
 			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo: NAT", VIP: vip, Refused: true}},
-			problems: []string{`10.4.0.50: "vip/echo: NAT": the method " NAT" must be written NAT: leave it out, or write NAT` + untilThen},
+			problems: []string{`10.4.0.50: "vip/echo: NAT": the method " NAT" must be written NAT, in capitals and without blanks` + untilThen},
 		},
 		{
 			name:     "unknown method",
 			data:     map[string]string{"10.4.0.50": "vip/echo:XNATX"},
 			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:XNATX", VIP: vip, Refused: true}},
-			problems: []string{`10.4.0.50: "vip/echo:XNATX": the method "XNATX" does not exist: leave it out, or write NAT` + untilThen},
+			problems: []string{`10.4.0.50: "vip/echo:XNATX": the method "XNATX" does not exist: leave it out, or write NAT or PROXY` + untilThen},
 		},
 		{
 			name:     "empty method",
 			data:     map[string]string{"10.4.0.50": "vip/echo:"},
 			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:", VIP: vip, Refused: true}},
-			problems: []string{`10.4.0.50: "vip/echo:": the method "" does not exist: leave it out, or write NAT` + untilThen},
+			problems: []string{`10.4.0.50: "vip/echo:": the method "" does not exist: leave it out, or write NAT or PROXY` + untilThen},
 		},
 		{
 			name:     "bad namespace",
@@ -231,15 +242,16 @@ func TestProblemsAreShort(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("é", 1<<20)
 	_, problems := ParseEntries(map[string]string{
-		"10.4.0.50":     long,
-		"10.4.0.51":     "vip/" + long,
-		"10.4.0.52":     long + "/echo",
-		"10.4.0.53":     "vip/echo:" + long,
-		long:            "",
-		"x\xff\xfe\x00": "\xff",
+		"10.4.0.50":                      long,
+		"10.4.0.51":                      "vip/" + long,
+		"10.4.0.52":                      long + "/echo",
+		"10.4.0.53":                      "vip/echo:" + long,
+		long:                             "",
+		"x\xff\xfe\x00":                  "\xff",
+		"fe80--1%" + long[:100] + "\xd6": "",
 	})
-	if len(problems) != 6 {
-		t.Fatalf("got %d problems, want 6", len(problems))
+	if len(problems) != 7 {
+		t.Fatalf("got %d problems, want 7", len(problems))
 	}
 	for _, p := range problems {
 		if s := p.String(); len(s) > 1024 || !utf8.ValidString(s) {
@@ -255,6 +267,10 @@ func FuzzParseEntries(f *testing.F) {
 	f.Add("web", "addresses: [10.4.0.50, \"2001:db8::50\"]\nservices: [{name: vip/echo}]\ninterface: [eth1, ens3]\nvrid: 60\nforce: true\n", "10.4.0.50", "")
 	f.Add("web", "addresses: [10.4.0.50, 10.4.0.50, 7, fe80::1%eth0]\nvrid: 1e300\nvrid: -1\nports: {80: http}", "10.4.0.51", "services: [{name: vip/echo, ports: {80: 80}}, 1]")
 	f.Add("web", "addresses: 10.4.0.50\nservices: vip/echo\ninterface: []\nforce: 1", "ff02--12", "services: []")
+	f.Add("web", "addresses: [10.4.0.50]\nservices: [{name: vip/b, ports: {8080: http, 53/UDP: dns, 443/SCTP: \"8443\", \"443\": 1e3}}, {name: vip/a}]", "x", "addresses: [10.4.0.51]\nguard: false\nproxyProtocol: v2\nservices: [{name: vip/a, ports: {80/TCP: 080}}]")
+	f.Add("web", "addresses: [10.4.0.50]\nservices: [{name: vip/b, ports: &p {80/TCP: http}}, {name: vip/a, ports: *p}, {name: vip/b, ports: {80/UDP: 0x50, 80: on}}]\n---\n<<: 1", "x", "addresses: [10.4.0.51]\nguard: off\nproxyProtocol: v1")
+	f.Add("web", "addresses: [10.4.0.50]\nservices: [{name: vip/b, ports: {80: http, 80: web, 65536: 1, -1: 2, 7/tcp: x, 8/ICMP: y, 9: 65536, ? [1] : 2}}, {name: vip/b}]", "x", "a: &a [*a]\n...\n}")
+	f.Add("--%\xd6", "", "web", "addresses: [\"fe80::1%é\"]")
 	f.Add("255.255.255.255", "{a: &a [*a]}", "fe80--1%eth0", "a/b: {}")
 	f.Fuzz(func(t *testing.T, key1, value1, key2, value2 string) {
 		data := map[string]string{key1: value1, key2: value2}
@@ -286,11 +302,50 @@ func FuzzParseEntries(f *testing.F) {
 					t.Errorf("Service %q", s.Name)
 				}
 			}
+			checkServices(t, e)
 		}
+		ofKey := map[string]int{}
 		for _, p := range problems {
 			if s := p.String(); !utf8.ValidString(s) || len(s) > 2048 {
 				t.Errorf("problem of %d bytes: %.200q", len(s), s)
 			}
+			if ofKey[p.Key]++; ofKey[p.Key] > maxProblems+1 && Shorten(key1) != Shorten(key2) {
+				t.Errorf("more problems of %q than are shown", p.Key)
+			}
 		}
 	})
+}
+
+// checkServices checks what whoever reads an Entry relies on.
+func checkServices(t *testing.T, e Entry) {
+	t.Helper()
+	if e.ProxyProtocol < 0 || e.ProxyProtocol > 2 || (e.ProxyProtocol > 0 || e.Unguarded) && len(e.Services) == 0 {
+		t.Errorf("ProxyProtocol %d, Unguarded %v of %d Services", e.ProxyProtocol, e.Unguarded, len(e.Services))
+	}
+	type vipPort struct {
+		port     uint16
+		protocol string
+	}
+	owner := map[vipPort]ObjectName{}
+	for i, s := range e.Services {
+		if i > 0 && e.Services[i-1].Name.String() >= s.Name.String() && e.Services[i-1].Name.Namespace >= s.Name.Namespace {
+			t.Errorf("%s is not before %s", e.Services[i-1].Name, s.Name)
+		}
+		if s.Ports != nil && len(s.Ports) == 0 || len(s.Ports) > maxPorts {
+			t.Errorf("%d ports of %s", len(s.Ports), s.Name)
+		}
+		for j, m := range s.Ports {
+			if m.Port == 0 || m.Protocol != "" && m.Protocol != "TCP" && m.Protocol != "UDP" && m.Protocol != "SCTP" || checkLabel(m.ServicePort) != nil {
+				t.Errorf("mapping %+v", m)
+			}
+			if j > 0 && comparePorts(s.Ports[j-1], m) >= 0 {
+				t.Errorf("%+v is not before %+v", s.Ports[j-1], m)
+			}
+			v := vipPort{m.Port, m.Protocol}
+			if first, taken := owner[v]; taken && (m.Protocol != "" || first == s.Name) {
+				t.Errorf("%s and %s both have %+v", first, s.Name, v)
+			}
+			owner[v] = s.Name
+		}
+	}
 }

@@ -3,77 +3,107 @@ package config
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
+	"strconv"
 	"strings"
 
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // mapping reads an entry in the long form:
 //
 //	addresses: [192.168.1.102, "2001:db8::102"]   the VIPs
-//	services: [{name: namespace/service}]         one at most
+//	services:                                     what stands behind them
+//	  - name: namespace/service
+//	    ports: {8080: http, 53/UDP: dns}          of the VIP: of the Service
+//	guard: false
+//	proxyProtocol: v2
 //	interface: [eth1, ens3]                       or one name
 //	vrid: 60
 //	force: true
 //
 // Every field that is wrong is a Problem, and then the VIPs are kept and
-// refuse every port. An address that is wrong costs only itself.
-func (p *parsed) mapping(e Entry, value string) {
-	var fields map[string]any
-	// That a field is there twice is an error of UnmarshalStrict only.
-	if err := yaml.UnmarshalStrict([]byte(value), &fields); err != nil {
+// refuse every port. An address that is wrong costs only itself, and a port
+// that an earlier Service has costs only the later one.
+func (p *parsed) mapping(e Entry, value string, fields *yaml.Node) {
+	wrong := func(n *yaml.Node, err error) {
 		e.Refused = true
-		p.problem(e, vipsUntilThen(fmt.Errorf("the value is not right: %s", yamlError(err))))
-		fields = nil
-		_ = yaml.Unmarshal([]byte(value), &fields) // isMapping has seen it work.
+		p.wrong(e.Key, n, vipsUntilThen(err))
 	}
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if err := e.setField(name, fields[name]); err != nil {
-			e.Refused = true
-			p.problem(Entry{Key: e.Key, Value: show(fields[name])}, vipsUntilThen(fmt.Errorf("%s: %w", Shorten(name), err)))
+	if err := checkOneDocument(value); err != nil {
+		e.Refused = true
+		p.problem(e, vipsUntilThen(err))
+	}
+	list, _ := pairs(fields)
+	field := map[string]*yaml.Node{}
+	for _, f := range list {
+		name := f.key.Value
+		if field[name] != nil {
+			wrong(f.value, fmt.Errorf("%s: there twice: remove one of the two", Shorten(name)))
+			continue
+		}
+		field[name] = f.value
+		if name == "services" {
+			p.services(&e, f.value)
+		} else if err := e.setField(name, f.value); err != nil {
+			wrong(f.value, fmt.Errorf("%s: %w", Shorten(name), err))
 		}
 	}
-	e.Value = ""
-	switch {
-	case e.Refused:
-		e.Services = nil
-	case len(e.Services) > 0:
-		e.Value = e.Services[0].Name.String()
+	if proxy := field["proxyProtocol"]; proxy != nil && !e.Refused && len(e.Services) == 0 {
+		wrong(proxy, errors.New("proxyProtocol: only with services: name the Service to proxy to, or leave it out"))
+	}
+	addresses := field["addresses"]
+	if addresses == nil {
+		e.Value = e.serviceNames()
+		e.Refused = true
+		p.problem(e, vipsUntilThen(errors.New("addresses: not there: list the VIPs, a key with fields is only a name")))
 	}
 
-	addresses, found := fields["addresses"]
-	if !found {
-		p.problem(e, vipsUntilThen(errors.New("addresses: not there: list the VIPs, a key with fields is only a name")))
-		// Whoever meant the key to be the VIP keeps it.
-		e.Refused, e.Services = true, nil
-		if vip, err := parseVIP(e.Key); err == nil && checkVIP(vip) == nil {
-			addresses = e.Key
-		}
+	if e.Refused {
+		e.Services, e.Unguarded, e.ProxyProtocol = nil, false, 0
 	}
-	list, _ := addresses.([]any)
-	if text, ok := addresses.(string); ok {
-		list = []any{text} // setField has said what is wrong.
+	if guard := field["guard"]; guard != nil && !e.Refused && len(e.Services) == 0 {
+		e.Unguarded = false
+		p.notice(Entry{Key: e.Key, Value: show(guard)}, "guard: without effect: only a VIP with services is guarded, leave it out")
+	}
+	e.Value = e.serviceNames()
+	p.addresses(e, addresses)
+}
+
+// addresses adds e for each of its addresses.
+func (p *parsed) addresses(e Entry, n *yaml.Node) {
+	if n == nil {
+		// Whoever meant the key to be the VIP keeps it.
+		if vip, err := parseVIP(e.Key); err == nil && checkVIP(vip) == nil {
+			p.address(e, vip, e.Key)
+		}
+		return
+	}
+	list, ok := items(n)
+	if !ok {
+		list = []*yaml.Node{n} // setField has said what is wrong.
 	}
 	for _, a := range list {
-		one := Entry{Key: e.Key, Value: show(a)}
-		text, _ := a.(string)
-		vip, err := parseVIP(text)
+		vip, err := parseVIP(text(a))
 		if err != nil {
 			err = errors.New("not an IP address: write one such as 192.168.1.99 or 2001:db8::10")
 		} else {
 			err = checkVIP(vip)
 		}
-		if err != nil {
-			p.problem(one, fmt.Errorf("addresses: %w", err))
-			continue
+		switch {
+		case err == nil:
+			p.address(e, vip, text(a))
+		case ok || resolve(n).Kind == yaml.ScalarNode:
+			p.wrong(e.Key, a, fmt.Errorf("addresses: %w", err))
 		}
-		one.VIP, e.VIP = vip, vip
-		if p.isFree(one) {
-			p.add(e)
-		}
+	}
+}
+
+// address adds e as the entry of vip, unless another one is.
+func (p *parsed) address(e Entry, vip netip.Addr, shown string) {
+	e.VIP = vip
+	if p.isFree(Entry{Key: e.Key, Value: shown, VIP: vip}) {
+		p.add(e)
 	}
 }
 
@@ -81,74 +111,56 @@ func vipsUntilThen(err error) error {
 	return fmt.Errorf("%w; until then its VIPs refuse every port", err)
 }
 
-// setField sets what a field other than addresses says.
-func (e *Entry) setField(name string, v any) (err error) {
+// setField sets what a field other than addresses and services says.
+func (e *Entry) setField(name string, n *yaml.Node) (err error) {
 	switch name {
 	case "addresses":
-		if list, _ := v.([]any); len(list) == 0 {
+		if list, _ := items(n); len(list) == 0 {
 			return errors.New("must be a list, such as [192.168.1.99]")
 		}
-	case "services":
-		e.Services, err = parseServices(v)
+	case "guard":
+		var guard bool
+		guard, err = parseBool(n)
+		e.Unguarded = !guard
+	case "proxyProtocol":
+		switch text(n) {
+		case "v1":
+			e.ProxyProtocol = 1
+		case "v2":
+			e.ProxyProtocol = 2
+		default:
+			return errors.New("must be v1 or v2")
+		}
 	case "interface":
-		e.Interfaces, err = parseInterfaces(v)
+		e.Interfaces, err = parseInterfaces(n)
 	case "vrid":
-		n, _ := v.(float64)
-		if n < 1 || n > 255 || n != float64(uint8(n)) {
+		vrid, err := parseNumber(text(n), 8)
+		if err != nil || resolve(n).ShortTag() != "!!int" {
 			return errors.New("must be a number from 1 to 255")
 		}
-		e.VRID = uint8(n)
+		e.VRID = uint8(vrid)
 	case "force":
-		force, ok := v.(bool)
-		if e.Force = force; !ok {
-			return errors.New("must be true or false")
-		}
+		e.Force, err = parseBool(n)
 	default:
-		return errors.New("no such field: there are addresses, services, interface, vrid and force")
+		return errors.New("no such field: there are addresses, services, guard, proxyProtocol, interface, vrid and force")
 	}
 	return err
 }
 
-// parseServices reads the field services.
-func parseServices(v any) ([]Service, error) {
-	list, ok := v.([]any)
-	switch {
-	case !ok:
-		return nil, errors.New("must be a list, such as [{name: namespace/service}]")
-	case len(list) == 0:
-		return nil, nil
-	case len(list) > 1:
-		return nil, errors.New("more than one Service is not supported yet: name one")
-	}
-	fields, ok := list[0].(map[string]any)
-	if !ok {
-		return nil, errors.New("must be a list, such as [{name: namespace/service}]")
-	}
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		switch name {
-		case "name":
-		case "ports":
-			return nil, errors.New("ports is not supported yet: leave it out, every port of the Service is served")
-		default:
-			return nil, fmt.Errorf("no such field %q: there is name", Shorten(name))
-		}
-	}
-	name, _ := fields["name"].(string)
-	service, err := parseService(name)
-	if err != nil {
-		return nil, err
-	}
-	return []Service{{Name: service}}, nil
-}
+// maxInterfaces is how many interfaces an entry may name.
+const maxInterfaces = 64
 
 // parseInterfaces reads the field interface.
-func parseInterfaces(v any) (names []string, err error) {
-	list, ok := v.([]any)
+func parseInterfaces(n *yaml.Node) (names []string, err error) {
+	list, ok := items(n)
 	if !ok {
-		list = []any{v}
+		list = []*yaml.Node{n}
 	}
-	for _, v := range list {
-		name, _ := v.(string)
+	if len(list) > maxInterfaces {
+		return nil, fmt.Errorf("%d names: there can be %d", len(list), maxInterfaces)
+	}
+	for _, n := range list {
+		name := word(n)
 		if name == "" || !isInterfaceName(name) {
 			return nil, errors.New("must be names of network interfaces: at most 15 characters each, without '/' or blanks")
 		}
@@ -157,23 +169,21 @@ func parseInterfaces(v any) (names []string, err error) {
 	return names, nil
 }
 
+// parseNumber reads a number from 1 in decimal digits. A zero before it is an
+// error: YAML would take 0120 for 80.
+func parseNumber(s string, bits int) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, bits)
+	if err != nil || n == 0 || s[0] == '0' {
+		return 0, errors.New("not a number")
+	}
+	return n, nil
+}
+
 // parseVIP reads an address; '-' stands for ':'.
 func parseVIP(s string) (netip.Addr, error) {
+	if len(s) > maxShown {
+		return netip.Addr{}, errors.New("too long for an address")
+	}
 	vip, err := netip.ParseAddr(strings.ReplaceAll(s, "-", ":"))
 	return vip.Unmap(), err
-}
-
-// yamlError returns the text of an error of the YAML package as one line.
-func yamlError(err error) string {
-	text := strings.Join(strings.Fields(err.Error()), " ")
-	return Shorten(strings.TrimPrefix(text, "error converting YAML to JSON: "))
-}
-
-// show returns the value of a field as YAML, shortened.
-func show(v any) string {
-	text, err := yaml.Marshal(v)
-	if err != nil {
-		return ""
-	}
-	return Shorten(strings.TrimSpace(string(text)))
 }

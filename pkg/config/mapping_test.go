@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ func TestParseMapping(t *testing.T) {
 	const (
 		one     = "addresses: [10.4.0.50]\n"
 		refused = "; until then its VIPs refuse every port"
+		second  = `the value goes on after the end of a YAML document ("---" or "..."): write one document, and another entry for what comes after it`
 	)
 	kept := []Entry{{Key: "web", VIP: ipv4, Refused: true}}
 
@@ -75,54 +77,44 @@ func TestParseMapping(t *testing.T) {
 			name:     "unknown field",
 			value:    one + "service: vip/echo",
 			entries:  kept,
-			problems: []string{`web: "vip/echo": service: no such field: there are addresses, services, interface, vrid and force` + refused},
+			problems: []string{`web: "vip/echo": service: no such field: there are addresses, services, guard, proxyProtocol, interface, vrid and force` + refused},
 		},
 		{
 			name:    "every field is wrong",
-			value:   one + "services: vip/echo\ninterface: [eth1, eth 2]\nvrid: 256\nforce: yes please",
+			value:   one + "services: vip/echo\ninterface: [eth1, eth 2]\nvrid: 256\nforce: yes please\nguard: maybe\nproxyProtocol: 1",
 			entries: kept,
 			problems: []string{
-				`web: "yes please": force: must be true or false` + refused,
-				`web: "- eth1\n- eth 2": interface: must be names of network interfaces: at most 15 characters each, without '/' or blanks` + refused,
 				`web: "vip/echo": services: must be a list, such as [{name: namespace/service}]` + refused,
+				`web: "[eth1, eth 2]": interface: must be names of network interfaces: at most 15 characters each, without '/' or blanks` + refused,
 				`web: "256": vrid: must be a number from 1 to 255` + refused,
+				`web: "yes please": force: must be true or false` + refused,
+				`web: "maybe": guard: must be true or false` + refused,
+				`web: "1": proxyProtocol: must be v1 or v2` + refused,
 			},
 		},
 		{
 			name:     "a Service that is no mapping",
 			value:    one + "services: [vip/echo]",
 			entries:  kept,
-			problems: []string{`web: "- vip/echo": services: must be a list, such as [{name: namespace/service}]` + refused},
+			problems: []string{`web: "vip/echo": services: must be a list, such as [{name: namespace/service}]` + refused},
 		},
 		{
 			name:     "a Service without a name",
 			value:    one + "services: [{}]",
 			entries:  kept,
-			problems: []string{`web: "- {}": services: the Service is not named in full: write namespace/service, or nothing for the address only` + refused},
+			problems: []string{`web: "{}": services: the Service is not named in full: write namespace/service, or nothing for the address only` + refused},
 		},
 		{
 			name:     "a Service's name is wrong",
 			value:    one + "services: [{name: vip/Echo}]",
 			entries:  kept,
-			problems: []string{`web: "- name: vip/Echo": services: the Service name "Echo" must be 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit` + refused},
-		},
-		{
-			name:     "several Services",
-			value:    one + "services: [{name: vip/echo}, {name: vip/other}]",
-			entries:  kept,
-			problems: []string{`web: "- name: vip/echo\n- name: vip/other": services: more than one Service is not supported yet: name one` + refused},
-		},
-		{
-			name:     "ports",
-			value:    one + "services: [{name: vip/echo, ports: {8080: http}}]",
-			entries:  kept,
-			problems: []string{`web: "- name: vip/echo\n  ports:\n    \"8080\": http": services: ports is not supported yet: leave it out, every port of the Service is served` + refused},
+			problems: []string{`web: "{name: vip/Echo}": services: the Service name "Echo" must be 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit` + refused},
 		},
 		{
 			name:     "unknown field of a Service",
 			value:    one + "services: [{name: vip/echo, port: 80}]",
 			entries:  kept,
-			problems: []string{`web: "- name: vip/echo\n  port: 80": services: no such field "port": there is name` + refused},
+			problems: []string{`web: "{name: vip/echo, port: 80}": services: no such field "port": there are name and ports` + refused},
 		},
 		{
 			name:     "VRID in quotes",
@@ -137,12 +129,96 @@ func TestParseMapping(t *testing.T) {
 			problems: []string{`web: "60.5": vrid: must be a number from 1 to 255` + refused},
 		},
 		{
+			name:     "VRID in octal digits",
+			value:    one + "vrid: 060",
+			entries:  kept,
+			problems: []string{`web: "060": vrid: must be a number from 1 to 255` + refused},
+		},
+		{
 			name:    "a field twice",
 			value:   one + "vrid: 60\nvrid: 61",
-			entries: []Entry{{Key: "web", VIP: ipv4, Refused: true, VRID: 61}},
+			entries: []Entry{{Key: "web", VIP: ipv4, Refused: true, VRID: 60}},
 			problems: []string{
-				`web: "addresses: [10.4.0.50]\nvrid: 60\nvrid: 61": the value is not right: yaml: unmarshal errors: line 3: key "vrid" already set in map` + refused,
+				`web: "61": vrid: there twice: remove one of the two` + refused,
 			},
+		},
+		{
+			name:    "addresses that need no quotes, an alias, comments",
+			value:   "# IPv6\naddresses: &a # both\n- 2001:db8::50\n- \"10.4.0.50\"\ninterface: [&e eth1, *e]\n...\n# end",
+			entries: []Entry{{Key: "web", VIP: ipv4, Interfaces: []string{"eth1", "eth1"}}, {Key: "web", VIP: ipv6, Interfaces: []string{"eth1", "eth1"}}},
+		},
+		{
+			name:     "a second document",
+			value:    one + "---\nservices: [{name: vip/echo}]",
+			entries:  kept,
+			problems: []string{`web: "addresses: [10.4.0.50]\n---\nservices: [{name: vip/echo}]": ` + second + refused},
+		},
+		{
+			name:     "an empty second document",
+			value:    one + "---\n",
+			entries:  kept,
+			problems: []string{`web: "addresses: [10.4.0.50]\n---\n": ` + second + refused},
+		},
+		{
+			name:     "a second document that is no YAML",
+			value:    one + "...\n}",
+			entries:  kept,
+			problems: []string{`web: "addresses: [10.4.0.50]\n...\n}": ` + second + refused},
+		},
+		{
+			name:    "one document with its beginning",
+			value:   "# web\n---\n" + one + "...\n",
+			entries: []Entry{{Key: "web", VIP: ipv4}},
+		},
+		{
+			name:    "the guard is off",
+			value:   one + "services: [{name: vip/echo}]\nguard: false",
+			entries: []Entry{{Key: "web", Value: "vip/echo", VIP: ipv4, Services: []Service{{Name: echo}}, Unguarded: true}},
+		},
+		{
+			name:    "the guard is on",
+			value:   one + "guard: true\nservices: [{name: vip/echo}]",
+			entries: []Entry{{Key: "web", Value: "vip/echo", VIP: ipv4, Services: []Service{{Name: echo}}}},
+		},
+		{
+			name:     "guard without services",
+			value:    one + "guard: false",
+			entries:  []Entry{{Key: "web", VIP: ipv4}},
+			problems: []string{`web: "false": guard: without effect: only a VIP with services is guarded, leave it out`},
+		},
+		{
+			name:     "the guard of a VIP that refuses every port stays on",
+			value:    one + "guard: false\nservices: [{name: vip/echo}]\nproxyProtocol: v1\nvrid: 0",
+			entries:  kept,
+			problems: []string{`web: "0": vrid: must be a number from 1 to 255` + refused},
+		},
+		{
+			name:     "guard that is empty",
+			value:    one + "services: [{name: vip/echo}]\nguard:",
+			entries:  kept,
+			problems: []string{`web: guard: must be true or false` + refused},
+		},
+		{
+			name:    "PROXY protocol",
+			value:   one + "services: [{name: vip/echo}]\nproxyProtocol: v1",
+			entries: []Entry{{Key: "web", Value: "vip/echo", VIP: ipv4, Services: []Service{{Name: echo}}, ProxyProtocol: 1}},
+		},
+		{
+			name:    "PROXY protocol, version 2",
+			value:   "proxyProtocol: 'v2'\n" + one + "services: [{name: vip/echo}]",
+			entries: []Entry{{Key: "web", Value: "vip/echo", VIP: ipv4, Services: []Service{{Name: echo}}, ProxyProtocol: 2}},
+		},
+		{
+			name:     "PROXY protocol of no version",
+			value:    one + "services: [{name: vip/echo}]\nproxyProtocol: true",
+			entries:  kept,
+			problems: []string{`web: "true": proxyProtocol: must be v1 or v2` + refused},
+		},
+		{
+			name:     "PROXY protocol without services",
+			value:    one + "proxyProtocol: v2",
+			entries:  kept,
+			problems: []string{`web: "v2": proxyProtocol: only with services: name the Service to proxy to, or leave it out` + refused},
 		},
 	}
 	for _, tt := range tests {
@@ -202,4 +278,46 @@ func TestMappingProblemsAreShort(t *testing.T) {
 			t.Errorf("%d bytes: %.100s", len(s), s)
 		}
 	}
+}
+
+// TestMappingProblemsAreFew: what one entry has wrong, however much, costs a
+// few Problems, and neither memory nor time.
+func TestMappingProblemsAreFew(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1<<19)
+	for name, value := range map[string]string{
+		"addresses":     "addresses: [10.4.0.50" + strings.Repeat(", 7", 1<<18) + "]",
+		"address twice": "addresses: [10.4.0.50" + strings.Repeat(", 10.4.0.50", 1<<16) + "]",
+		"long aliases":  "force: &a " + long + "\naddresses: [10.4.0.50" + strings.Repeat(", *a", 1<<16) + "]",
+		"fields":        "addresses: [10.4.0.50]" + strings.Repeat("\nx: 1", 1<<16),
+		"services":      "addresses: [10.4.0.50]\nservices: [" + strings.Repeat("1,", maxServices) + "]\n" + strings.Repeat("\nx: 1", 1<<16),
+		"ports":         "addresses: [10.4.0.50]\nservices: [{name: vip/echo, ports: {" + strings.Repeat("x: y,", maxPorts) + "}}]",
+		"clashes":       "addresses: [10.4.0.50]\nservices: [{name: vip/a, ports: &p {" + tcpPorts(100) + "}}, {name: vip/b, ports: *p}]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entries, problems := ParseEntries(map[string]string{"web": value, "10.4.0.51": "vip/echo", "x": "addresses: [7]"})
+			if len(entries) != 2 || entries[1].Refused || len(entries[1].Services) != 1 {
+				t.Errorf("entries %+v", entries)
+			}
+			if len(problems) != maxProblems+2 {
+				t.Fatalf("%d problems", len(problems))
+			}
+			if p := problems[maxProblems]; p.Key != "web" || !strings.HasSuffix(p.Message, " more problems: they are shown when those before are mended") {
+				t.Errorf("the last is %s", p)
+			}
+			if problems[maxProblems+1].Key != "x" {
+				t.Errorf("the other entry's problem is %s", problems[maxProblems+1])
+			}
+		})
+	}
+}
+
+// tcpPorts returns n ports, each led to itself.
+func tcpPorts(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "%d/TCP: %d,", i+1, i+1)
+	}
+	return b.String()
 }

@@ -30,8 +30,12 @@ type Options struct {
 	VRIDs VRIDRange
 	// Interface is where all VIPs go; empty: chosen per VIP.
 	Interface string
-	// ProxyProtocolMode asked kube-keepalived-vip for HAProxy.
+	// ProxyProtocolMode asked kube-keepalived-vip for HAProxy in front of all
+	// entries.
 	ProxyProtocolMode bool
+	// Guard refuses the ports of a VIP with Services that none of them has;
+	// without it they are left to the host, as with Entry.Unguarded.
+	Guard bool
 	// HTTPPort serves /healthz, /metrics and /status on all addresses.
 	HTTPPort int
 	// ReleaseVIPs makes a stopping Master resign and remove its addresses;
@@ -100,7 +104,8 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 	fs.IntVar(&o.VRID, "vrid", 50, "virtual router identifier, 1 to 255")
 	vrids := fs.String("vrids", "", "spread the VIPs over virtual routers, such as 50-57 (default: --vrid for all)")
 	fs.StringVar(&o.Interface, "iface", "", "network interface for all VIPs (default: chosen per VIP)")
-	fs.BoolVar(&o.ProxyProtocolMode, "proxy-protocol-mode", false, "accepted and without effect: the proxy is not yet supported")
+	fs.BoolVar(&o.ProxyProtocolMode, "proxy-protocol-mode", false, "changes nothing: entries with :PROXY or proxyProtocol are proxied with or without it, and the others are forwarded by nftables")
+	fs.BoolVar(&o.Guard, "guard", true, "refuse ports of a VIP that its Services do not have")
 	fs.IntVar(&o.HTTPPort, "http-port", 8080, "port of /healthz, /readyz, /metrics and /status")
 	fs.BoolVar(&o.ReleaseVIPs, "release-vips", true, "hand the VIPs over on exit")
 	fs.StringVar(&o.WatchNamespace, "watch-namespace", "", "namespace of the Services to watch (default: all)")
@@ -259,7 +264,7 @@ const maxPreemptDelay = 1000 * time.Second
 func (o Options) Warnings() []string {
 	var warnings []string
 	if o.ProxyProtocolMode {
-		warnings = append(warnings, "--proxy-protocol-mode=true has no effect: the proxy is not yet supported, Services are reached without it")
+		warnings = append(warnings, "--proxy-protocol-mode=true changes nothing: kube-keepalived-vip served every entry by HAProxy then; here entries with :PROXY or proxyProtocol are proxied with or without it, and the others are forwarded by nftables")
 	}
 	return warnings
 }

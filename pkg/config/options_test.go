@@ -34,6 +34,7 @@ func defaultOptions() Options {
 	return Options{
 		ConfigMap:             ObjectName{Namespace: "vip", Name: "vip-configmap"},
 		VRID:                  50,
+		Guard:                 true,
 		HTTPPort:              8080,
 		ReleaseVIPs:           true,
 		VRRPVersion:           3,
@@ -108,6 +109,11 @@ func TestParseOptions(t *testing.T) {
 			name: "all of them",
 			args: []string{"--vrids=1-255"},
 			want: func(o *Options) { o.VRIDs = VRIDRange{1, 255} },
+		},
+		{
+			name: "without the guard",
+			args: []string{"--guard=false"},
+			want: func(o *Options) { o.Guard = false },
 		},
 		{
 			name: "as patient as can be",
@@ -296,7 +302,7 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("warnings %q", got)
 	}
 	o.ProxyProtocolMode = true
-	if got := o.Warnings(); len(got) != 1 || !strings.Contains(got[0], "--proxy-protocol-mode=true") {
+	if got := o.Warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "--proxy-protocol-mode=true changes nothing: ") {
 		t.Errorf("warnings %q", got)
 	}
 }

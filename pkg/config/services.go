@@ -1,0 +1,196 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// An entry has at most maxServices, and maxPorts mapped ports in all: each
+// is there once for every address.
+const (
+	maxServices = 64
+	maxPorts    = 1024
+)
+
+// serviceNames returns what an entry in the long form is called in Problems.
+func (e Entry) serviceNames() string {
+	names := make([]string, len(e.Services))
+	for i, s := range e.Services {
+		names[i] = s.Name.String()
+	}
+	return Shorten(strings.Join(names, ", "))
+}
+
+// services reads the field services into e. Whatever is wrong is a Problem, and
+// e is refused.
+func (p *parsed) services(e *Entry, n *yaml.Node) {
+	wrong := func(n *yaml.Node, err error) {
+		e.Refused = true
+		p.wrong(e.Key, n, vipsUntilThen(fmt.Errorf("services: %w", err)))
+	}
+	list, ok := items(n)
+	switch {
+	case !ok:
+		wrong(n, errors.New("must be a list, such as [{name: namespace/service}]"))
+	case len(list) > maxServices:
+		wrong(n, fmt.Errorf("%d Services: there can be %d", len(list), maxServices))
+		return
+	}
+	count := 0
+	for _, item := range list {
+		s, ok := p.service(item, wrong)
+		if !ok {
+			continue
+		}
+		if count += len(s.Ports); count > maxPorts {
+			wrong(n, fmt.Errorf("more than %d ports: there can be no more in an entry", maxPorts))
+			return
+		}
+		e.Services = append(e.Services, s)
+	}
+	slices.SortStableFunc(e.Services, func(a, b Service) int {
+		return cmp.Or(cmp.Compare(a.Name.Namespace, b.Name.Namespace), cmp.Compare(a.Name.Name, b.Name.Name))
+	})
+	p.merge(e, n, wrong)
+}
+
+// service reads one Service of the list.
+func (p *parsed) service(n *yaml.Node, wrong func(*yaml.Node, error)) (s Service, ok bool) {
+	fields, ok := pairs(n)
+	if !ok {
+		wrong(n, errors.New("must be a list, such as [{name: namespace/service}]"))
+		return s, false
+	}
+	field := map[string]*yaml.Node{}
+	for _, f := range fields {
+		switch name := f.key.Value; {
+		case name != "name" && name != "ports":
+			wrong(n, fmt.Errorf("no such field %q: there are name and ports", Shorten(name)))
+			return s, false
+		case field[name] != nil:
+			wrong(n, fmt.Errorf("%s: there twice: remove one of the two", name))
+			return s, false
+		default:
+			field[name] = f.value
+		}
+	}
+	name := ""
+	if n := field["name"]; n != nil {
+		name = text(n)
+	}
+	s.Name, ok = ObjectName{}, true
+	var err error
+	if s.Name, err = parseService(name); err != nil {
+		wrong(n, err)
+		ok = false
+	}
+	ports := field["ports"]
+	if ports == nil {
+		return s, ok
+	}
+	list, isMapping := pairs(ports)
+	switch {
+	case !isMapping || len(list) == 0:
+		wrong(ports, errors.New("ports: must be a mapping such as {8080: http}, of ports of the VIP to ports of the Service: leave it out for all ports of the Service"))
+		return s, false
+	case len(list) > maxPorts:
+		wrong(ports, fmt.Errorf("ports: more than %d: there can be no more in an entry", maxPorts))
+		return s, false
+	}
+	for _, f := range list {
+		m, err := parsePortMapping(f)
+		if err != nil {
+			wrong(&yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle, Content: []*yaml.Node{f.key, f.value}}, fmt.Errorf("ports: %w", err))
+			ok = false
+			continue
+		}
+		s.Ports = append(s.Ports, m)
+	}
+	return s, ok
+}
+
+// parsePortMapping reads VIP port[/protocol]: Service port.
+func parsePortMapping(f pair) (m PortMapping, err error) {
+	number, protocol, found := strings.Cut(text(f.key), "/")
+	port, err := parseNumber(number, 16)
+	if err != nil {
+		return m, errors.New("before the colon must be a port of the VIP, from 1 to 65535 in decimal digits, such as 8080 or 53/UDP")
+	}
+	switch upper := strings.ToUpper(protocol); {
+	case !found:
+	case upper != "TCP" && upper != "UDP" && upper != "SCTP":
+		return m, fmt.Errorf("there is no protocol %q: write TCP, UDP or SCTP, or leave it out for that of the Service's port", Shorten(protocol))
+	case upper != protocol:
+		return m, fmt.Errorf("the protocol is written in capitals: %s/%s", number, upper)
+	}
+	target := text(f.value)
+	if strings.Trim(target, "0123456789") == "" { // In quotes or not.
+		_, err = parseNumber(target, 16)
+	} else if err = checkLabel(target); word(f.value) == "" {
+		err = errors.New("1e3, 0x50 and true are no strings")
+	}
+	if err != nil {
+		return m, errors.New("after the colon must be the name of a port of the Service, or its number from 1 to 65535 in decimal digits")
+	}
+	return PortMapping{Port: uint16(port), Protocol: protocol, ServicePort: target}, nil
+}
+
+// merge makes one Service of those of e that have the same name, sorts their
+// ports, and leaves out a port that an earlier Service has. One without a
+// protocol may be of another than it seems: whoever knows the Services looks.
+func (p *parsed) merge(e *Entry, n *yaml.Node, wrong func(*yaml.Node, error)) {
+	type vipPort struct {
+		port     uint16
+		protocol string
+	}
+	var merged []Service
+	for _, s := range e.Services {
+		last := len(merged) - 1
+		switch {
+		case last < 0 || merged[last].Name != s.Name:
+			merged = append(merged, s)
+		case s.Ports == nil || merged[last].Ports == nil:
+			wrong(n, fmt.Errorf("%s is there twice: name it once, with all its ports or without ports", s.Name))
+		default:
+			merged[last].Ports = append(merged[last].Ports, s.Ports...)
+		}
+	}
+	owner := map[vipPort]ObjectName{}
+	e.Services = nil
+	for _, s := range merged {
+		slices.SortFunc(s.Ports, comparePorts)
+		var ports []PortMapping
+		for i, m := range s.Ports {
+			first, taken := owner[vipPort{m.Port, m.Protocol}]
+			switch {
+			case i > 0 && s.Ports[i-1].Port == m.Port && s.Ports[i-1].Protocol == m.Protocol:
+				wrong(n, fmt.Errorf("ports: %s has %s twice: remove one of the two, or write the protocol of each", s.Name, m.vipPort()))
+			case taken && m.Protocol != "":
+				p.problem(Entry{Key: e.Key, Value: m.vipPort() + ": " + m.ServicePort}, fmt.Errorf("services: ports: %s leads to %s, which comes first by name, and not to %s: choose another port for one of the two", m.vipPort(), first, s.Name))
+			default:
+				owner[vipPort{m.Port, m.Protocol}] = s.Name
+				ports = append(ports, m)
+			}
+		}
+		if s.Ports == nil || ports != nil { // Without any it would have all.
+			e.Services = append(e.Services, Service{Name: s.Name, Ports: ports})
+		}
+	}
+}
+
+// vipPort returns the port of the VIP as it is written.
+func (m PortMapping) vipPort() string {
+	if m.Protocol == "" {
+		return fmt.Sprint(m.Port)
+	}
+	return fmt.Sprintf("%d/%s", m.Port, m.Protocol)
+}
+
+func comparePorts(a, b PortMapping) int {
+	return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.ServicePort, b.ServicePort))
+}

@@ -1,0 +1,113 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// longForm returns the YAML mapping that value is, nil if it is none. A mapping
+// of one slash is none: "ns/svc: NAT" is the short form with a blank too many.
+func longForm(value string) *yaml.Node {
+	var document yaml.Node
+	if !strings.Contains(value, ":") || yaml.Unmarshal([]byte(value), &document) != nil || len(document.Content) == 0 {
+		return nil
+	}
+	fields := document.Content[0]
+	if fields.Kind != yaml.MappingNode || len(fields.Content) == 0 || len(fields.Content) == 2 && strings.Contains(fields.Content[0].Value, "/") {
+		return nil
+	}
+	return fields
+}
+
+// checkOneDocument accepts a value of which nothing is left out.
+func checkOneDocument(value string) error {
+	var first, second yaml.Node
+	decoder := yaml.NewDecoder(strings.NewReader(value))
+	if err := decoder.Decode(&first); err != nil {
+		return fmt.Errorf("the value is not right: %s", yamlError(err))
+	}
+	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
+		return errors.New(`the value goes on after the end of a YAML document ("---" or "..."): write one document, and another entry for what comes after it`)
+	}
+	return nil
+}
+
+// pair is a field of a YAML mapping, or an entry of one that has free keys.
+type pair struct{ key, value *yaml.Node }
+
+// pairs returns what a mapping has, in its order and with keys that are there
+// twice; ok is false if n is no mapping. Nothing is converted, so that 0120 is
+// neither 80 nor a duplicate of it.
+func pairs(n *yaml.Node) (list []pair, ok bool) {
+	if n = resolve(n); n.Kind != yaml.MappingNode {
+		return nil, false
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		list = append(list, pair{resolve(n.Content[i]), n.Content[i+1]})
+	}
+	return list, true
+}
+
+// items returns what a list has; ok is false if n is no list.
+func items(n *yaml.Node) (list []*yaml.Node, ok bool) {
+	n = resolve(n)
+	return n.Content, n.Kind == yaml.SequenceNode
+}
+
+// text returns a scalar as it is written; "" if n is none.
+func text(n *yaml.Node) string {
+	if n = resolve(n); n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" {
+		return ""
+	}
+	return n.Value
+}
+
+// word returns a scalar that YAML takes for a string; "" if n is none.
+func word(n *yaml.Node) string {
+	if resolve(n).ShortTag() != "!!str" {
+		return ""
+	}
+	return text(n)
+}
+
+// resolve returns what an alias stands for.
+func resolve(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
+// parseBool reads true or false.
+func parseBool(n *yaml.Node) (b bool, err error) {
+	if n = resolve(n); n.ShortTag() == "!!null" || n.Decode(&b) != nil {
+		return false, errors.New("must be true or false")
+	}
+	return b, nil
+}
+
+// show returns n as YAML, shortened. Strings in quotes keep them: "60" is not
+// the number 60.
+func show(n *yaml.Node) string {
+	const quotes = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle
+	switch {
+	case n.Kind == yaml.ScalarNode && n.Style&quotes != 0:
+		return Shorten(`"` + n.Value + `"`)
+	case n.Kind == yaml.ScalarNode:
+		return Shorten(n.Value)
+	}
+	out, err := yaml.Marshal(n)
+	if err != nil {
+		return ""
+	}
+	return Shorten(strings.TrimSpace(string(out)))
+}
+
+// yamlError returns the text of an error of the YAML package as one line.
+func yamlError(err error) string {
+	return Shorten(strings.Join(strings.Fields(err.Error()), " "))
+}
