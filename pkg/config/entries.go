@@ -92,8 +92,8 @@ func ParseEntries(data map[string]string) ([]Entry, []Problem) {
 		e := Entry{Key: Shorten(key), Value: Shorten(data[key])}
 		value := strings.TrimSpace(data[key])
 		p.ofKey = 0
-		if fields := longForm(value); fields != nil {
-			p.mapping(e, value, fields)
+		if fields, err := longForm(value); fields != nil {
+			p.mapping(e, fields, err)
 		} else {
 			p.value(e, key, value)
 		}

@@ -24,15 +24,16 @@ import (
 //
 // Every field that is wrong is a Problem, and then the VIPs are kept and
 // refuse every port. An address that is wrong costs only itself, and a port
-// that an earlier Service has costs only the later one.
-func (p *parsed) mapping(e Entry, value string, fields *yaml.Node) {
+// that an earlier Service has costs only the later one. The error more says
+// that fields are not all of the value.
+func (p *parsed) mapping(e Entry, fields *yaml.Node, more error) {
 	wrong := func(n *yaml.Node, err error) {
 		e.Refused = true
 		p.wrong(e.Key, n, vipsUntilThen(err))
 	}
-	if err := checkOneDocument(value); err != nil {
+	if more != nil {
 		e.Refused = true
-		p.problem(e, vipsUntilThen(err))
+		p.problem(e, vipsUntilThen(more))
 	}
 	list, _ := pairs(fields)
 	field := map[string]*yaml.Node{}

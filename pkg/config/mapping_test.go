@@ -286,11 +286,11 @@ func TestMappingProblemsAreFew(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 1<<19)
 	for name, value := range map[string]string{
-		"addresses":     "addresses: [10.4.0.50" + strings.Repeat(", 7", 1<<18) + "]",
-		"address twice": "addresses: [10.4.0.50" + strings.Repeat(", 10.4.0.50", 1<<16) + "]",
-		"long aliases":  "force: &a " + long + "\naddresses: [10.4.0.50" + strings.Repeat(", *a", 1<<16) + "]",
-		"fields":        "addresses: [10.4.0.50]" + strings.Repeat("\nx: 1", 1<<16),
-		"services":      "addresses: [10.4.0.50]\nservices: [" + strings.Repeat("1,", maxServices) + "]\n" + strings.Repeat("\nx: 1", 1<<16),
+		"addresses":     "addresses: [10.4.0.50" + strings.Repeat(", 7", 1<<14) + "]",
+		"address twice": "addresses: [10.4.0.50" + strings.Repeat(", 10.4.0.50", 1<<12) + "]",
+		"long aliases":  "force: &a " + long + "\naddresses: [10.4.0.50" + strings.Repeat(", *a", 1<<14) + "]",
+		"fields":        "addresses: [10.4.0.50]" + strings.Repeat("\nx: 1", 1<<12),
+		"services":      "addresses: [10.4.0.50]\nservices: [" + strings.Repeat("1,", maxServices) + "]",
 		"ports":         "addresses: [10.4.0.50]\nservices: [{name: vip/echo, ports: {" + strings.Repeat("x: y,", maxPorts) + "}}]",
 		"clashes":       "addresses: [10.4.0.50]\nservices: [{name: vip/a, ports: &p {" + tcpPorts(100) + "}}, {name: vip/b, ports: *p}]",
 	} {

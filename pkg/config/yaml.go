@@ -2,38 +2,29 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// longForm returns the YAML mapping that value is, nil if it is none. A mapping
-// of one slash is none: "ns/svc: NAT" is the short form with a blank too many.
-func longForm(value string) *yaml.Node {
-	var document yaml.Node
-	if !strings.Contains(value, ":") || yaml.Unmarshal([]byte(value), &document) != nil || len(document.Content) == 0 {
-		return nil
+// longForm returns the YAML mapping that value is, nil if it is none, and an
+// error if that is not all of it. A mapping of one slash is none: "ns/svc: NAT"
+// is the short form with a blank too many.
+func longForm(value string) (*yaml.Node, error) {
+	var document, next yaml.Node
+	decoder := yaml.NewDecoder(strings.NewReader(value))
+	if !strings.Contains(value, ":") || decoder.Decode(&document) != nil || len(document.Content) == 0 {
+		return nil, nil
 	}
 	fields := document.Content[0]
 	if fields.Kind != yaml.MappingNode || len(fields.Content) == 0 || len(fields.Content) == 2 && strings.Contains(fields.Content[0].Value, "/") {
-		return nil
+		return nil, nil
 	}
-	return fields
-}
-
-// checkOneDocument accepts a value of which nothing is left out.
-func checkOneDocument(value string) error {
-	var first, second yaml.Node
-	decoder := yaml.NewDecoder(strings.NewReader(value))
-	if err := decoder.Decode(&first); err != nil {
-		return fmt.Errorf("the value is not right: %s", yamlError(err))
+	if err := decoder.Decode(&next); !errors.Is(err, io.EOF) {
+		return fields, errors.New(`the value goes on after the end of a YAML document ("---" or "..."): write one document, and another entry for what comes after it`)
 	}
-	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
-		return errors.New(`the value goes on after the end of a YAML document ("---" or "..."): write one document, and another entry for what comes after it`)
-	}
-	return nil
+	return fields, nil
 }
 
 // pair is a field of a YAML mapping, or an entry of one that has free keys.

@@ -26,6 +26,7 @@ func testOptions() config.Options {
 	return config.Options{
 		ConfigMap:             config.ObjectName{Namespace: "vip", Name: "vip-configmap"},
 		VRID:                  50,
+		Guard:                 true,
 		HTTPPort:              8080,
 		ReleaseVIPs:           true,
 		VRRPVersion:           3,

@@ -52,7 +52,7 @@ func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) 
 		problems[len(problems)-1].Notice = true
 	}
 
-	open := e.Unguarded && !e.Refused
+	open := (e.Unguarded || !f.options.Guard) && !e.Refused
 	untilThen := "; until then the VIP refuses every port"
 	if open || len(e.Services) > 1 {
 		untilThen = "; until then none of its ports is served"

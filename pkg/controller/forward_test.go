@@ -111,7 +111,7 @@ func TestForward(t *testing.T) {
 	tests := []struct {
 		name     string
 		entry    config.Entry
-		without  string // "kube-proxy", "IPv6": of the node
+		without  string // "kube-proxy", "IPv6": of the node; "guard"
 		ports    []string
 		problems []string // "notice: " is a Notice.
 	}{
@@ -264,6 +264,13 @@ func TestForward(t *testing.T) {
 			problems: []string{"Service vip/gone does not exist: create it, or name another" + none},
 		},
 		{
+			name: "no VIP is guarded", entry: entry(ipv4, service("four")), without: "guard",
+			ports: []string{"open", "80/TCP 10.96.0.4:80", "81/TCP 10.96.0.4:81"},
+		},
+		{
+			name: "refused although no VIP is guarded", entry: with(entry(ipv4), func(e *config.Entry) { e.Refused = true }), without: "guard",
+		},
+		{
 			name:  "refused although unguarded",
 			entry: with(entry(ipv4), func(e *config.Entry) { e.Refused, e.Unguarded = true, true }),
 		},
@@ -321,7 +328,9 @@ func TestForward(t *testing.T) {
 				self.addresses = self.addresses[:1]
 			}
 			// The second look finds what the first has read.
-			f := newForwarder(testOptions(), in, self)
+			o := testOptions()
+			o.Guard = tt.without != "guard"
+			f := newForwarder(o, in, self)
 			f.forward(tt.entry)
 			got, problems := f.forward(tt.entry)
 			if got.VIP != tt.entry.VIP {
