@@ -135,11 +135,7 @@ func checkGrid(t *testing.T, f *fixture, mode string) {
 	s, _ := install(t, f)
 	config, vips := map[string]string{}, []netip.Addr{}
 	var cells []*cell
-	var clients []scenario.Client
-	eventually(t, "clients", func(ctx context.Context) (err error) {
-		clients, err = s.Clients(ctx)
-		return err
-	})
+	clients := clients(t, s)
 	for i, n := range s.Nodes() {
 		if err := s.EchoSettled(t.Context(), "on-"+n); err != nil {
 			t.Fatal(err)

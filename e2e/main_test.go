@@ -173,7 +173,11 @@ func (f *fixture) make(t *testing.T) (*scenario.Site, error) {
 	if err := s.LoadImage(ctx); err != nil {
 		return nil, err
 	}
-	return s, s.Echo(ctx)
+	if err := s.Echo(ctx); err != nil {
+		return nil, err
+	}
+	_, err = s.Kubectl(ctx, caseServices, "apply", "--filename=-")
+	return s, err
 }
 
 // install brings a site to where each test begins: installed, the base configuration,

@@ -149,6 +149,7 @@ func (c *Cluster) up(ctx context.Context) error {
 		{"nodes", c.startNodes},
 		{"images", c.loadOwnImages},
 		{"nodes Ready", c.waitNodesReady},
+		{"pod networks", c.tellPodNets},
 		{"ClusterIP of kubernetes answers on every node", c.waitServices},
 	}
 	for _, s := range steps {

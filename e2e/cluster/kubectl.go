@@ -158,6 +158,26 @@ func (c *Cluster) waitNodesReady(ctx context.Context) error {
 	return nil
 }
 
+// tellPodNets writes the networks of its pods into each Node object, as the controller
+// that assigns them does in a cluster that has it.
+func (c *Cluster) tellPodNets(ctx context.Context) error {
+	for _, n := range nodeNames {
+		v4, v6 := podNets(n)
+		nets := []string{v4.String()}
+		if dualStack() {
+			nets = append(nets, v6.String())
+		}
+		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"podCIDR": nets[0], "podCIDRs": nets}})
+		if err != nil {
+			return err
+		}
+		if _, err := c.Kubectl(ctx, "", "patch", "node", n, "--patch="+string(patch)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // waitService waits until kube-proxy has done its work on a node, which Ready does
 // not say: until a connection to a ClusterIP succeeds.
 func (c *Cluster) waitService(ctx context.Context, node string) error {

@@ -38,7 +38,7 @@ func (s *Site) Echo(ctx context.Context) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", EchoNamespace)
 	for _, n := range s.Nodes() {
-		labels := []string{"app: echo", "on: " + n}
+		labels := []string{"app: echo", "node: " + n}
 		for service, nodes := range s.EchoServices() {
 			if slices.Contains(nodes, n) {
 				labels = append(labels, service+": member")
@@ -49,7 +49,7 @@ apiVersion: apps/v1
 kind: Deployment
 metadata: {name: echo-%[1]s, namespace: %[2]s}
 spec:
-  selector: {matchLabels: {app: echo, on: %[1]s}}
+  selector: {matchLabels: {app: echo, node: %[1]s}}
   template:
     metadata: {labels: {%[3]s}}
     spec:
