@@ -20,6 +20,8 @@ type backend struct {
 	name  config.ObjectName
 	spec  *corev1.ServiceSpec
 	ports []servicePort
+	// byName has them by name and by number, once a VIP maps its ports.
+	byName map[string][]servicePort
 	// invalid are the ports that no API server should have let pass.
 	invalid list
 	// isLocal tells that Pods are to see the client's address.
@@ -145,16 +147,8 @@ func (b *backend) selected(mappings []config.PortMapping) (ports []mapped, missi
 		}
 		return ports, nil
 	}
-	byName := map[string][]servicePort{}
-	for _, p := range b.ports {
-		number := strconv.Itoa(int(p.port))
-		byName[number] = append(byName[number], p)
-	}
-	for _, p := range b.ports {
-		// A name may consist of digits; the number goes before it.
-		if byName[p.name] == nil {
-			byName[p.name] = []servicePort{p}
-		}
+	if b.byName == nil {
+		b.index()
 	}
 	for _, named := range []bool{true, false} {
 		for _, m := range mappings {
@@ -162,7 +156,7 @@ func (b *backend) selected(mappings []config.PortMapping) (ports []mapped, missi
 				continue
 			}
 			found := false
-			for _, p := range byName[m.ServicePort] {
+			for _, p := range b.byName[m.ServicePort] {
 				if m.Protocol == "" || m.Protocol == p.protocol.String() {
 					ports = append(ports, mapped{m.Port, p})
 					found = true
@@ -178,6 +172,21 @@ func (b *backend) selected(mappings []config.PortMapping) (ports []mapped, missi
 		}
 	}
 	return ports, missing
+}
+
+// index fills byName.
+func (b *backend) index() {
+	b.byName = map[string][]servicePort{}
+	for _, p := range b.ports {
+		number := strconv.Itoa(int(p.port))
+		b.byName[number] = append(b.byName[number], p)
+	}
+	for _, p := range b.ports {
+		// A name may consist of digits; the number goes before it.
+		if b.byName[p.name] == nil {
+			b.byName[p.name] = []servicePort{p}
+		}
+	}
 }
 
 // names returns the ports that there are.
