@@ -64,12 +64,20 @@ func serve(ctx context.Context, o config.Options) (err error) {
 		OnAlarm:      func(a desired.AlarmChange) { kube.Alarm(a) },
 		Release:      o.ReleaseVIPs,
 	})
+	around := &surroundings{
+		present:   nft.KubeProxyPresent,
+		look:      nft.Conflicts,
+		kubeProxy: func(present bool) { kube.KubeProxy(present) },
+	}
 	kube = controller.New(client, o, func(s desired.State) {
 		datapath.apply(s.Datapath)
+		around.apply(s.Datapath)
 		eng.Apply(s)
 	})
 	web := server.New(server.Config{Port: o.HTTPPort, Version: version, Node: o.NodeName, Snapshot: func() server.Snapshot {
-		return server.Snapshot{Engine: eng.Status(), Datapath: datapath.status(), Problems: kube.Problems()}
+		status := datapath.status()
+		status.Conflicts = around.conflicts()
+		return server.Snapshot{Engine: eng.Status(), Datapath: status, Problems: kube.Problems()}
 	}})
 
 	// The parts outlive ctx: they end when the engine has.
@@ -78,6 +86,7 @@ func serve(ctx context.Context, o config.Options) (err error) {
 	group, failed := errgroup.WithContext(others)
 	group.Go(func() error { return host.Watch(failed, eng.Links) })
 	group.Go(func() error { datapath.run(failed); return nil })
+	group.Go(func() error { around.run(failed); return nil })
 	group.Go(func() error { return kube.Run(failed) })
 	group.Go(func() error { return web.Run(failed) })
 

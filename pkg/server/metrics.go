@@ -121,6 +121,8 @@ var snapshotMetrics = []metric[Snapshot]{
 		func(s Snapshot) float64 { return boolean(s.Datapath.Err == "" && !s.Datapath.LastSync.IsZero()) }),
 	gauge("datapath_last_sync_timestamp_seconds", "When the nftables tables were last made what they should be; 0: never.",
 		func(s Snapshot) float64 { return timestamp(s.Datapath.LastSync) }),
+	gauge("datapath_conflicts", "Rules of other programs on this node that keep traffic of virtual addresses from arriving.",
+		func(s Snapshot) float64 { return float64(len(s.Datapath.Conflicts)) }),
 	{
 		describe("datapath_sync_errors_total", "Failed attempts to write the nftables tables."), prometheus.CounterValue,
 		func(s Snapshot) float64 { return float64(s.Datapath.Errors) },

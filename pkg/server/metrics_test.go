@@ -32,6 +32,9 @@ kube_vrrp_vip_config_applied 1
 # HELP kube_vrrp_vip_config_problems Entries of the configuration that are not served as written.
 # TYPE kube_vrrp_vip_config_problems gauge
 kube_vrrp_vip_config_problems 1
+# HELP kube_vrrp_vip_datapath_conflicts Rules of other programs on this node that keep traffic of virtual addresses from arriving.
+# TYPE kube_vrrp_vip_datapath_conflicts gauge
+kube_vrrp_vip_datapath_conflicts 1
 # HELP kube_vrrp_vip_datapath_last_sync_timestamp_seconds When the nftables tables were last made what they should be; 0: never.
 # TYPE kube_vrrp_vip_datapath_last_sync_timestamp_seconds gauge
 kube_vrrp_vip_datapath_last_sync_timestamp_seconds 9.466848e+08

@@ -32,6 +32,9 @@ type Datapath struct {
 	Err string `json:"error,omitempty"`
 	// Errors counts the failed attempts.
 	Errors uint64 `json:"errors"`
+	// Conflicts say what others have in nftables that keeps traffic of VIPs
+	// from arriving.
+	Conflicts []string `json:"conflicts,omitempty"`
 }
 
 // Config is what a Server needs.
