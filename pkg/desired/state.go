@@ -134,9 +134,6 @@ type Forward struct {
 	Open bool
 	// Ports are sorted by protocol and port, each at most once.
 	Ports []Port
-	// NodePorts are those of the VIP's own Services, sorted by protocol and
-	// port, each at most once.
-	NodePorts []NodePort
 }
 
 // Port is one port of a VIP and where it leads.
@@ -169,9 +166,3 @@ const (
 	ProxyV1          // After a PROXY protocol header of version 1, which is text.
 	ProxyV2          // After one of version 2, which is binary.
 )
-
-// NodePort is a port that a Service has on the addresses of every node.
-type NodePort struct {
-	Protocol Protocol
-	Port     uint16
-}

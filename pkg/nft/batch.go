@@ -104,8 +104,15 @@ func (b *batch) newSet(s set) {
 		ae.String(unix.NFTA_SET_TABLE, b.spec.name)
 		ae.String(unix.NFTA_SET_NAME, s.name)
 		var flags uint32
+		if s.interval {
+			flags |= unix.NFT_SET_INTERVAL
+		}
+		if s.joinedRanges() {
+			flags |= nftables.NFT_SET_CONCAT
+			fieldLengths(ae, s.key.fields)
+		}
 		if s.isMap() {
-			flags = unix.NFT_SET_MAP
+			flags |= unix.NFT_SET_MAP
 			ae.Uint32(unix.NFTA_SET_DATA_TYPE, s.value.GetNFTMagic())
 			ae.Uint32(unix.NFTA_SET_DATA_LEN, s.value.Bytes)
 		}
@@ -114,6 +121,18 @@ func (b *batch) newSet(s set) {
 		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.key.Bytes)
 		ae.Uint32(unix.NFTA_SET_ID, b.setID)
 		ae.Bytes(unix.NFTA_SET_USERDATA, s.userdata())
+	})
+}
+
+// fieldLengths adds the lengths of the fields of which each has a range.
+func fieldLengths(ae *netlink.AttributeEncoder, lengths []uint32) {
+	const concat, length = 2, 1 // NFTA_SET_DESC_CONCAT, NFTA_SET_FIELD_LEN
+	nest(ae, unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) {
+		nest(ae, concat, func(ae *netlink.AttributeEncoder) {
+			for _, l := range lengths {
+				nest(ae, unix.NFTA_LIST_ELEM, func(ae *netlink.AttributeEncoder) { ae.Uint32(length, l) })
+			}
+		})
 	})
 }
 

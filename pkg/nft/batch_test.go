@@ -13,7 +13,7 @@ import (
 var small = &spec{
 	family: nftables.TableFamilyINet,
 	name:   "small",
-	sets:   []set{{name: "a", key: ipv4Address}, {name: "m", key: ipv4Address, value: ipv4Address}},
+	sets:   []set{{name: "a", key: datatype{SetDatatype: nftables.TypeIPAddr}}, {name: "m", key: datatype{SetDatatype: nftables.TypeIPAddr}, value: datatype{SetDatatype: nftables.TypeIPAddr}}},
 	chains: []chain{
 		{name: "sub", rules: []rule{{"count", []expr{counter()}}}},
 		{name: "base", hook: &hook{"filter", unix.NF_INET_LOCAL_IN, 0}, rules: []rule{{"sub", []expr{jump("sub")}}}},
@@ -68,7 +68,9 @@ func TestStatic(t *testing.T) {
 		{"set of another version", func(have *view) {
 			have.sets["m"] = nftables.Set{Name: "m", KeyType: nftables.TypeIPAddr, DataType: nftables.TypeMark}
 		}, append([]string{"add table", "delete all rules", "delete set m", "add set m"}, rules...)},
-		{"set too many", func(have *view) { have.sets["z"] = set{name: "z", key: ipv4Address}.definition() }, append([]string{
+		{"set too many", func(have *view) {
+			have.sets["z"] = set{name: "z", key: datatype{SetDatatype: nftables.TypeIPAddr}}.definition()
+		}, append([]string{
 			"add table", "delete all rules", "delete set z",
 		}, rules...)},
 		{"chain of another version", func(have *view) { have.chains["base"] = "another" }, append([]string{

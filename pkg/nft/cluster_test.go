@@ -23,7 +23,7 @@ import (
 	"kube-vrrp-vip/pkg/nft"
 )
 
-// The addresses of a cluster. The ClusterIPs and their ports are those of
+// The IPv4 addresses of a cluster. The ClusterIPs and their ports are those of
 // testdata/kube-proxy.nft, as are the NodePorts and the hostPort.
 const (
 	clientIP    = "192.0.2.1"
@@ -34,18 +34,54 @@ const (
 
 	clusterIP      = "10.96.0.10" // 80 serves, 81 is closed in the pod, 82 has no endpoints.
 	otherClusterIP = "10.96.0.11" // 80 is served by the same pod.
-	localClusterIP = "10.96.0.12" // 80, without masquerade.
+	localClusterIP = "10.96.0.12" // 80, without masquerade by kube-proxy.
 
-	vip        = "192.0.2.100" // clusterIP
+	vip        = "192.0.2.100" // clusterIP, and localClusterIP behind port 90.
 	vip2       = "192.0.2.101" // clusterIP again
 	emptyVIP   = "192.0.2.102" // A Service that is missing.
-	localVIP   = "192.0.2.103" // localClusterIP
+	localVIP   = "192.0.2.103" // localClusterIP, which sees the client.
 	plainVIP   = "192.0.2.104" // No Service at all.
+	openVIP    = "192.0.2.105" // clusterIP, and whatever listens on the node.
 	foreignVIP = "192.0.2.110" // clusterIP, held by nobody.
 
 	ownNodePort   = ":30080" // Of clusterIP.
 	otherNodePort = ":30081" // Of otherClusterIP.
 	hostPort      = ":3000"  // Of the pod.
+)
+
+// ipVersion is one family of a cluster, of which everything is there twice.
+type ipVersion struct {
+	name string
+	// of returns an address of the family, given the IPv4 one.
+	of func(address string) string
+}
+
+var ipVersions = []ipVersion{
+	{"IPv4", func(a string) string { return a }},
+	{"IPv6", func(a string) string { return inIPv6.Replace(a) }},
+}
+
+// inIPv6 makes of the cluster's IPv4 addresses those of IPv6.
+var inIPv6 = strings.NewReplacer("192.0.2.", "2001:db8::", "203.0.113.", "2001:db8:113::", "198.51.100.0/24", "2001:db8:198::/48",
+	"10.244.0.0/16", "fd00:10:244::/48", "10.244.1.", "fd00:10:244:1::", "10.96.0.0/16", "fd10:96::/108", "10.96.0.", "fd10:96::")
+
+// at returns an address of the family and a port, given ADDRESS:PORT of IPv4.
+func (v ipVersion) at(addressPort string) string {
+	host, port, err := net.SplitHostPort(addressPort)
+	if err != nil {
+		panic(err)
+	}
+	return net.JoinHostPort(v.of(host), port)
+}
+
+// The IPv6 addresses that are named.
+const (
+	clientIP6  = "2001:db8::1"
+	nodeIP6    = "2001:db8::2"
+	podIP6     = "fd00:10:244:1::2"
+	clusterIP6 = "fd10:96::10"
+	vip6       = "2001:db8::100"
+	plainVIP6  = "2001:db8::104"
 )
 
 // cluster is a node with a pod and kube-proxy's rules, a client on the node's
@@ -57,7 +93,9 @@ type cluster struct {
 	client, node, pod, far *netnstest.NS
 }
 
-func newCluster(t testing.TB, proxyRules string) *cluster {
+// newCluster makes one of both families, with the rules of a file of testdata,
+// of which what is to be replaced is replaced before, in pairs.
+func newCluster(t testing.TB, proxyRules string, replace ...string) *cluster {
 	t.Helper()
 	lan := netnstest.NewLAN(t, 3)
 	router := lan.Hosts[2]
@@ -67,42 +105,96 @@ func newCluster(t testing.TB, proxyRules string) *cluster {
 		pod:    netnstest.New(t, "pod"),
 		far:    netnstest.New(t, "far"),
 	}
+	all := []*netnstest.NS{c.client, c.node, router, c.far, c.pod}
+	for _, ns := range all {
+		// A router asks for its neighbors from its link-local address, which
+		// must be of use at once.
+		ns.Sysctl("net.ipv6.conf.default.accept_dad", "0")
+		ns.Sysctl("net.ipv6.conf.all.accept_dad", "0")
+	}
 	netnstest.Veth(c.node, "veth1", c.pod, "eth0")
-	c.node.Run("ip", "addr", "add", "10.244.1.1/24", "dev", "veth1")
-	c.pod.Run("ip", "addr", "add", podIP+"/24", "dev", "eth0")
-	c.pod.Run("ip", "route", "add", "default", "via", "10.244.1.1")
 	netnstest.Veth(router, "eth1", c.far, "eth0")
 	router.Run("ip", "link", "set", "eth1", "mtu", "1300")
-	router.Run("ip", "addr", "add", "203.0.113.1/24", "dev", "eth1")
-	router.Sysctl("net.ipv4.ip_forward", "1")
-	c.far.Run("ip", "addr", "add", farClientIP+"/24", "dev", "eth0")
-	c.far.Run("ip", "route", "add", "default", "via", "203.0.113.1")
-	c.node.Run("ip", "route", "add", "default", "via", routerIP)
-	c.client.Run("ip", "route", "add", "10.96.0.0/16", "via", nodeIP)
-
-	c.node.Sysctl("net.ipv4.ip_forward", "1")
+	address := func(ns *netnstest.NS, v ipVersion, address string, bits4, bits6 int, dev string) {
+		bits := bits4
+		if v.name == "IPv6" {
+			bits = bits6
+		}
+		args := []string{"addr", "add", fmt.Sprintf("%s/%d", v.of(address), bits), "dev", dev}
+		switch {
+		case v.name == "IPv6" && bits == 128:
+			args = append(args, "nodad", "noprefixroute", "preferred_lft", "0")
+		case v.name == "IPv6":
+			args = append(args, "nodad")
+		case bits == 32:
+			args = append(args, "scope", "link")
+		}
+		ns.Run("ip", args...)
+	}
+	for _, v := range ipVersions {
+		if v.name == "IPv6" { // The LAN has IPv4 already.
+			address(c.client, v, clientIP, 24, 64, "eth0")
+			address(c.node, v, nodeIP, 24, 64, "eth0")
+			address(router, v, routerIP, 24, 64, "eth0")
+		}
+		address(c.node, v, masqueraded, 24, 64, "veth1")
+		address(c.pod, v, podIP, 24, 64, "eth0")
+		address(router, v, "203.0.113.1", 24, 64, "eth1")
+		address(c.far, v, farClientIP, 24, 64, "eth0")
+		c.pod.Run("ip", "route", "add", "default", "via", v.of(masqueraded))
+		c.far.Run("ip", "route", "add", "default", "via", v.of("203.0.113.1"))
+		c.node.Run("ip", "route", "add", "default", "via", v.of(routerIP))
+		c.client.Run("ip", "route", "add", v.of("10.96.0.0/16"), "via", v.of(nodeIP))
+	}
+	for _, ns := range []*netnstest.NS{router, c.node} {
+		ns.Sysctl("net.ipv4.ip_forward", "1")
+		ns.Sysctl("net.ipv6.conf.all.forwarding", "1")
+	}
 	// A redirect would take the place of the error that is looked for.
 	c.node.Sysctl("net.ipv4.conf.all.send_redirects", "0")
 	c.node.Sysctl("net.ipv4.conf.eth0.send_redirects", "0")
 	sendAllErrors(c.node)
-	for _, ns := range []*netnstest.NS{c.client, c.node, router, c.far} {
-		ns.Sysctl("net.ipv4.conf.all.rp_filter", "1")
+	sendAllErrors(c.pod)
+	for _, ns := range all {
+		for _, link := range []string{"all", "default", "eth0"} {
+			ns.Sysctl("net.ipv4.conf."+link+".rp_filter", "1")
+		}
 	}
-	for _, a := range []string{vip, vip2, emptyVIP, localVIP, plainVIP} {
-		c.node.Run("ip", "addr", "add", a+"/32", "dev", "eth0", "scope", "link")
+	for _, v := range ipVersions {
+		for _, a := range []string{vip, vip2, emptyVIP, localVIP, plainVIP, openVIP} {
+			address(c.node, v, a, 32, 128, "eth0")
+		}
 	}
-	rules, err := os.ReadFile("testdata/" + proxyRules)
+	loadProxy(t, c.node, proxyRules, replace...)
+	for _, v := range ipVersions {
+		serve(c.pod, v.at(podIP+":8080"))
+		// What a datagram to an IPv6 address is answered with would come from
+		// another one, if it listened on all.
+		for _, a := range []string{nodeIP, vip, emptyVIP, plainVIP, openVIP} {
+			serve(c.node, v.at(a+":22"))
+		}
+	}
+	return c
+}
+
+// loadProxy loads a file of testdata, which is IPv4's, for both families.
+func loadProxy(t testing.TB, node *netnstest.NS, file string, replace ...string) {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.HasSuffix(proxyRules, ".nft") {
-		c.node.RunInput(string(rules), "nft", "-f", "-")
-	} else {
-		c.node.RunInput(string(rules), "iptables-nft-restore")
+	rules := strings.NewReplacer(replace...).Replace(string(b))
+	if strings.HasSuffix(file, ".nft") {
+		node.RunInput(rules, "nft", "-f", "-")
+		rules = strings.NewReplacer("table ip ", "table ip6 ", "ipv4_addr", "ipv6_addr", "ip daddr", "ip6 daddr", "ip saddr", "ip6 saddr",
+			"127.0.0.0/8", "::1", "dnat to 10.244.1.2:", "dnat to [10.244.1.2]:").Replace(rules)
+		node.RunInput(inIPv6.Replace(rules), "nft", "-f", "-")
+		return
 	}
-	serve(c.pod, podIP+":8080")
-	serve(c.node, "0.0.0.0:22")
-	return c
+	node.RunInput(rules, "iptables-nft-restore")
+	rules = strings.NewReplacer("/32", "/128", "icmp-port", "icmp6-port", "10.244.1.2:", "[10.244.1.2]:").Replace(rules)
+	node.RunInput(inIPv6.Replace(rules), "ip6tables-nft-restore")
 }
 
 // sendAllErrors lifts the limits on ICMP errors: 50 at once and 1000 a second in
@@ -116,39 +208,69 @@ func sendAllErrors(ns *netnstest.NS) {
 	}
 }
 
-// forwards are what the ConfigMap of the tests asks for. The NodePorts that a
-// VIP's Service has are given to the first VIP alone.
+// forwards are what the ConfigMap of the tests asks for, of both families. The
+// NodePorts that a VIP's Service has are given to the first VIP alone.
 func forwards() []desired.Forward {
-	withNodePorts := forward(vip, clusterIP, 80, 81, 82)
-	withNodePorts.NodePorts = []desired.NodePort{{Protocol: desired.TCP, Port: 30080}, {Protocol: desired.UDP, Port: 30080}}
-	return []desired.Forward{
-		withNodePorts,
-		forward(vip2, clusterIP, 80, 81, 82),
-		forward(emptyVIP, ""),
-		forward(localVIP, localClusterIP, 80),
-		forward(foreignVIP, clusterIP, 80),
+	var all []desired.Forward
+	for _, v := range ipVersions {
+		f := lead(v, vip, clusterIP, "80:80", "81:81", "82:82", "8080:80", "8081:81", "8082:82", "8090:80")
+		f.Ports = append(f.Ports, lead(v, vip, nodeIP, "30080:30080").Ports...)
+		f.Ports = append(f.Ports, lead(v, vip, localClusterIP, "90:80").Ports...)
+		local := lead(v, localVIP, localClusterIP, "80:80", "8080:80")
+		for i := range local.Ports {
+			local.Ports[i].KeepSource = true
+		}
+		open := lead(v, openVIP, clusterIP, "80:80")
+		open.Open = true
+		all = append(all, f,
+			lead(v, vip2, clusterIP, "80:80", "81:81", "82:82", "8080:80"),
+			lead(v, emptyVIP, ""),
+			local,
+			open,
+			lead(v, foreignVIP, clusterIP, "80:80", "8080:80"),
+		)
 	}
+	return all
 }
 
-// forward sends ports to a ClusterIP, with TCP and UDP.
-func forward(vip, target string, ports ...uint16) desired.Forward {
-	f := desired.Forward{VIP: netip.MustParseAddr(vip)}
+// lead leads ports, PORT:TARGETPORT, to an address, with TCP and UDP.
+func lead(v ipVersion, vip, target string, ports ...string) desired.Forward {
+	f := desired.Forward{VIP: netip.MustParseAddr(v.of(vip))}
 	for _, protocol := range []desired.Protocol{desired.TCP, desired.UDP} {
 		for _, port := range ports {
-			f.Ports = append(f.Ports, desired.Port{Protocol: protocol, Port: port, Target: netip.AddrPortFrom(netip.MustParseAddr(target), port)})
+			from, to, _ := strings.Cut(port, ":")
+			number, err := strconv.ParseUint(from, 10, 16)
+			if err != nil {
+				panic(err)
+			}
+			f.Ports = append(f.Ports, desired.Port{Protocol: protocol, Port: uint16(number), Target: netip.MustParseAddrPort(v.at(target + ":" + to))})
 		}
 	}
 	return f
+}
+
+// forward leads ports to the same ports of an IPv4 address.
+func forward(vip, target string, ports ...uint16) desired.Forward {
+	var all []string
+	for _, p := range ports {
+		all = append(all, fmt.Sprintf("%d:%d", p, p))
+	}
+	return lead(ipVersions[0], vip, target, all...)
 }
 
 // sync lets a Datapath write the node's table.
 func (c *cluster) sync(t testing.TB, d *nft.Datapath, forwards []desired.Forward) {
 	t.Helper()
 	c.node.Do(func() {
-		if err := d.Sync(desired.Datapath{Forwards: forwards}); err != nil {
+		if err := d.Sync(desired.Datapath{Forwards: forwards, PodCIDRs: podCIDRs()}); err != nil {
 			t.Fatal(err)
 		}
 	})
+}
+
+// podCIDRs are the networks of the node's pods.
+func podCIDRs() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:10:244:1::/64")}
 }
 
 // serve answers on TCP and UDP. A number in a line of its own is answered by
@@ -263,15 +385,20 @@ func refused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
 
 // ping sends an ICMP echo request and waits for the reply.
 func ping(ns *netnstest.NS, address string) error {
+	// Type, code 0, checksum, identifier 1, sequence number 1. The kernel
+	// computes the checksum of ICMPv6.
+	network, request, reply := "ip4:icmp", []byte{8, 0, 0xf7, 0xfd, 0, 1, 0, 1}, byte(0)
+	if netip.MustParseAddr(address).Is6() {
+		network, request, reply = "ip6:ipv6-icmp", []byte{128, 0, 0, 0, 0, 1, 0, 1}, 129
+	}
 	var c *net.IPConn
 	var err error
-	ns.Do(func() { c, err = net.DialIP("ip4:icmp", nil, &net.IPAddr{IP: net.ParseIP(address)}) })
+	ns.Do(func() { c, err = net.DialIP(network, nil, &net.IPAddr{IP: net.ParseIP(address)}) })
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	// Type 8, code 0, checksum, identifier 1, sequence number 1.
-	if _, err := c.Write([]byte{8, 0, 0xf7, 0xfd, 0, 1, 0, 1}); err != nil {
+	if _, err := c.Write(request); err != nil {
 		return err
 	}
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
@@ -283,7 +410,7 @@ func ping(ns *netnstest.NS, address string) error {
 		if err != nil {
 			return err
 		}
-		if n >= 8 && b[0] == 0 {
+		if n >= 8 && b[0] == reply {
 			return nil
 		}
 	}

@@ -2,10 +2,7 @@ package nft
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"net/netip"
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
@@ -30,11 +27,11 @@ func NewDatapath() *Datapath {
 //
 // A forward that cannot be done does not keep the others from being done; the
 // error names it.
-func (d *Datapath) Sync(desired desired.Datapath) error {
+func (d *Datapath) Sync(wanted desired.Datapath) error {
 	var problems []error
 	err := d.table.update(func(have contents) contents {
 		var want contents
-		want, problems = d.contents(desired.Forwards, have)
+		want, problems = d.contents(wanted, have)
 		return want
 	})
 	return errors.Join(append(problems, err)...)
@@ -94,72 +91,24 @@ func run(ctx context.Context, states <-chan desired.Datapath, sync func(desired.
 	}
 }
 
-// contents returns the elements for the forwards, given those that are there,
-// and an error for each forward that cannot be done.
-func (d *Datapath) contents(forwards []desired.Forward, have contents) (contents, []error) {
-	want := contents{setErrors: {}}
-	for _, name := range []string{setVIP, setVIP6, mapTarget, setNodePort, setNodePort6, mapZone, mapBack} {
-		want[name] = make(map[string]string, len(forwards))
-	}
-	for _, typ := range icmpErrors {
-		want[setErrors][string(typ)] = ""
-	}
+// contents returns the elements that are wanted, given those that are there, and
+// an error for each forward that cannot be done.
+func (d *Datapath) contents(wanted desired.Datapath, have contents) (contents, []error) {
 	var problems []error
-	var vips []netip.Addr
-	for _, f := range forwards {
-		family := ipv4
-		switch {
-		case f.VIP.Is6() && !f.VIP.Is4In6():
-			family = ipv6
-		case !f.VIP.Is4():
-			problems = append(problems, fmt.Errorf("forward %s: neither an IPv4 nor an IPv6 address", f.VIP))
-			continue
-		}
-		key := string(f.VIP.AsSlice())
-		if _, twice := want[family.vips][key]; !twice {
-			want[family.vips][key] = ""
-			if f.VIP.Is4() {
-				vips = append(vips, f.VIP)
-			}
-		}
-		for _, p := range f.Ports {
-			if f.VIP.Is6() {
-				problems = append(problems, fmt.Errorf("forward %s %s port %d to %s: no ports of an IPv6 VIP are forwarded, they are refused", f.VIP, p.Protocol, p.Port, p.Target))
-				continue
-			}
-			if !p.Target.Addr().Is4() || p.Target.Port() != p.Port || !supportedProtocol(p.Protocol) {
-				problems = append(problems, fmt.Errorf("forward %s %s port %d to %s: not TCP or UDP over IPv4", f.VIP, p.Protocol, p.Port, p.Target))
-				continue
-			}
-			want[mapTarget][portKey(f.VIP, p.Protocol, p.Port)] = string(p.Target.Addr().AsSlice())
-		}
-		for _, p := range f.NodePorts {
-			if !supportedProtocol(p.Protocol) {
-				problems = append(problems, fmt.Errorf("forward %s %s NodePort %d: not TCP or UDP", f.VIP, p.Protocol, p.Port))
-				continue
-			}
-			want[family.nodePorts][portKey(f.VIP, p.Protocol, p.Port)] = ""
+	var keys []zoneKey
+	for _, f := range wanted.Forwards {
+		if _, ok := familyOf(f.VIP); ok {
+			keys = append(keys, zoneKeys(f)...)
 		}
 	}
-	zones, err := d.zones.assign(vips, have[mapZone])
+	zones, err := d.zones.assign(keys, have)
 	if err != nil {
 		problems = append(problems, err)
 	}
-	for vip, zone := range zones {
-		id := string(binary.NativeEndian.AppendUint16(nil, zone))
-		key := string(vip.AsSlice())
-		want[mapZone][key] = id
-		want[mapBack][id] = key
+	want := emptyContents()
+	want.addPods(wanted.PodCIDRs)
+	for _, f := range wanted.Forwards {
+		problems = append(problems, want.addForward(f, zones)...)
 	}
 	return want, problems
-}
-
-func supportedProtocol(p desired.Protocol) bool { return p == desired.TCP || p == desired.UDP }
-
-// portKey is a key of mapTarget, setNodePort and setNodePort6: the address, and
-// then protocol and port, each padded to four bytes.
-func portKey(vip netip.Addr, protocol desired.Protocol, port uint16) string {
-	key := append(vip.AsSlice(), byte(protocol), 0, 0, 0)
-	key = binary.BigEndian.AppendUint16(key, port)
-	return string(append(key, 0, 0))
 }

@@ -1,7 +1,7 @@
 // Package nft keeps the daemon's two nftables tables and touches nothing else:
-// inet kube_vrrp_vip carries the packets of VIP:port to the Service's ClusterIP
-// (Datapath), and arp kube_vrrp_vip lets a VIP be answered for on its own
-// interface only (Neighbors).
+// inet kube_vrrp_vip carries the packets of VIP:port to what kube-proxy serves,
+// a Service's ClusterIP or a NodePort (Datapath), and arp kube_vrrp_vip lets a VIP
+// be answered for on its own interface only (Neighbors).
 //
 // # Why not dnat
 //
@@ -10,8 +10,8 @@
 // DNAT from the ClusterIP to a pod from ever running. So the destination is
 // written statelessly before conntrack has seen the packet, and conntrack and
 // kube-proxy know an ordinary connection to a ClusterIP. What tells it from
-// others on the way back is its conntrack zone: each VIP has one, of the
-// original direction only, since replies are looked up in the default zone.
+// others on the way back is its conntrack zone, of the original direction only,
+// since replies are looked up in the default zone.
 //
 //	prerouting  -301   client -> VIP:80         zone 20000, client -> ClusterIP:80
 //	            -200   conntrack
@@ -21,14 +21,53 @@
 //
 // Packets of the node's own processes take output and input instead. ICMP
 // errors quote a packet of the connection, so in them two addresses are
-// written: the outer one and the quoted one.
+// written: the outer one and the quoted one. All of it is there for IPv4 and for
+// IPv6, in sets and chains whose names end in 4 and 6.
+//
+// # Ports that are mapped
+//
+// A port of the VIP may lead to another port. Then the port is written as well,
+// in ICMP errors the quoted one, and put back by the zone. Such a port has a zone
+// of its own: two ports of a VIP may lead to the same target, and a client may
+// use one source port for both at the same time. Those of a VIP that keep their
+// number share one, or two if only some of them keep the client's address too:
+//
+//	zone4        VIP: zone          the zone of most ports, svc4
+//	mapped_zone4 VIP:port: zone     of the others, mapped_svc4 and mapped_port4
+//
+// svc4 is looked up first, so the others cost more, and those not. There are
+// 10 000 zones, from 20000 to 29999: as many VIPs if no port is mapped, a
+// thousand with nine mapped ports each. A number that has both TCP and UDP behind
+// it counts once. A port for which none is left is refused, and no other one.
+//
+// A UDP packet without checksum gets none. SCTP packets get a new checksum when
+// their port is written. The rules for SCTP were never tried with an
+// implementation of SCTP, as the machines of the tests have none.
+//
+// # Whose address a pod sees
+//
+// kube-proxy masquerades what comes from outside the cluster only if it knows
+// which addresses are inside. Where it does not, the answer of a pod on another
+// node would pass this one by. So connections in a zone of masquerade_zones are
+// masqueraded right after kube-proxy's own turn, which wins. Those of this node's
+// own pods, in pods4, are not: their answers come back anyway. Ports that keep the
+// client's address have zones that are not in the set.
+//
+// # Who may
+//
+// Clients outside the source ranges of a port are dropped, silently, as
+// kube-proxy does, before anything is written. Only the ports in limited4 are
+// asked about, and the node's own processes never.
+//
+// What the daemon serves itself, it accepts at a port of the node's address, which
+// is in private4. A connection to it that did not come through the VIP is refused.
 //
 // # What is refused
 //
-// A TCP or UDP packet to any other port of such a VIP keeps its destination,
-// and the input hook of the node that has the VIP refuses it if it opens a
-// connection: nothing that listens on all addresses of the node answers there.
-// Nor may another program's DNAT lead such a connection away before that: a
+// A TCP, UDP or SCTP packet to any other port of a VIP in guarded4 keeps its
+// destination, and the input hook of the node that has the VIP refuses it if it
+// opens a connection: nothing that listens on all addresses of the node answers
+// there. Nor may another program's DNAT lead such a connection away before that: a
 // NodePort of another Service, a Pod's hostPort, a port that Docker publishes.
 // Here the walk that ends at the first DNAT is of use:
 //
@@ -41,22 +80,17 @@
 // instead of the VIP.
 //
 // NAT is for what opens a connection, so one that is open goes on when the table
-// comes. The NodePorts of the VIP's own Services are left to kube-proxy. Where
-// it serves them on the primary addresses of the node only, they are refused.
-//
-// # IPv6
-//
-// An IPv6 VIP is guarded in the same way, with sets of its own. Its ports are not
-// forwarded: all of them are refused but the NodePorts of its own Services. What is
-// neither TCP nor UDP goes through: neighbor discovery, ping, VRRP.
+// comes. What is none of the three protocols goes through: neighbor discovery,
+// ping, VRRP.
 //
 // # Limits
 //
 // The rewrite looks at a packet alone. A connection that the node itself opens
 // from a VIP, with a source port that the VIP forwards, gets no answers.
 //
-// An ICMP error that quotes a header with IP options is not translated on its
-// way to the pod.
+// An ICMP error that quotes a header with IPv4 options or IPv6 extension headers,
+// as in a fragment, is not translated on its way to the pod, and one about a
+// mapped port not on its way to the client either.
 //
 // A process of the node reaches a VIP only if the node has a route for the
 // ClusterIP, as it has for any ClusterIP by its default route.
@@ -66,7 +100,7 @@
 //
 // # The tables in the kernel
 //
-// A table is never deleted and made anew: that, or another zone for a VIP that
+// A table is never deleted and made anew: that, or another zone for a port that
 // stays, resets its open connections. It outlives the process. Chains, rules
 // and the definitions of sets are static; all that depends on the configuration
 // is elements of the sets and maps. Every update of those is one netlink
@@ -80,7 +114,10 @@
 // whose sets are empty do nothing, as if there were no table yet, and rules
 // whose sets were there go on with their elements. Only a set that has to be
 // defined anew is empty for that moment, in which packets to VIPs can be
-// refused: a later version does well to leave the definitions as they are.
+// refused: a later version does well to leave the definitions as they are. Those
+// of vip4, svc4, zone4 and back4 are what the first version had. Its connections go
+// on, but for those to a NodePort of a VIP, which were not in the VIP's zone, and
+// to a port that has become a mapped one.
 //
 // What the kernel has is known from its generation counter: as long as it
 // stands where our last transaction left it, nobody changed any table, and

@@ -1,7 +1,9 @@
 package nft
 
 import (
+	"bytes"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
@@ -24,7 +26,7 @@ func (c *conn) change(s *spec, have, want contents) (bool, error) {
 			c.FlushSet(&target)
 			changed, present = true, nil
 		}
-		del, add := difference(present, want[set.name])
+		del, add := difference(set, present, want[set.name])
 		for elements := range slices.Chunk(del, elementsPerMessage) {
 			if err := c.SetDeleteElements(&target, elements); err != nil {
 				return false, fmt.Errorf("delete elements of %s: %w", set.name, err)
@@ -47,18 +49,99 @@ func (c *conn) change(s *spec, have, want contents) (bool, error) {
 	return true, nil
 }
 
-// difference returns the elements to delete and the elements to add. One whose
+// difference returns the elements of a set to delete and those to add. One whose
 // value changes is both: the kernel has no other way.
-func difference(have, want map[string]string) (del, add []nftables.SetElement) {
+func difference(s set, have, want map[string]string) (del, add []nftables.SetElement) {
 	for key, old := range have {
 		if value, ok := want[key]; !ok || value != old {
-			del = append(del, nftables.SetElement{Key: []byte(key)})
+			del = append(del, s.element(key, ""))
 		}
 	}
 	for key, value := range want {
 		if old, ok := have[key]; !ok || value != old {
-			add = append(add, nftables.SetElement{Key: []byte(key), Val: []byte(value)})
+			add = append(add, s.element(key, value))
 		}
 	}
+	if s.interval {
+		slices.SortFunc(del, byRange)
+		slices.SortFunc(add, byRange)
+	}
 	return del, add
+}
+
+// byRange puts the end of a range before the next one, which may begin there.
+// The kernel checks ranges as they come.
+func byRange(a, b nftables.SetElement) int {
+	if n := bytes.Compare(a.Key, b.Key); n != 0 {
+		return n
+	}
+	switch {
+	case a.IntervalEnd == b.IntervalEnd:
+		return 0
+	case a.IntervalEnd:
+		return -1
+	default:
+		return 1
+	}
+}
+
+// element is an element as google/nftables wants it.
+func (s set) element(key, value string) nftables.SetElement {
+	e := nftables.SetElement{Key: []byte(key), Val: []byte(value)}
+	if n := int(s.key.Bytes); s.interval && len(key) > n {
+		e.Key = []byte(key[:n])
+		if s.joinedRanges() {
+			e.KeyEnd = []byte(key[n:])
+		} else {
+			e.IntervalEnd = true
+		}
+	}
+	return e
+}
+
+// keyOf is the key of an element in contents.
+func keyOf(e nftables.SetElement) string {
+	key := string(e.Key) + string(e.KeyEnd)
+	if e.IntervalEnd {
+		key += rangeEnd
+	}
+	return key
+}
+
+// rangeEnd is behind a key that is the first after a range.
+const rangeEnd = "e"
+
+// rangeKeys returns the elements that are a prefix of addresses, behind fields
+// that are in both ends. If there are any, the range is one element of two keys,
+// the first and the last. Else it is an element for the first, and one for the
+// first that is not in it, if there is such a one.
+func rangeKeys(fields string, p netip.Prefix) []string {
+	first := p.Masked().Addr().AsSlice()
+	last := slices.Clone(first)
+	for i := p.Bits(); i < 8*len(last); i++ {
+		last[i/8] |= 0x80 >> (i % 8)
+	}
+	if fields != "" {
+		return []string{fields + string(first) + fields + string(last)}
+	}
+	keys := []string{string(first)}
+	if last, ok := netip.AddrFromSlice(last); ok {
+		if next := last.Next(); next.IsValid() {
+			keys = append(keys, string(next.AsSlice())+rangeEnd)
+		}
+	}
+	return keys
+}
+
+// outermost returns the prefixes that are in no other one, once each: the kernel
+// refuses ranges that overlap.
+func outermost(prefixes []netip.Prefix) []netip.Prefix {
+	var result []netip.Prefix
+	for i, p := range prefixes {
+		if !slices.ContainsFunc(prefixes[:i], func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }) &&
+			!slices.ContainsFunc(prefixes[i+1:], func(q netip.Prefix) bool { return q.Bits() < p.Bits() && q.Contains(p.Addr()) }) {
+			result = append(result, p)
+		}
+	}
+	return result
 }

@@ -27,14 +27,13 @@ type reg uint32
 // registerLength is in bytes.
 const registerLength = 4
 
-// reg0 to reg4 are the first registers; the old 16-byte register 1 begins at
-// reg0 and register 2 at reg4.
+// Keys begin at reg0, and none that leads to something is longer than eight
+// registers. What it leads to is behind: an address, a port, a zone.
 const (
-	reg0 reg = unix.NFT_REG32_00 + iota
-	reg1
-	reg2
-	_
-	reg4
+	reg0      = reg(unix.NFT_REG32_00)
+	regTarget = reg0 + 8
+	regPort   = reg0 + 12
+	regZone   = reg0 + 13
 )
 
 // field is a run of bytes of a packet, from the start of a header.
@@ -42,12 +41,13 @@ type field struct {
 	header, offset, length uint32
 }
 
-// sum is the Internet checksum that covers a field which is written.
+// sum is the checksum that covers a field which is written.
 type sum struct {
-	// offset of the checksum, from the start of the field's own header.
-	offset uint32
-	// pseudo tells that the field is also part of the pseudo-header of TCP's
-	// and UDP's checksum.
+	// kind is NFT_PAYLOAD_CSUM_..., offset where the checksum is, from the start
+	// of the field's own header.
+	kind, offset uint32
+	// pseudo tells that the field is part of the pseudo-header of the checksum
+	// of TCP, UDP and ICMPv6.
 	pseudo bool
 }
 
@@ -69,7 +69,7 @@ func write(f field, from reg, s sum) expr {
 		ae.Uint32(unix.NFTA_PAYLOAD_BASE, f.header)
 		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, f.offset)
 		ae.Uint32(unix.NFTA_PAYLOAD_LEN, f.length)
-		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_INET)
+		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, s.kind)
 		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_OFFSET, s.offset)
 		if s.pseudo {
 			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_FLAGS, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR)
@@ -147,27 +147,27 @@ func anyOf(bits uint32) []expr {
 }
 
 // in goes on if the set has the key in reg0.
-func in(set string) expr { return lookup(set, reg0, nil) }
+func in(set string) expr { return lookup(set, nil) }
 
 // notIn goes on if the set does not have the key in reg0.
 func notIn(set string) expr {
-	return lookup(set, reg0, func(ae *netlink.AttributeEncoder) {
+	return lookup(set, func(ae *netlink.AttributeEncoder) {
 		const invert = 1 // NFT_LOOKUP_F_INV
 		ae.Uint32(unix.NFTA_LOOKUP_FLAGS, invert)
 	})
 }
 
-// mapped goes on if the map has the key, and loads what it leads to.
-func mapped(set string, key, to reg) expr {
-	return lookup(set, key, func(ae *netlink.AttributeEncoder) {
+// mapped goes on if the map has the key in reg0, and loads what it leads to.
+func mapped(set string, to reg) expr {
+	return lookup(set, func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_LOOKUP_DREG, uint32(to))
 	})
 }
 
-func lookup(set string, key reg, more func(*netlink.AttributeEncoder)) expr {
+func lookup(set string, more func(*netlink.AttributeEncoder)) expr {
 	return expr{"lookup", func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_LOOKUP_SET, set)
-		ae.Uint32(unix.NFTA_LOOKUP_SREG, uint32(key))
+		ae.Uint32(unix.NFTA_LOOKUP_SREG, uint32(reg0))
 		if more != nil {
 			more(ae)
 		}
@@ -198,10 +198,17 @@ func dnat(family byte, to reg) expr {
 	}}
 }
 
-// drop is the end of the packet, ret that of the chain; jump goes on in
-// another chain.
+// masquerade gives the connection that the packet opens the address of the
+// interface as its source, and a random port.
+func masquerade() expr {
+	const fullyRandom = 1 << 4 // NF_NAT_RANGE_PROTO_RANDOM_FULLY
+	return expr{"masq", func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_MASQ_FLAGS, fullyRandom) }}
+}
+
+// drop is the end of the packet, accept that of the chain of the hook; jump goes
+// on in another chain.
 func drop() expr             { return verdict(0, "") } // NF_DROP
-func ret() expr              { return verdict(unix.NFT_RETURN, "") }
+func accept() expr           { return verdict(1, "") } // NF_ACCEPT
 func jump(chain string) expr { return verdict(unix.NFT_JUMP, chain) }
 
 func verdict(code int32, chain string) expr {

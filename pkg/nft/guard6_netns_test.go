@@ -12,16 +12,6 @@ import (
 	"kube-vrrp-vip/pkg/nft"
 )
 
-// The IPv6 addresses of a cluster6.
-const (
-	clientIP6 = "2001:db8::1"
-	nodeIP6   = "2001:db8::2"
-	podIP6    = "fd00:10:244:1::2"
-
-	vip6      = "2001:db8::100" // Of a Service.
-	plainVIP6 = "2001:db8::104" // Of none.
-)
-
 // otherRules are what another program translates on a cluster6: the same ports
 // as in testdata/kube-proxy.nft, to the pod.
 const otherRules = `
@@ -88,8 +78,9 @@ func (c *cluster6) sync(t *testing.T, forwards ...desired.Forward) {
 
 // forward6 is the VIP, with the NodePort that its Service has.
 func forward6() desired.Forward {
-	return desired.Forward{VIP: netip.MustParseAddr(vip6), NodePorts: []desired.NodePort{
-		{Protocol: desired.TCP, Port: 30080}, {Protocol: desired.UDP, Port: 30080},
+	return desired.Forward{VIP: netip.MustParseAddr(vip6), Ports: []desired.Port{
+		{Protocol: desired.TCP, Port: 30080, Target: netip.MustParseAddrPort("[" + nodeIP6 + "]:30080")},
+		{Protocol: desired.UDP, Port: 30080, Target: netip.MustParseAddrPort("[" + nodeIP6 + "]:30080")},
 	}}
 }
 
@@ -122,7 +113,7 @@ func TestNetnsGuardIPv6(t *testing.T) {
 		}
 	}
 	for _, network := range []string{"tcp", "udp"} {
-		greets("own NodePort", c.client, network, vip6, ownNodePort, clientIP6)
+		greets("own NodePort", c.client, network, vip6, ownNodePort, "fd00:10:244:1::1")
 		for _, address := range []string{nodeIP6, plainVIP6} {
 			for _, port := range []string{":22", hostPort, otherNodePort, ownNodePort} {
 				greets("not guarded", c.client, network, address, port, clientIP6)

@@ -3,6 +3,7 @@ package nft_test
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,12 +15,19 @@ import (
 // icmpErrors receives the ICMP errors that a namespace receives.
 type icmpErrors struct{ fd int }
 
-// captureErrors begins to receive.
-func captureErrors(t *testing.T, ns *netnstest.NS) icmpErrors {
+// captureErrors begins to receive those of a family.
+func captureErrors(t *testing.T, ns *netnstest.NS, v ipVersion) icmpErrors {
 	t.Helper()
+	ethertype := uint16(unix.ETH_P_IP)
+	if v.name == "IPv6" {
+		ethertype = unix.ETH_P_IPV6
+	}
 	fd := -1
 	var err error
-	ns.Do(func() { fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP) })
+	// A socket of IPv6 would not get the header.
+	ns.Do(func() {
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(ethertype<<8|ethertype>>8))
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,13 +42,20 @@ func captureErrors(t *testing.T, ns *netnstest.NS) icmpErrors {
 // next returns the next error. One that does not come ends the test.
 func (c icmpErrors) next(t *testing.T) icmpError {
 	t.Helper()
-	b := make([]byte, 1500)
+	b := make([]byte, 1<<16)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		n, err := unix.Read(c.fd, b)
+		n, from, err := unix.Recvfrom(c.fd, b, 0)
 		if err != nil {
 			t.Fatalf("no ICMP error was received: %v", err)
 		}
-		if e := icmpError(b[:n]); len(e) >= 56 && e[20] != 0 && e[20] != 8 {
+		if link, ok := from.(*unix.SockaddrLinklayer); ok && link.Pkttype == unix.PACKET_OUTGOING {
+			continue
+		}
+		e := icmpError(b[:n])
+		if len(e) >= 56 && e[0]>>4 == 4 && e[9] == unix.IPPROTO_ICMP && (e[20] == 3 || e[20] == 11 || e[20] == 12) {
+			return e[:binary.BigEndian.Uint16(e[2:])]
+		}
+		if len(e) >= 96 && e[0]>>4 == 6 && e[6] == unix.IPPROTO_ICMPV6 && e[40] < 128 {
 			return e
 		}
 	}
@@ -48,18 +63,52 @@ func (c icmpErrors) next(t *testing.T) icmpError {
 	return nil
 }
 
-// icmpError is an IPv4 packet: 20 bytes of header, 8 of ICMP, 20 of the quoted
-// header and some of what follows that.
+// icmpError is a packet: 20 or, with IPv6, 40 bytes of header, 8 of ICMP, as
+// many of the quoted header and some of what follows that.
 type icmpError []byte
 
-func (e icmpError) source() netip.Addr            { return netip.AddrFrom4([4]byte(e[12:16])) }
-func (e icmpError) quotedSource() netip.Addr      { return netip.AddrFrom4([4]byte(e[40:44])) }
-func (e icmpError) quotedDestination() netip.Addr { return netip.AddrFrom4([4]byte(e[44:48])) }
+func (e icmpError) is6() bool { return e[0]>>4 == 6 }
 
-// checkSums looks at the three checksums over addresses.
+func (e icmpError) header() int {
+	if e.is6() {
+		return 40
+	}
+	return 20
+}
+
+func (e icmpError) quoted() icmpError { return e[e.header()+8:] }
+
+func (e icmpError) source() netip.Addr {
+	if e.is6() {
+		return netip.AddrFrom16([16]byte(e[8:]))
+	}
+	return netip.AddrFrom4([4]byte(e[12:]))
+}
+
+func (e icmpError) quotedSource() netip.AddrPort {
+	q := e.quoted()
+	return netip.AddrPortFrom(q.source(), binary.BigEndian.Uint16(q[q.header():]))
+}
+
+func (e icmpError) quotedDestination() netip.AddrPort {
+	q := e.quoted()
+	port := binary.BigEndian.Uint16(q[q.header()+2:])
+	if e.is6() {
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(q[24:])), port)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(q[16:])), port)
+}
+
+// checkSums looks at the checksums over addresses and ports.
 func (e icmpError) checkSums(t *testing.T) {
 	t.Helper()
-	for name, covered := range map[string][]byte{"IPv4": e[:20], "ICMP": e[20:], "quoted IPv4": e[28:48]} {
+	sums := map[string][]byte{"IPv4": e[:20], "ICMP": e[e.header():], "quoted IPv4": e.quoted()[:20]}
+	if e.is6() {
+		// The pseudo-header of RFC 8200 section 8.1.
+		length := len(e) - 40
+		sums = map[string][]byte{"ICMPv6": slices.Concat(e[8:40], []byte{0, 0, byte(length >> 8), byte(length), 0, 0, 0, unix.IPPROTO_ICMPV6}, e[40:])}
+	}
+	for name, covered := range sums {
 		if got := internetSum(covered); got != 0xffff {
 			t.Errorf("%s checksum is wrong: the sum is %#x, want 0xffff, of % x", name, got, []byte(e))
 		}

@@ -23,11 +23,7 @@ var rewrite = flag.Bool("rewrite", false, "write what nft lists to testdata inst
 func TestNetnsListing(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
-		nodePorts := []desired.NodePort{{Protocol: desired.TCP, Port: 30080}}
-		f := forward(vip, clusterIP, 80)
-		f.NodePorts = nodePorts
-		f6 := desired.Forward{VIP: netip.MustParseAddr(vip6), NodePorts: nodePorts}
-		if err := nft.NewDatapath().Sync(desired.Datapath{Forwards: []desired.Forward{f, f6}}); err != nil {
+		if err := nft.NewDatapath().Sync(listed()); err != nil {
 			t.Fatal(err)
 		}
 		if err := nft.NewNeighbors().Set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0"}); err != nil {
@@ -43,6 +39,32 @@ func TestNetnsListing(t *testing.T) {
 		})
 		compare(t, file+".netlink", strings.Join(instructions, "\n"))
 	}
+}
+
+// listed has something in every set.
+func listed() desired.Datapath {
+	d := desired.Datapath{PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:10:244:1::/64")}}
+	for _, family := range []struct{ vip, clusterIP, node, sources string }{
+		{vip, clusterIP, nodeIP, "198.51.100.0/24"},
+		{vip6, clusterIP6, nodeIP6, "2001:db8:7::/48"},
+	} {
+		target := func(address string, port uint16) netip.AddrPort {
+			return netip.AddrPortFrom(netip.MustParseAddr(address), port)
+		}
+		d.Forwards = append(d.Forwards, desired.Forward{VIP: netip.MustParseAddr(family.vip), Ports: []desired.Port{
+			{Protocol: desired.TCP, Port: 25, Target: target(family.node, 30025), KeepSource: true},
+			{Protocol: desired.TCP, Port: 80, Target: target(family.clusterIP, 80)},
+			{Protocol: desired.TCP, Port: 443, Target: target(family.node, 40443), Proxy: desired.ProxyV2},
+			{Protocol: desired.TCP, Port: 8080, Target: target(family.clusterIP, 80)},
+			{
+				Protocol: desired.TCP, Port: 8443, Target: target(family.clusterIP, 8443), Restricted: true,
+				Sources: []netip.Prefix{netip.MustParsePrefix(family.sources)},
+			},
+			{Protocol: desired.UDP, Port: 53, Target: target(family.clusterIP, 53)},
+			{Protocol: desired.SCTP, Port: 132, Target: target(family.clusterIP, 132)},
+		}})
+	}
+	return d
 }
 
 func compare(t *testing.T, file, got string) {

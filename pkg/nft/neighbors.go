@@ -8,14 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setBound holds pairs of VIP and interface; setVIP is in this table too.
-const setBound = "bound4"
+// The sets of the neighbors' table.
+const (
+	setBoundVIP = "vip4"   // Every IPv4 VIP that is bound.
+	setBound    = "bound4" // VIP and interface.
+)
 
 var neighborsSpec = &spec{
 	family: nftables.TableFamilyARP,
 	name:   tableName,
 	sets: []set{
-		{name: setVIP, key: ipv4Address},
+		{name: setBoundVIP, key: datatype{SetDatatype: nftables.TypeIPAddr}},
 		{name: setBound, key: joined(nftables.TypeIPAddr, nftables.TypeIFName)},
 	},
 	chains: []chain{{
@@ -45,8 +48,8 @@ var ignoreRequest = rule{
 	comment: "a VIP answers on its own interface only",
 	exprs: []expr{
 		load(arpOperation, reg0), equal(binary.BigEndian.AppendUint16(nil, arpRequest)...),
-		load(arpTarget, reg0), in(setVIP),
-		load(arpTarget, reg0), meta(unix.NFT_META_IIFNAME, reg1), notIn(setBound),
+		load(arpTarget, reg0), in(setBoundVIP),
+		load(arpTarget, reg0), meta(unix.NFT_META_IIFNAME, reg0+1), notIn(setBound),
 		counter(),
 		drop(),
 	},
@@ -70,13 +73,13 @@ func NewNeighbors() *Neighbors { return &Neighbors{table: table{spec: neighborsS
 // address and on no other. As Datapath's Sync it adopts, writes differences and
 // repairs.
 func (n *Neighbors) Set(bindings map[netip.Addr]string) error {
-	want := contents{setVIP: {}, setBound: {}}
+	want := contents{setBoundVIP: {}, setBound: {}}
 	for vip, link := range bindings {
 		if !vip.Is4() {
 			continue
 		}
 		key := string(vip.AsSlice())
-		want[setVIP][key] = ""
+		want[setBoundVIP][key] = ""
 		var name [unix.IFNAMSIZ]byte
 		copy(name[:], link)
 		want[setBound][key+string(name[:])] = ""

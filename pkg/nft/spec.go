@@ -32,12 +32,16 @@ func (s *spec) table() *nftables.Table {
 type set struct {
 	name       string
 	key, value datatype
+	// interval tells that the elements are ranges of keys.
+	interval bool
 }
 
 // datatype is what the kernel needs to hold a value, and nft to show it. In a
 // value of several fields each is padded to four bytes.
 type datatype struct {
 	nftables.SetDatatype
+	// fields are the lengths of the fields, if there are several.
+	fields []uint32
 	// host tells that the value is in the host's byte order.
 	host bool
 	// typeof names, for a type that has no name, an nft expression of it.
@@ -45,7 +49,8 @@ type datatype struct {
 }
 
 // contents are the elements of a table: by set, by key, the value, in the
-// kernel's own bytes. In a set every value is "".
+// kernel's own bytes. In a set every value is "". In a set of ranges a key is
+// one of rangeKeys.
 type contents map[string]map[string]string
 
 // chain is a chain with its rules in order.
@@ -106,10 +111,16 @@ func describeChain(h *hook, policy uint32) string {
 // definition is the set as google/nftables reads it from the kernel: without
 // the user data. A set is therefore never made anew for its display alone.
 func (s set) definition() nftables.Set {
-	return nftables.Set{Name: s.name, IsMap: s.isMap(), KeyType: s.key.SetDatatype, DataType: s.value.SetDatatype}
+	return nftables.Set{
+		Name: s.name, IsMap: s.isMap(), KeyType: s.key.SetDatatype, DataType: s.value.SetDatatype,
+		Interval: s.interval, Concatenation: s.joinedRanges(),
+	}
 }
 
 func (s set) isMap() bool { return s.value.Bytes > 0 }
+
+// joinedRanges tells that each field of the keys has a range of its own.
+func (s set) joinedRanges() bool { return s.interval && s.key.fields != nil }
 
 // userdata is stored with the set and tells nft how to show its elements.
 func (s set) userdata() []byte {
@@ -141,10 +152,22 @@ func (d datatype) order() []byte {
 	return hostUint32(big)
 }
 
-// typeof encodes an nft expression of two parameters, as nft reads it back.
-func typeof(kind, first, second uint32) []byte {
-	return slices.Concat(tlv(0, hostUint32(kind)),
-		tlv(1, slices.Concat(tlv(0, hostUint32(first)), tlv(1, hostUint32(second)))))
+// typeof encodes an nft expression and its parameters, as nft reads it back.
+func typeof(kind uint32, parameters ...uint32) []byte {
+	var all []byte
+	for i, p := range parameters {
+		all = append(all, tlv(byte(i), hostUint32(p))...)
+	}
+	return slices.Concat(tlv(0, hostUint32(kind)), tlv(1, all))
+}
+
+// typeofJoined encodes several expressions.
+func typeofJoined(parts ...[]byte) []byte {
+	var all []byte
+	for i, p := range parts {
+		all = append(all, tlv(byte(i), p)...)
+	}
+	return slices.Concat(tlv(0, hostUint32(typeofConcat)), tlv(1, all))
 }
 
 // tlv is an attribute of user data: a byte for the type, one for the length,

@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -22,7 +23,11 @@ var features = []struct {
 	{"tables of family arp (NF_TABLES_ARP)", spec{family: nftables.TableFamilyARP}},
 	{"maps with joined keys (NF_TABLES, Linux 4.1)", spec{
 		family: nftables.TableFamilyINet,
-		sets:   datapathSpec.sets,
+		sets:   slices.DeleteFunc(sets(), func(s set) bool { return s.interval }),
+	}},
+	{"sets of ranges of joined keys (Linux 5.6)", spec{
+		family: nftables.TableFamilyINet,
+		sets:   slices.DeleteFunc(sets(), func(s set) bool { return !s.interval }),
 	}},
 	{"chains of type route in family inet (Linux 5.2)", spec{
 		family: nftables.TableFamilyINet,
@@ -32,7 +37,10 @@ var features = []struct {
 		originalZone(), setOriginalZone(reg0),
 	)},
 	{"writing to packets with checksums (Linux 4.10)", probeRule(
-		load(saddr, reg0), write(saddr, reg0, packetSum),
+		load(ipv4.saddr, reg0), write(ipv4.saddr, reg0, ipv4.addressSum),
+	)},
+	{"writing to SCTP packets (Linux 5.11)", probeRule(
+		load(dport, reg0), write(dport, reg0, sctpSum),
 	)},
 	{"NAT in family inet (NFT_NAT, Linux 5.2)", spec{
 		family: nftables.TableFamilyINet,
@@ -42,7 +50,15 @@ var features = []struct {
 			rules: []rule{keep(ipv4, "probe", unix.IPPROTO_TCP)},
 		}},
 	}},
-	{"reject (NFT_REJECT_INET)", probeRule(reject(unix.NFT_REJECT_ICMP_UNREACH, icmpPortUnreachable))},
+	{"masquerade in family inet (NFT_MASQ, Linux 5.2)", spec{
+		family: nftables.TableFamilyINet,
+		chains: []chain{{
+			name:  "postrouting",
+			hook:  &hook{"nat", unix.NF_INET_POST_ROUTING, priorityMasquerade},
+			rules: []rule{{comment: "probe", exprs: []expr{masquerade()}}},
+		}},
+	}},
+	{"reject (NFT_REJECT_INET)", probeRule(reject(unix.NFT_REJECT_ICMP_UNREACH, ipv4.portUnreachable))},
 	{"the table of the datapath", *datapathSpec},
 	{"the table of the neighbors", *neighborsSpec},
 }

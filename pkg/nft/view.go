@@ -186,7 +186,7 @@ func (c *conn) readSets(s *spec, v *view) error {
 		}
 		values := make(map[string]string, len(elements))
 		for _, e := range elements {
-			values[string(e.Key)] = string(e.Val)
+			values[keyOf(e)] = string(e.Val)
 		}
 		v.elements[set.Name] = values
 		definition := *set

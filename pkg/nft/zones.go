@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -18,54 +19,60 @@ const (
 	zoneMax = 29999
 )
 
-// zones gives every VIP a conntrack zone for as long as there is the VIP. A
+// zones gives every zoneKey a conntrack zone for as long as there is the key. A
 // zone that becomes free is the last to be given away again, and not before
-// all connections in it are gone: they would be taken for the next VIP's.
+// all connections in it are gone: they would be taken for the next one's.
 type zones struct {
 	// busy returns the zones that hold connections.
 	busy     func() (map[uint16]bool, error)
-	assigned map[netip.Addr]uint16
+	assigned map[zoneKey]uint16
 	// next is where the search for a free one begins; 0 at the start.
 	next uint16
 }
 
-// assign returns the zones of the VIPs. A VIP that has none yet keeps the one
-// it has in the kernel's map of them, so a restarted program goes on with the
-// zones of the one before. With an error the result is usable all the same.
-func (z *zones) assign(vips []netip.Addr, kernel map[string]string) (map[netip.Addr]uint16, error) {
-	result := make(map[netip.Addr]uint16, len(vips))
+// assign returns the zones of the keys, of which some may be there twice. One
+// that has none yet keeps the one it has in the kernel's table, so a restarted
+// program goes on with the zones of the one before. With an error, which names
+// one that got none, the result is usable all the same.
+func (z *zones) assign(keys []zoneKey, kernel contents) (map[zoneKey]uint16, error) {
+	result := make(map[zoneKey]uint16, len(keys))
 	// taken are the zones that nobody new may have: besides those in use, the
 	// ones that become free just now.
 	taken := make([]bool, math.MaxUint16+1)
-	for _, vip := range vips {
-		if id, ok := z.assigned[vip]; ok {
-			result[vip] = id
+	for _, key := range keys {
+		if id, ok := z.assigned[key]; ok {
+			result[key] = id
 			taken[id] = true
 		}
 	}
-	for _, vip := range vips {
-		if _, ok := result[vip]; ok {
+	adopted := readZones(kernel)
+	for _, key := range keys {
+		if _, ok := result[key]; ok {
 			continue
 		}
-		if id := parseZone(kernel[string(vip.AsSlice())]); id != 0 && !taken[id] {
-			result[vip] = id
+		if id, ok := adopted[key]; ok && !taken[id] {
+			result[key] = id
 			taken[id] = true
 		}
 	}
 	for _, id := range z.assigned {
 		taken[id] = true
 	}
-	for _, id := range kernel {
-		taken[parseZone(id)] = true
+	for _, id := range adopted {
+		taken[id] = true
 	}
-	err := z.allocate(vips, result, taken)
+	err := z.allocate(keys, result, taken)
 	z.assigned = result
 	return result, err
 }
 
-// allocate adds a zone for each VIP that has none.
-func (z *zones) allocate(vips []netip.Addr, result map[netip.Addr]uint16, taken []bool) error {
-	if len(result) == len(vips) {
+// allocate adds a zone for each key that has none.
+func (z *zones) allocate(keys []zoneKey, result map[zoneKey]uint16, taken []bool) error {
+	missing := slices.DeleteFunc(slices.Clone(keys), func(key zoneKey) bool {
+		_, ok := result[key]
+		return ok
+	})
+	if len(missing) == 0 {
 		return nil
 	}
 	busy, err := z.busy()
@@ -82,8 +89,8 @@ func (z *zones) allocate(vips []netip.Addr, result map[netip.Addr]uint16, taken 
 		}
 	}
 	left := zoneMax - zoneMin + 1
-	for _, vip := range vips {
-		if _, ok := result[vip]; ok {
+	for _, key := range missing {
+		if _, ok := result[key]; ok {
 			continue
 		}
 		for ; left > 0; left-- {
@@ -93,19 +100,63 @@ func (z *zones) allocate(vips []netip.Addr, result map[netip.Addr]uint16, taken 
 			id := z.next
 			z.next++
 			if !taken[id] && !busy[id] {
-				result[vip] = id
+				result[key] = id
 				taken[id] = true
 				break
 			}
 		}
-		if _, ok := result[vip]; !ok {
-			return errors.Join(err, fmt.Errorf("forward %s: no conntrack zone is free", vip))
+		if _, ok := result[key]; !ok {
+			return errors.Join(err, fmt.Errorf("%s: no conntrack zone is free: of %d to %d, each VIP takes one and one more for each port that leads to another port", key, zoneMin, zoneMax))
 		}
 	}
 	return err
 }
 
-// parseZone returns the zone of a value of mapZone, 0 if it is none of ours.
+// String names it in an error.
+func (k zoneKey) String() string {
+	if k.port == 0 {
+		return fmt.Sprintf("forward %s", k.vip)
+	}
+	return fmt.Sprintf("forward %s port %d", k.vip, k.port)
+}
+
+// readZones returns the zones that a table gives. The first zone of a VIP is in a
+// map of its own, which older versions of the program have as well, and may be
+// that of limited ports too.
+func readZones(have contents) map[zoneKey]uint16 {
+	zones := make(map[zoneKey]uint16)
+	known := make(map[uint16]bool)
+	for _, f := range families {
+		for vip, zone := range have[f.named(mapZone)] {
+			if vip, ok := netip.AddrFromSlice([]byte(vip)); ok {
+				if id := parseZone(zone); id != 0 {
+					zones[zoneKey{vip: vip}] = id
+					known[id] = true
+				}
+			}
+		}
+	}
+	for _, f := range families {
+		n := int(f.daddr.length)
+		for key, zone := range have[f.named(mapMappedZone)] {
+			id := parseZone(zone)
+			vip, ok := netip.AddrFromSlice([]byte(key[:min(n, len(key))]))
+			if id == 0 || !ok || known[id] || len(key) != n+8 {
+				continue
+			}
+			_, masqueraded := have[setMasquerade][zone]
+			zoneKey := zoneKey{vip: vip, keep: !masqueraded}
+			// The port is behind the protocol.
+			if port := key[n+4 : n+6]; have[f.named(mapMappedPort)][key] != port {
+				zoneKey.port = binary.BigEndian.Uint16([]byte(port))
+			}
+			zones[zoneKey] = id
+		}
+	}
+	return zones
+}
+
+// parseZone returns the zone of the bytes in the kernel, 0 if it is none of ours.
 func parseZone(value string) uint16 {
 	if len(value) != 2 {
 		return 0

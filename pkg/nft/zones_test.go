@@ -1,14 +1,17 @@
 package nft
 
 import (
-	"encoding/binary"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"kube-vrrp-vip/pkg/desired"
 )
 
 var (
@@ -17,13 +20,23 @@ var (
 	vipC = netip.MustParseAddr("192.0.2.102")
 )
 
-// zoneMap is the kernel's map of zones.
-func zoneMap(zones map[netip.Addr]uint16) map[string]string {
-	m := make(map[string]string)
-	for vip, id := range zones {
-		m[string(vip.AsSlice())] = string(binary.NativeEndian.AppendUint16(nil, id))
+// assignVIPs gives VIPs the zones of their ports that keep their number, where the
+// kernel has a map of zones.
+func (z *zones) assignVIPs(vips []netip.Addr, kernel map[netip.Addr]uint16) (map[netip.Addr]uint16, error) {
+	var keys []zoneKey
+	for _, vip := range vips {
+		keys = append(keys, zoneKey{vip: vip})
 	}
-	return m
+	m := make(map[string]string)
+	for vip, id := range kernel {
+		m[string(vip.AsSlice())] = zoneBytes(id)
+	}
+	got, err := z.assign(keys, contents{"zone4": m})
+	result := make(map[netip.Addr]uint16)
+	for key, id := range got {
+		result[key.vip] = id
+	}
+	return result, err
 }
 
 // newZones returns zones of which some hold connections.
@@ -90,7 +103,7 @@ func TestZones(t *testing.T) {
 				if step.kernel != nil {
 					last = step.kernel
 				}
-				got, err := test.zones.assign(step.vips, zoneMap(last))
+				got, err := test.zones.assignVIPs(step.vips, last)
 				if err != nil {
 					t.Fatalf("step %d: %v", i, err)
 				}
@@ -105,10 +118,64 @@ func TestZones(t *testing.T) {
 
 func TestZonesJunk(t *testing.T) {
 	t.Parallel()
-	kernel := map[string]string{"": "", "abcd": "x", string(vipA.AsSlice()): "long"}
-	got, err := newZones().assign([]netip.Addr{vipA}, kernel)
-	if err != nil || got[vipA] != 20000 {
+	a := string(vipA.AsSlice())
+	kernel := contents{
+		"zone4":            {"": "", "abcd": "x", a: "long"},
+		"mapped_zone4":     {"": zoneBytes(20003), a: zoneBytes(20004), a + "\x06\x00\x00\x00\x00\x50\x00\x00": "long"},
+		"mapped_port4":     {a + "\x06\x00\x00\x00\x00\x50\x00\x00": ""},
+		"masquerade_zones": {"": "", "long": ""},
+	}
+	got, err := newZones().assign([]zoneKey{{vip: vipA}, {vip: vipA, port: 80}}, kernel)
+	if err != nil || got[zoneKey{vip: vipA}] != 20000 || got[zoneKey{vip: vipA, port: 80}] != 20001 {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// TestZonesReadBack gives every key the zone that a table gives it, also if some
+// of the table is missing.
+func TestZonesReadBack(t *testing.T) {
+	t.Parallel()
+	v6 := netip.MustParseAddr("fd10:96::10")
+	forwards := []desired.Forward{
+		{VIP: vipA, Ports: []desired.Port{
+			{Protocol: desired.TCP, Port: 80, Target: netip.MustParseAddrPort("10.96.0.10:8080")},
+			{Protocol: desired.UDP, Port: 80, Target: netip.MustParseAddrPort("10.96.0.10:8080")},
+			{Protocol: desired.TCP, Port: 81, Target: netip.MustParseAddrPort("10.96.0.10:8080")},
+			{Protocol: desired.TCP, Port: 82, Target: netip.MustParseAddrPort("10.96.0.10:82")},
+			{Protocol: desired.TCP, Port: 83, Target: netip.MustParseAddrPort("192.0.2.2:83"), KeepSource: true},
+			{Protocol: desired.TCP, Port: 84, Target: netip.MustParseAddrPort("192.0.2.2:30084"), KeepSource: true},
+			{Protocol: desired.UDP, Port: 84, Target: netip.MustParseAddrPort("192.0.2.2:30084")},
+		}},
+		{VIP: v6, Ports: []desired.Port{
+			{Protocol: desired.TCP, Port: 80, Target: netip.MustParseAddrPort("[fd10:96::11]:8080"), Proxy: desired.ProxyPlain},
+		}},
+	}
+	d := &Datapath{zones: *newZones()}
+	table, problems := d.contents(desired.Datapath{Forwards: forwards}, nil)
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	want := d.zones.assigned
+	if len(want) != 8 {
+		t.Errorf("%d zones, want 8: %v", len(want), want)
+	}
+	var keys []zoneKey
+	for _, f := range forwards {
+		keys = append(keys, zoneKeys(f)...)
+	}
+	slices.Reverse(keys) // So that a fresh start would give others.
+	for _, missing := range []string{"", "svc4", "back4", "back6", "mapped_back4", "mapped_back_port", "mapped_svc4"} {
+		have := maps.Clone(table)
+		delete(have, missing)
+		z := newZones()
+		z.next = 25000
+		got, err := z.assign(keys, have)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(zoneKey{}), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("without %s: -want +got:\n%s", missing, diff)
+		}
 	}
 }
 
@@ -117,14 +184,14 @@ func TestZonesUnknown(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("no conntrack")
 	z := &zones{busy: func() (map[uint16]bool, error) { return nil, cause }}
-	got, err := z.assign([]netip.Addr{vipA}, nil)
+	got, err := z.assignVIPs([]netip.Addr{vipA}, nil)
 	if !errors.Is(err, cause) {
 		t.Errorf("got error %v, want %v", err, cause)
 	}
 	if got[vipA] != 20000 {
 		t.Errorf("got %v", got)
 	}
-	if _, err := z.assign([]netip.Addr{vipA}, nil); err != nil {
+	if _, err := z.assignVIPs([]netip.Addr{vipA}, nil); err != nil {
 		t.Errorf("nothing to look for, and yet: %v", err)
 	}
 }
@@ -136,11 +203,11 @@ func TestZonesExhausted(t *testing.T) {
 		vips = append(vips, vip)
 	}
 	z := newZones()
-	all, err := z.assign(vips, nil)
+	all, err := z.assignVIPs(vips, nil)
 	if err != nil || len(all) != len(vips) {
 		t.Fatalf("%d VIPs got %d zones, %v", len(vips), len(all), err)
 	}
-	more, err := z.assign(append([]netip.Addr{vipA}, vips...), zoneMap(all))
+	more, err := z.assignVIPs(append([]netip.Addr{vipA}, vips...), all)
 	if err == nil || !strings.Contains(err.Error(), "forward 192.0.2.100: no conntrack zone is free") {
 		t.Errorf("got error %v", err)
 	}
