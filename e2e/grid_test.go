@@ -18,11 +18,13 @@ import (
 
 // TestClusterGrid uses VIPs from everywhere, to endpoints everywhere.
 func TestClusterGrid(t *testing.T) {
+	t.Parallel()
 	checkGrid(t, &nftables, "nftables")
 }
 
 // TestClusterGridIPTables is TestClusterGrid where kube-proxy writes iptables.
 func TestClusterGridIPTables(t *testing.T) {
+	t.Parallel()
 	checkGrid(t, &iptables, "iptables")
 }
 
@@ -186,6 +188,12 @@ func checkGrid(t *testing.T, f *fixture, mode string) {
 // are written by a daemon each. Those that never are will be missed by who asks next.
 func written(t *testing.T, s *scenario.Site, vips []netip.Addr) {
 	t.Helper()
+	writtenAt(t, s, vips, portOf["TCP"])
+}
+
+// writtenAt is written for another TCP port than that of Echo.
+func writtenAt(t *testing.T, s *scenario.Site, vips []netip.Addr, port uint16) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -193,7 +201,7 @@ func written(t *testing.T, s *scenario.Site, vips []netip.Addr) {
 		wg.Go(func() {
 			for _, vip := range vips {
 				_ = scenario.Eventually(ctx, "first answer", func(ctx context.Context) error {
-					_, err := ask(ctx, s.NetNS(host), "TCP", vip)
+					_, err := askPort(ctx, s.NetNS(host), "TCP", netip.AddrPortFrom(vip, port))
 					return err
 				})
 			}

@@ -134,6 +134,10 @@ type fixture struct {
 	name      string
 	proxyMode string
 
+	// used is held by the test that uses the cluster: tests of different clusters may
+	// run at the same time.
+	used sync.Mutex
+
 	once sync.Once
 	site *scenario.Site
 	err  error
@@ -181,9 +185,12 @@ func (f *fixture) make(t *testing.T) (*scenario.Site, error) {
 }
 
 // install brings a site to where each test begins: installed, the base configuration,
-// settled, and everything answers. It returns the site and the Master's node.
+// settled, and everything answers. It returns the site, which is the test's alone until
+// it ends, and the Master's node.
 func install(t *testing.T, f *fixture) (s *scenario.Site, master string) {
 	t.Helper()
+	f.used.Lock()
+	t.Cleanup(f.used.Unlock)
 	s = f.start(t)
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -26,10 +26,16 @@ import (
 )
 
 // TestClusterPaths is what is hard about a packet's way to a VIP and back.
-func TestClusterPaths(t *testing.T) { checkPaths(t, &nftables, "nftables") }
+func TestClusterPaths(t *testing.T) {
+	t.Parallel()
+	checkPaths(t, &nftables, "nftables")
+}
 
 // TestClusterPathsIPTables is TestClusterPaths where kube-proxy writes iptables.
-func TestClusterPathsIPTables(t *testing.T) { checkPaths(t, &iptables, "iptables") }
+func TestClusterPathsIPTables(t *testing.T) {
+	t.Parallel()
+	checkPaths(t, &iptables, "iptables")
+}
 
 // The last bytes of the VIPs.
 const (

@@ -285,6 +285,42 @@ func (c *Cluster) KillContainer(ctx context.Context, node, namespace, pod, conta
 	return nil
 }
 
+// SignalProgram sends a signal to one of a node's own programs: containerd, kubelet or
+// kube-proxy. One that ends is started again after a second.
+func (c *Cluster) SignalProgram(node, program string, sig syscall.Signal) error {
+	what := fmt.Sprintf("signal %s on %s", program, node)
+	if err := checkNode(node); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	g, err := detectCgroups()
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	pids, err := g.processes(filepath.Join(c.opt.Name, node), "")
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	found := false
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil {
+			continue // it has ended
+		}
+		name, _, _ := strings.Cut(string(b), "\x00")
+		if filepath.Base(name) != program {
+			continue
+		}
+		found = true
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	if !found {
+		return fmt.Errorf("%s: it does not run", what)
+	}
+	return nil
+}
+
 // PodNetNS returns the path of a pod's network namespace; container is one of it
 // that runs. The path is good for as long as that container runs.
 func (c *Cluster) PodNetNS(ctx context.Context, node, namespace, pod, container string) (string, error) {

@@ -133,3 +133,38 @@ func TestSpread(t *testing.T) {
 		}
 	}
 }
+
+func TestHolder(t *testing.T) {
+	t.Parallel()
+	const (
+		master  = `{"state": "Master", "vips": [{"address": "10.0.0.1", "bound": true}]}`
+		backup  = `{"state": "Backup", "vips": [{"address": "10.0.0.1", "bound": false}]}`
+		waiting = `{"state": "Initialize", "reason": "noLocalEndpoint", "vips": [{"address": "10.0.0.1", "bound": false}]}`
+		left    = `{"state": "Initialize", "reason": "noLocalEndpoint", "vips": [{"address": "10.0.0.1", "bound": true}]}`
+	)
+	for _, test := range []struct{ name, a, b, wantErr string }{
+		{"with a Backup", master, backup, ""},
+		{"alone", master, waiting, ""},
+		{"two Masters", master, master, "both hold"},
+		{"nobody may", waiting, waiting, "nobody"},
+		{"not given up", master, left, "bound: true"},
+		{"not yet there", master, "", "does not know"},
+	} {
+		statuses := map[string]Status{}
+		for node, routers := range map[string]string{"a": test.a, "b": test.b} {
+			var st Status
+			text := `{"engine": {"applied": true, "routers": [` + routers + `]}, "datapath": {"lastSync": "2026-01-02T03:04:05Z"}}`
+			if err := json.Unmarshal([]byte(text), &st); err != nil {
+				t.Fatal(err)
+			}
+			statuses[node] = st
+		}
+		node, err := holder(statuses, netip.MustParseAddr("10.0.0.1"))
+		if test.wantErr == "" && (err != nil || node != "a") {
+			t.Errorf("%s: %q, %v", test.name, node, err)
+		}
+		if test.wantErr != "" && (err == nil || !strings.Contains(err.Error(), test.wantErr)) {
+			t.Errorf("%s: error %v, want %q", test.name, err, test.wantErr)
+		}
+	}
+}

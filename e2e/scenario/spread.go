@@ -58,3 +58,49 @@ func spread(statuses map[string]Status, vips []netip.Addr) (holders map[netip.Ad
 	}
 	return holders, nil
 }
+
+// Holder returns the node that alone has a VIP, and is Master; the others are Backups
+// or, as their reason says, may not be Master.
+func (s *Site) Holder(ctx context.Context, vip netip.Addr) (node string, err error) {
+	statuses := map[string]Status{}
+	for _, n := range s.Nodes() {
+		if statuses[n], err = s.Status(ctx, n); err != nil {
+			return "", err
+		}
+	}
+	return holder(statuses, vip)
+}
+
+// holder is Holder for what the daemons say.
+func holder(statuses map[string]Status, vip netip.Addr) (node string, err error) {
+	for n, st := range statuses {
+		if err := written(st); err != nil {
+			return "", fmt.Errorf("%s: %w", n, err)
+		}
+		known := false
+		for _, r := range st.Engine.Routers {
+			for _, v := range r.VIPs {
+				if v.Address != vip {
+					continue
+				}
+				known = true
+				if isMaster := r.State == "Master"; v.Bound != isMaster {
+					return "", fmt.Errorf("%s: %s, and %s bound: %v", n, r.State, vip, v.Bound)
+				}
+				if v.Bound && node != "" {
+					return "", fmt.Errorf("%s and %s both hold %s", node, n, vip)
+				}
+				if v.Bound {
+					node = n
+				}
+			}
+		}
+		if !known {
+			return "", fmt.Errorf("%s does not know %s", n, vip)
+		}
+	}
+	if node == "" {
+		return "", fmt.Errorf("nobody holds %s", vip)
+	}
+	return node, nil
+}
