@@ -16,8 +16,8 @@ import (
 type forwarder struct {
 	options config.Options
 	self    member
-	// noKubeProxy tells that nothing on this node translates ClusterIPs for
-	// packets that come from outside.
+	// noKubeProxy tells that nothing on this node translates the ClusterIPs of
+	// packets on their way.
 	noKubeProxy bool
 	service     func(config.ObjectName) *corev1.Service
 	// backends are the Services that were read so far: many VIPs may share one.
@@ -43,113 +43,137 @@ func (f *forwarder) backend(name config.ObjectName) *backend {
 // forward returns where the ports of e's VIP lead, and what is wrong with its
 // Services. What is wrong with one of them costs the others nothing.
 func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) {
-	var problems []config.Problem
-	problem := func(format string, args ...any) {
-		problems = append(problems, e.Problem(fmt.Sprintf(format, args...)))
-	}
-	notice := func(format string, args ...any) {
-		problem(format, args...)
-		problems[len(problems)-1].Notice = true
-	}
-
-	open := (e.Unguarded || !f.options.Guard) && !e.Refused
-	untilThen := "; until then the VIP refuses every port"
-	if open || len(e.Services) > 1 {
-		untilThen = "; until then none of its ports is served"
-	}
-	var (
-		ports, nodePorts []claim
-		noProxy, bare    list
-		family           = vrrp.FamilyOf(e.VIP)
-		node             = f.self.address(family)
-	)
+	p := plan{forwarder: f, entry: e, family: vrrp.FamilyOf(e.VIP)}
+	p.node = f.self.address(p.family)
+	p.open = (e.Unguarded || !f.options.Guard) && !e.Refused
 	for i, s := range e.Services {
-		b := f.backend(s.Name)
-		ip, message := f.clusterIP(b, s.Name, family)
-		if message != "" {
-			problem("%s%s", message, untilThen)
-			continue
-		}
-		selected, missing := b.selected(s.Ports)
-		if len(missing) > 0 {
-			problem("Service %s has no port %s: there are %s", s.Name, missing, b.names())
-		}
-		if len(b.invalid) > 0 {
-			problem("Service %s has ports that can not be served, %s: a port is TCP, UDP or SCTP, from 1 to 65535", s.Name, b.invalid)
-		}
-		if len(b.badRanges) > 0 {
-			problem("Service %s has loadBalancerSourceRanges that are no networks, %s: clients there are refused, the other ranges count", s.Name, b.badRanges)
-		}
-		sources, restricted := b.sources[family]
-		if restricted && len(sources) == 0 {
-			notice("Service %s has no IPv%d network in its loadBalancerSourceRanges: no IPv%d client is admitted", s.Name, family, family)
-		}
-
-		var masked list // The client's address was asked for there, and is lost.
-		for _, m := range selected {
-			p := desired.Port{
-				Protocol:   m.to.protocol,
-				Port:       m.port,
-				Target:     netip.AddrPortFrom(ip, m.to.port),
-				Restricted: restricted,
-				Sources:    sources,
-			}
-			nodePort := netip.AddrPortFrom(node, m.to.nodePort)
-			hasNodePort := node.IsValid() && m.to.nodePort != 0 && !f.noKubeProxy
-			isTCP := p.Protocol == desired.TCP
-			switch {
-			case isTCP && (e.ProxyProtocol != 0 || f.noKubeProxy):
-				p.Proxy = proxyOf(e)
-				if b.isLocal && e.ProxyProtocol == 0 {
-					masked.add(label(p.Protocol, p.Port))
-				}
-			case f.noKubeProxy:
-				noProxy.add(label(p.Protocol, p.Port))
-				continue
-			case b.isLocal && hasNodePort:
-				p.Target, p.KeepSource = nodePort, true
-			case b.isLocal:
-				masked.add(label(p.Protocol, p.Port))
-			}
-			ports = append(ports, claim{Port: p, service: i})
-			if e.ProxyProtocol != 0 {
-				if isTCP {
-					// The application takes what comes first for the header.
-					// A client of its NodePort could write what it likes
-					// there, so the VIP has none.
-					continue
-				}
-				bare.add(label(p.Protocol, p.Port))
-			}
-			if hasNodePort {
-				p.Port, p.Target, p.KeepSource = m.to.nodePort, nodePort, b.isLocal
-				nodePorts = append(nodePorts, claim{Port: p, service: i, isNodePort: true})
-			}
-		}
-		switch {
-		case len(masked) == 0:
-		case f.noKubeProxy:
-			problem("Service %s has externalTrafficPolicy: Local, but without kube-proxy Pods see an address of the node, not the client's: proxyProtocol tells it to them", s.Name)
-		case !node.IsValid():
-			problem("Service %s has externalTrafficPolicy: Local, but node %s has no IPv%d address for its NodePorts: Pods see an address of the node, not the client's; give it one (--node-ip of the kubelet)", s.Name, f.self.node, family)
-		default:
-			problem("Service %s has externalTrafficPolicy: Local, but no nodePort for %s of the VIP: Pods see an address of the node there, not the client's; set allocateLoadBalancerNodePorts: true", s.Name, masked)
-		}
-		if len(b.ports)+len(b.invalid) == 0 {
-			problem("Service %s has no ports%s", s.Name, untilThen)
-		}
+		p.addService(i, s)
 	}
-	if len(noProxy) > 0 {
-		problem("no kube-proxy was found on this node, and the daemon's own proxy carries TCP only: not served are %s", noProxy)
+	if len(p.unserved) > 0 {
+		p.problem("no kube-proxy was found on this node, and the daemon's own proxy carries TCP only: not served are %s", p.unserved)
 	}
-	if len(bare) > 0 {
-		notice("the PROXY protocol is for TCP only: served without its header are %s", bare)
+	if len(p.bare) > 0 {
+		p.notice("the PROXY protocol is for TCP only: served without its header are %s", p.bare)
 	}
-	granted, clashes := settle(append(ports, nodePorts...))
+	ports, clashes := settle(append(p.ports, p.nodePorts...))
 	for _, c := range clashes {
-		problem("Services %s and %s both have %s: at the VIP that leads to the first by name, map the other's to another port", e.Services[c.first].Name, e.Services[c.second].Name, c.ports)
+		p.problem("Services %s and %s both have %s: at the VIP that leads to the first by name, map the other's to another port", e.Services[c.first].Name, e.Services[c.second].Name, c.ports)
 	}
-	return desired.Forward{VIP: e.VIP, Open: open, Ports: granted}, problems
+	return desired.Forward{VIP: e.VIP, Open: p.open, Ports: ports}, p.problems
+}
+
+// plan is a Forward in the making.
+type plan struct {
+	*forwarder
+	entry  config.Entry
+	family vrrp.Family
+	// node is this node's own address of the family; it may be invalid.
+	node netip.Addr
+	open bool
+
+	ports, nodePorts []claim
+	// unserved are the ports that lack a kube-proxy, and bare those that lack
+	// the header that was asked for.
+	unserved, bare list
+	problems       []config.Problem
+}
+
+func (p *plan) problem(format string, args ...any) {
+	p.problems = append(p.problems, p.entry.Problem(fmt.Sprintf(format, args...)))
+}
+
+func (p *plan) notice(format string, args ...any) {
+	p.problem(format, args...)
+	p.problems[len(p.problems)-1].Notice = true
+}
+
+// untilThen says what becomes of a VIP whose Service is of no use.
+func (p *plan) untilThen() string {
+	if p.open || len(p.entry.Services) > 1 {
+		return "; until then none of its ports is served"
+	}
+	return "; until then the VIP refuses every port"
+}
+
+// addService adds the ports of the Service at this place among those of the VIP.
+func (p *plan) addService(place int, s config.Service) {
+	b := p.backend(s.Name)
+	ip, message := p.clusterIP(b, s.Name, p.family)
+	if message != "" {
+		p.problem("%s%s", message, p.untilThen())
+		return
+	}
+	selected, missing := b.selected(s.Ports)
+	if len(missing) > 0 {
+		p.problem("Service %s has no port %s: there are %s", s.Name, missing, b.names())
+	}
+	if len(b.invalid) > 0 {
+		p.problem("Service %s has ports that can not be served, %s: a port is TCP, UDP or SCTP, from 1 to 65535", s.Name, b.invalid)
+	}
+	if len(b.ports)+len(b.invalid) == 0 {
+		p.problem("Service %s has no ports%s", s.Name, p.untilThen())
+	}
+	if len(b.badRanges) > 0 {
+		p.problem("Service %s has loadBalancerSourceRanges that are no networks, %s: clients there are refused, the other ranges count", s.Name, b.badRanges)
+	}
+	if sources, restricted := b.sources[p.family]; restricted && len(sources) == 0 {
+		p.notice("Service %s has no IPv%d network in its loadBalancerSourceRanges: no IPv%d client is admitted", s.Name, p.family, p.family)
+	}
+	var masked list
+	for _, m := range selected {
+		if p.addPort(place, b, ip, m) {
+			masked.add(label(m.to.protocol, m.port))
+		}
+	}
+	switch {
+	case len(masked) == 0:
+	case p.noKubeProxy:
+		p.problem("Service %s has externalTrafficPolicy: Local, but without kube-proxy Pods see an address of the node, not the client's: proxyProtocol tells it to them", s.Name)
+	case !p.node.IsValid():
+		p.problem("Service %s has externalTrafficPolicy: Local, but node %s has no IPv%d address for its NodePorts: Pods see an address of the node, not the client's; give it one (--node-ip of the kubelet)", s.Name, p.self.node, p.family)
+	default:
+		p.problem("Service %s has externalTrafficPolicy: Local, but no nodePort for %s of the VIP: Pods see an address of the node there, not the client's; set allocateLoadBalancerNodePorts: true", s.Name, masked)
+	}
+}
+
+// addPort adds a port that leads to the Service b with this ClusterIP, and its
+// NodePort. It tells whether the client's address is masked there although the
+// Service asks for it.
+func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (masked bool) {
+	sources, restricted := b.sources[p.family]
+	port := desired.Port{
+		Protocol:   m.to.protocol,
+		Port:       m.port,
+		Target:     netip.AddrPortFrom(ip, m.to.port),
+		Restricted: restricted,
+		Sources:    sources,
+	}
+	isTCP, hasHeader := port.Protocol == desired.TCP, p.entry.ProxyProtocol != 0
+	hasNodePort := m.to.nodePort != 0 && p.node.IsValid() && !p.noKubeProxy
+	nodePort := netip.AddrPortFrom(p.node, m.to.nodePort)
+	switch {
+	case isTCP && (hasHeader || p.noKubeProxy):
+		port.Proxy = proxyOf(p.entry)
+		masked = b.isLocal && !hasHeader
+	case p.noKubeProxy:
+		p.unserved.add(label(port.Protocol, port.Port))
+		return false
+	case b.isLocal && hasNodePort:
+		port.Target, port.KeepSource = nodePort, true
+	default:
+		masked = b.isLocal
+	}
+	p.ports = append(p.ports, claim{Port: port, service: place})
+	if hasHeader && !isTCP {
+		p.bare.add(label(port.Protocol, port.Port))
+	}
+	// The application behind a header takes what comes first for it. A client
+	// of its NodePort could write there what it likes, so the VIP has none.
+	if hasNodePort && (!hasHeader || !isTCP) {
+		port.Port, port.Target, port.KeepSource = m.to.nodePort, nodePort, b.isLocal
+		p.nodePorts = append(p.nodePorts, claim{Port: port, service: place, isNodePort: true})
+	}
+	return masked
 }
 
 // proxyOf returns how the daemon serves the TCP ports of e itself.
