@@ -75,13 +75,13 @@ func TestForward(t *testing.T) {
 		policy := corev1.ServiceInternalTrafficPolicyLocal
 		s.InternalTrafficPolicy = &policy
 	})
-	add(dualStackService("ranges", 12, web[0]), loadBalancer, from(" 192.168.7.9/24 ", "10.0.0.0/8", "10.1.0.0/16", "2001:db8:7::/48", "192.168.7.0/24"))
+	add(dualStackService("ranges", 12, web[0]), loadBalancer, from(" 192.168.7.9/24 ", "10.0.0.0/8", "10.1.0.0/16", "2001:db8:7::9/48", "192.168.7.0/24"))
 	add(dualStackService("any", 13, web[0]), loadBalancer, from("10.0.0.0/8", "0.0.0.0/0"))
 	add(dualStackService("bad-ranges", 14, web[0]), loadBalancer, from("10.0.0.0/33", "everybody", "10.1.2.0/24", "2001:db8::/32", "::ffff:10.0.0.0/104"))
 	add(dualStackService("all-bad-ranges", 15, web[0]), loadBalancer, from("010.0.0.0/8"))
 	add(dualStackService("ranges-elsewhere", 16, web[0]), nodePort, from("10.0.0.0/8"))
 	add(dualStackService("at-node-port", 17, corev1.ServicePort{Port: 30080}, corev1.ServicePort{Port: 80, Protocol: sctp}))
-	add(dualStackService("invalid", 18, corev1.ServicePort{Name: "http", Port: 80, NodePort: -1}, corev1.ServicePort{Name: "zero", Port: 0}, corev1.ServicePort{Port: 65536}, corev1.ServicePort{Port: 1, Protocol: "DCCP"}))
+	add(dualStackService("invalid", 18, corev1.ServicePort{Name: "http", Port: 80, NodePort: 65536 + 30080}, corev1.ServicePort{Name: "zero", Port: 0}, corev1.ServicePort{Port: 65536 + 443}, corev1.ServicePort{Port: 1, Protocol: "DCCP"}))
 	add(dualStackService("digits", 19, corev1.ServicePort{Name: "8080", Port: 80}, corev1.ServicePort{Name: "443", Port: 8443}, corev1.ServicePort{Name: "x", Port: 443}))
 	add(dualStackService("many", 20, func() (ports []corev1.ServicePort) {
 		for i := range 20 {
@@ -313,7 +313,7 @@ func TestForward(t *testing.T) {
 		{
 			name: "ports that can not be", entry: entry(ipv4, service("invalid")),
 			ports:    []string{"80/TCP 10.96.0.18:80"},
-			problems: []string{"Service vip/invalid has ports that can not be served, 0/, 65536/, 1/DCCP: a port is TCP, UDP or SCTP, from 1 to 65535"},
+			problems: []string{"Service vip/invalid has ports that can not be served, 0/, 65979/, 1/DCCP: a port is TCP, UDP or SCTP, from 1 to 65535"},
 		},
 	}
 	for _, tt := range tests {
