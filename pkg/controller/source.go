@@ -89,7 +89,7 @@ func strip(object any) (any, error) {
 		o.Status = corev1.PodStatus{Phase: o.Status.Phase, HostIP: o.Status.HostIP, HostIPs: o.Status.HostIPs}
 	case *corev1.Node:
 		o.ManagedFields, o.Labels = nil, nil
-		o.Spec = corev1.NodeSpec{}
+		o.Spec = corev1.NodeSpec{PodCIDR: o.Spec.PodCIDR, PodCIDRs: o.Spec.PodCIDRs}
 		o.Status = corev1.NodeStatus{Addresses: o.Status.Addresses}
 	case *appsv1.DaemonSet:
 		o.ManagedFields, o.Annotations, o.Labels = nil, nil, nil
