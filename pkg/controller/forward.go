@@ -3,6 +3,7 @@ package controller
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -120,6 +121,7 @@ func (p *plan) addService(place int, s config.Service) {
 		p.notice("Service %s has no IPv%d network in its loadBalancerSourceRanges: no IPv%d client is admitted", s.Name, p.family, p.family)
 	}
 	var masked list
+	p.ports = slices.Grow(p.ports, len(selected))
 	for _, m := range selected {
 		if p.addPort(place, b, ip, m) {
 			masked.add(label(m.to.protocol, m.port))
