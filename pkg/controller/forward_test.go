@@ -53,6 +53,9 @@ func TestForward(t *testing.T) {
 		for _, c := range change {
 			c(&s.Spec)
 		}
+		if _, err := strip(s); err != nil { // As the cache has it.
+			t.Fatal(err)
+		}
 		services[s.Name] = s
 	}
 	web := []corev1.ServicePort{{Name: "http", Port: 80, NodePort: 30080}, {Name: "https", Port: 443, NodePort: 30443}}
