@@ -55,6 +55,16 @@ func TestNetnsAdoption(t *testing.T) {
 	open(c.far, "tcp", localVIP+":80")
 	open(c.node, "tcp", vip+":80")
 	open(c.pod, "tcp", foreignVIP+":80")
+	for _, v := range ipVersions[1:] {
+		open(c.client, "tcp", v.at(vip+":80"))
+		open(c.client, "udp", v.at(vip+":80"))
+	}
+	for _, v := range ipVersions {
+		open(c.client, "tcp", v.at(vip+":8080"))
+		open(c.far, "udp", v.at(vip+":8080"))
+		open(c.far, "tcp", v.at(localVIP+":8080"))
+		open(c.node, "tcp", v.at(vip+":8080"))
+	}
 	alive := func(t *testing.T) {
 		t.Helper()
 		for _, conn := range conns {
@@ -83,7 +93,11 @@ func TestNetnsAdoption(t *testing.T) {
 		const newVIP = "192.0.2.99"
 		for _, f := range [][]desired.Forward{
 			append(forwards(), lead(ipVersions[0], newVIP, otherClusterIP, "80:80")),
-			{lead(ipVersions[0], newVIP, otherClusterIP, "80:80"), lead(ipVersions[0], vip, clusterIP, "80:80"), forwards()[3], forwards()[5]},
+			{
+				lead(ipVersions[0], newVIP, otherClusterIP, "80:80"),
+				lead(ipVersions[0], vip, clusterIP, "80:80", "8080:80"), forwards()[3], forwards()[5],
+				lead(ipVersions[1], vip, clusterIP, "80:80", "8080:80"), forwards()[9],
+			},
 			forwards(),
 		} {
 			c.sync(t, d, f)
@@ -105,6 +119,10 @@ func TestNetnsAdoption(t *testing.T) {
 		{"elements", `
 			add element inet kube_vrrp_vip vip4 { 192.0.2.77 }
 			delete element inet kube_vrrp_vip back4 { 20000 }
+			delete element inet kube_vrrp_vip mapped_port6 { 2001:db8::100 . tcp . 8080 }
+			flush map inet kube_vrrp_vip mapped_back_port
+			add element inet kube_vrrp_vip pods4 { 10.0.0.0/9 }
+			delete element inet kube_vrrp_vip pods6 { fd00:10:244:1::/64 }
 			delete element inet kube_vrrp_vip svc4 { 192.0.2.100 . tcp . 80 }
 			add element inet kube_vrrp_vip svc4 { 192.0.2.100 . tcp . 80 : 10.96.0.99 }
 		`},
@@ -162,7 +180,10 @@ func TestNetnsAdoption(t *testing.T) {
 				}
 			}
 		}()
-		conns = slices.DeleteFunc(conns, func(conn net.Conn) bool { return conn.RemoteAddr().String() == localVIP+":80" })
+		conns = slices.DeleteFunc(conns, func(conn net.Conn) bool {
+			address := conn.RemoteAddr().String()
+			return address != vip+":80" && address != foreignVIP+":80" // The others it did not know.
+		})
 		for range 20 {
 			c.node.RunInput(previousVersion(t, c.node), "nft", "-f", "-")
 			if text := list(c.node, "inet kube_vrrp_vip"); strings.Contains(text, "mapped") || strings.Contains(text, "guarded") {

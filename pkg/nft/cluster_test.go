@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -62,7 +63,7 @@ var ipVersions = []ipVersion{
 }
 
 // inIPv6 makes of the cluster's IPv4 addresses those of IPv6.
-var inIPv6 = strings.NewReplacer("192.0.2.", "2001:db8::", "203.0.113.", "2001:db8:113::", "198.51.100.0/24", "2001:db8:198::/48",
+var inIPv6 = strings.NewReplacer("192.0.2.0/28", "2001:db8::/124", "203.0.113.2/32", "2001:db8:113::2/128", "192.0.2.", "2001:db8::", "203.0.113.", "2001:db8:113::",
 	"10.244.0.0/16", "fd00:10:244::/48", "10.244.1.", "fd00:10:244:1::", "10.96.0.0/16", "fd10:96::/108", "10.96.0.", "fd10:96::")
 
 // at returns an address of the family and a port, given ADDRESS:PORT of IPv4.
@@ -94,7 +95,8 @@ type cluster struct {
 }
 
 // newCluster makes one of both families, with the rules of a file of testdata,
-// of which what is to be replaced is replaced before, in pairs.
+// of which what is to be replaced is replaced before, in pairs. With one of nft
+// packets have checksums, otherwise hardware that there is not would add them.
 func newCluster(t testing.TB, proxyRules string, replace ...string) *cluster {
 	t.Helper()
 	lan := netnstest.NewLAN(t, 3)
@@ -166,6 +168,11 @@ func newCluster(t testing.TB, proxyRules string, replace ...string) *cluster {
 		}
 	}
 	loadProxy(t, c.node, proxyRules, replace...)
+	if strings.HasSuffix(proxyRules, ".nft") {
+		for _, ns := range []*netnstest.NS{c.client, c.far, c.pod} {
+			sendSums(t, ns, "eth0")
+		}
+	}
 	for _, v := range ipVersions {
 		serve(c.pod, v.at(podIP+":8080"))
 		// What a datagram to an IPv6 address is answered with would come from
@@ -175,6 +182,53 @@ func newCluster(t testing.TB, proxyRules string, replace ...string) *cluster {
 		}
 	}
 	return c
+}
+
+// sendSums makes a link compute the checksums of what it sends. A virtual one
+// leaves that to nobody, and then nothing tells whether they are kept right.
+func sendSums(t testing.TB, ns *netnstest.NS, link string) {
+	t.Helper()
+	ns.Do(func() {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		value := struct{ command, data uint32 }{command: 0x17} // ETHTOOL_STXCSUM
+		request := struct {
+			name [unix.IFNAMSIZ]byte
+			data unsafe.Pointer
+			_    [16]byte
+		}{data: unsafe.Pointer(&value)}
+		copy(request.name[:], link)
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
+			t.Fatalf("switch off checksums of hardware: %v", errno)
+		}
+	})
+}
+
+// sendWithoutChecksum sends a datagram.
+func sendWithoutChecksum(t *testing.T, ns *netnstest.NS, v ipVersion, address string) {
+	t.Helper()
+	network, level, option := "udp4", unix.SOL_SOCKET, unix.SO_NO_CHECK
+	if v.name == "IPv6" {
+		network, level, option = "udp6", unix.IPPROTO_UDP, 101 // UDP_NO_CHECK6_TX
+	}
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		var optErr error
+		err := raw.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), level, option, 1) })
+		return errors.Join(err, optErr)
+	}}
+	ns.Do(func() {
+		c, err := d.Dial(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // loadProxy loads a file of testdata, which is IPv4's, for both families.

@@ -202,13 +202,13 @@ func testLarge(t *testing.T, c *cluster, v ipVersion) {
 func testPathMTU(t *testing.T, c *cluster, v ipVersion) {
 	for address, from := range map[string]string{localVIP + ":80": routerIP, localVIP + ":8080": routerIP, vip + ":80": masqueraded, vip + ":8080": masqueraded} {
 		forgetMTU(c)
-		errors := captureErrors(t, c.pod, v)
+		errors := capture(t, c.pod, v)
 		const size = 1 << 20
 		if n, err := download(c.far, v.at(address), size); n != size {
 			t.Errorf("%s: downloaded %d bytes of %d: %v", address, n, size, err)
 		}
 		// Linux believes an error whose quoted header is damaged; others do not.
-		e := errors.next(t)
+		e := errors.nextError(t)
 		e.checkSums(t)
 		if e.source().String() != v.of(from) || e.quotedSource().String() != v.at(podIP+":8080") {
 			t.Errorf("%s: the pod got an error of %s about a packet from %s, want %s about %s", address, e.source(), e.quotedSource(), v.of(from), v.at(podIP+":8080"))
@@ -227,11 +227,11 @@ func forgetMTU(c *cluster) {
 // testErrors looks at the error that a client gets about a closed port.
 func testErrors(t *testing.T, c *cluster, v ipVersion) {
 	for _, address := range []string{vip + ":81", vip + ":82", vip + ":8081", vip + ":8082", emptyVIP + ":80", vip + hostPort, emptyVIP + otherNodePort} {
-		errors := captureErrors(t, c.client, v)
+		errors := capture(t, c.client, v)
 		if _, err := greet(c.client, "udp", v.at(address)); !refused(err) {
 			t.Errorf("%s: got %v, want connection refused", address, err)
 		}
-		e := errors.next(t)
+		e := errors.nextError(t)
 		e.checkSums(t)
 		if e.source().String() != v.of(netip.MustParseAddrPort(address).Addr().String()) || e.quotedDestination().String() != v.at(address) {
 			t.Errorf("%s: the client got an error of %s about a packet to %s", address, e.source(), e.quotedDestination())

@@ -12,11 +12,11 @@ import (
 	"kube-vrrp-vip/pkg/internal/netnstest"
 )
 
-// icmpErrors receives the ICMP errors that a namespace receives.
-type icmpErrors struct{ fd int }
+// packets receives the packets that a namespace receives.
+type packets struct{ fd int }
 
-// captureErrors begins to receive those of a family.
-func captureErrors(t *testing.T, ns *netnstest.NS, v ipVersion) icmpErrors {
+// capture begins to receive those of a family.
+func capture(t *testing.T, ns *netnstest.NS, v ipVersion) packets {
 	t.Helper()
 	ethertype := uint16(unix.ETH_P_IP)
 	if v.name == "IPv6" {
@@ -36,61 +36,79 @@ func captureErrors(t *testing.T, ns *netnstest.NS, v ipVersion) icmpErrors {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
 		t.Fatal(err)
 	}
-	return icmpErrors{fd}
+	return packets{fd}
 }
 
-// next returns the next error. One that does not come ends the test.
-func (c icmpErrors) next(t *testing.T) icmpError {
+// nextPacket returns the next packet. One that does not come ends the test.
+func (c packets) nextPacket(t *testing.T) packet {
 	t.Helper()
 	b := make([]byte, 1<<16)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		n, from, err := unix.Recvfrom(c.fd, b, 0)
 		if err != nil {
-			t.Fatalf("no ICMP error was received: %v", err)
+			t.Fatalf("no packet was received: %v", err)
 		}
 		if link, ok := from.(*unix.SockaddrLinklayer); ok && link.Pkttype == unix.PACKET_OUTGOING {
 			continue
 		}
-		e := icmpError(b[:n])
-		if len(e) >= 56 && e[0]>>4 == 4 && e[9] == unix.IPPROTO_ICMP && (e[20] == 3 || e[20] == 11 || e[20] == 12) {
-			return e[:binary.BigEndian.Uint16(e[2:])]
+		// A short packet has bytes behind it.
+		p := packet(b[:n])
+		length := int(binary.BigEndian.Uint16(p[2:]))
+		if p.is6() {
+			length = p.header() + int(binary.BigEndian.Uint16(p[4:]))
 		}
-		if len(e) >= 96 && e[0]>>4 == 6 && e[6] == unix.IPPROTO_ICMPV6 && e[40] < 128 {
-			return e
-		}
+		return p[:length]
 	}
-	t.Fatal("no ICMP error was received")
+	t.Fatal("no packet was received")
 	return nil
 }
 
-// icmpError is a packet: 20 or, with IPv6, 40 bytes of header, 8 of ICMP, as
-// many of the quoted header and some of what follows that.
-type icmpError []byte
+// nextError returns the next ICMP error.
+func (c packets) nextError(t *testing.T) packet {
+	t.Helper()
+	for {
+		p := c.nextPacket(t)
+		if p.protocol() == unix.IPPROTO_ICMP && slices.Contains([]byte{3, 11, 12}, p[20]) || p.protocol() == unix.IPPROTO_ICMPV6 && p[40] < 128 {
+			return p
+		}
+	}
+}
 
-func (e icmpError) is6() bool { return e[0]>>4 == 6 }
+// packet is 20 or, with IPv6, 40 bytes of header, and the payload. In an ICMP
+// error that is 8 bytes, a header and some of what follows that one.
+type packet []byte
 
-func (e icmpError) header() int {
+func (e packet) is6() bool { return e[0]>>4 == 6 }
+
+func (e packet) header() int {
 	if e.is6() {
 		return 40
 	}
 	return 20
 }
 
-func (e icmpError) quoted() icmpError { return e[e.header()+8:] }
+func (e packet) protocol() byte {
+	if e.is6() {
+		return e[6]
+	}
+	return e[9]
+}
 
-func (e icmpError) source() netip.Addr {
+func (e packet) quoted() packet { return e[e.header()+8:] }
+
+func (e packet) source() netip.Addr {
 	if e.is6() {
 		return netip.AddrFrom16([16]byte(e[8:]))
 	}
 	return netip.AddrFrom4([4]byte(e[12:]))
 }
 
-func (e icmpError) quotedSource() netip.AddrPort {
+func (e packet) quotedSource() netip.AddrPort {
 	q := e.quoted()
 	return netip.AddrPortFrom(q.source(), binary.BigEndian.Uint16(q[q.header():]))
 }
 
-func (e icmpError) quotedDestination() netip.AddrPort {
+func (e packet) quotedDestination() netip.AddrPort {
 	q := e.quoted()
 	port := binary.BigEndian.Uint16(q[q.header()+2:])
 	if e.is6() {
@@ -100,7 +118,7 @@ func (e icmpError) quotedDestination() netip.AddrPort {
 }
 
 // checkSums looks at the checksums over addresses and ports.
-func (e icmpError) checkSums(t *testing.T) {
+func (e packet) checkSums(t *testing.T) {
 	t.Helper()
 	sums := map[string][]byte{"IPv4": e[:20], "ICMP": e[e.header():], "quoted IPv4": e.quoted()[:20]}
 	if e.is6() {

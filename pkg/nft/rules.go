@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -147,7 +146,7 @@ func restoreRules(f ipFamily) []rule {
 // default zone.
 func rewritePacket(f ipFamily) rule {
 	return rule{
-		comment: "VIP:port to the same port of the target",
+		comment: "VIP:port to its target",
 		exprs: slices.Concat(f.only(), f.packetKey(), []expr{
 			mapped(f.named(mapTarget), regTarget),
 			load(f.daddr, reg0), mapped(f.named(mapZone), regZone),
@@ -186,7 +185,7 @@ func dropSource(f ipFamily) rule {
 // but does all look-ups first.
 func rewriteMapped(f ipFamily, t transport) rule {
 	return rule{
-		comment: "VIP:port to another port, or one with limits: " + t.name,
+		comment: "mapped or limited VIP:port to its target: " + t.name,
 		exprs: slices.Concat(f.only(), t.matches, f.packetKey(), []expr{
 			mapped(f.named(mapMappedTarget), regTarget),
 			mapped(f.named(mapMappedPort), regPort),
@@ -222,7 +221,7 @@ func rewriteError(f ipFamily) rule {
 // rewriteMappedError is the same as rewriteMapped.
 func rewriteMappedError(f ipFamily) rule {
 	return rule{
-		comment: "ICMP error about a reply of VIP:port that is mapped",
+		comment: "ICMP error about a reply of a mapped VIP:port",
 		exprs: slices.Concat(f.only(), f.isError(), f.plainHeader, f.quotedKey(), []expr{
 			mapped(f.named(mapMappedTarget), regTarget),
 			mapped(f.named(mapMappedPort), regPort),
@@ -266,7 +265,7 @@ func restorePacket(f ipFamily) rule {
 //	th sport set ct original zone map @mapped_back_port counter accept
 func restoreMapped(f ipFamily, t transport) rule {
 	return rule{
-		comment: "the target back to VIP:port: " + t.name,
+		comment: "the target back to a mapped VIP:port: " + t.name,
 		exprs: slices.Concat(f.only(), t.matches, []expr{
 			originalZone(),
 			mapped(f.named(mapMappedBack), regTarget),
@@ -300,7 +299,7 @@ func restoreError(f ipFamily) rule {
 // restoreMappedError is the same as restoreMapped.
 func restoreMappedError(f ipFamily) rule {
 	return rule{
-		comment: "ICMP error about a packet to a VIP:port that is mapped",
+		comment: "ICMP error about a packet to a mapped VIP:port",
 		exprs: slices.Concat(f.only(), f.isError(), f.plainHeader, []expr{
 			originalZone(),
 			mapped(f.named(mapMappedBack), regTarget),
@@ -365,7 +364,7 @@ func refuse(f ipFamily, name string, protocol byte, how expr) rule {
 	// NF_CT_STATE_INVALID_BIT, NF_CT_STATE_BIT(IP_CT_NEW), NF_CT_STATE_UNTRACKED_BIT.
 	const invalid, fresh, untracked = 1 << 0, 1 << 3, 1 << 6
 	return rule{
-		comment: fmt.Sprintf("a %s port without Service", name),
+		comment: name + " to a port without Service",
 		exprs: slices.Concat(
 			f.only(), []expr{load(f.daddr, reg0), in(f.named(setGuarded))},
 			[]expr{ct(unix.NFT_CT_STATE, reg0)}, anyOf(invalid|fresh|untracked),
