@@ -56,8 +56,13 @@ func spread(t *testing.T, s *scenario.Site, vips []netip.Addr) (holders map[neti
 	return holders
 }
 
-// families are those in which VIPs reach Services.
-func families(*scenario.Site) []int { return []int{4} }
+// families are 4, and 6 on a machine that has it.
+func families(s *scenario.Site) []int {
+	if s.Addr6("client").IsValid() {
+		return []int{4, 6}
+	}
+	return []int{4}
+}
 
 func vipOf(family, last int) netip.Addr {
 	if family == 6 {
@@ -132,7 +137,7 @@ func (c *cell) run(ctx context.Context, s *scenario.Site) {
 }
 
 // checkGrid asks a VIP of each node, whose only endpoint is there, from everywhere,
-// over TCP and UDP.
+// over TCP and UDP, IPv4 and IPv6.
 func checkGrid(t *testing.T, f *fixture, mode string) {
 	s, _ := install(t, f)
 	config, vips := map[string]string{}, []netip.Addr{}

@@ -97,16 +97,18 @@ func refused(ctx context.Context, s *scenario.Site, target netip.AddrPort) error
 	return nil
 }
 
-func refusedOnce(ask func() (string, error)) error {
+func refusedOnce(ask func() (string, error)) error { return refusedWithin(refusal, ask) }
+
+func refusedWithin(most time.Duration, ask func() (string, error)) error {
 	var last error
 	for range 3 {
 		began := time.Now()
 		body, err := ask()
 		took := time.Since(began)
-		if errors.Is(err, syscall.ECONNREFUSED) && took < refusal {
+		if errors.Is(err, syscall.ECONNREFUSED) && took < most {
 			return nil
 		}
-		last = fmt.Errorf("%q, %w after %s; want a refusal at once", body, err, took)
+		last = fmt.Errorf("%q, %w after %s; want a refusal within %s", body, err, took, most)
 	}
 	return last
 }
