@@ -207,11 +207,14 @@ var broadcastIPv4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // checkVIP accepts what can be a VIP.
 func checkVIP(vip netip.Addr) error {
+	bare := vip.WithZone("")
 	switch {
-	case vip.Is6() && vip.IsLinkLocalUnicast():
-		return fmt.Errorf("%s is a link-local address: write a global or unique local address", Shorten(vip.String()))
-	case vip.Zone() != "", vip.IsUnspecified(), vip.IsLoopback(), vip.IsMulticast(), vip == broadcastIPv4:
-		return fmt.Errorf("%s can not be a VIP: write a free address of the nodes' network", Shorten(vip.String()))
+	case bare.Is6() && bare.IsLinkLocalUnicast():
+		return fmt.Errorf("%s is a link-local address: write a global or unique local address", bare)
+	case bare.IsUnspecified(), bare.IsLoopback(), bare.IsMulticast(), bare == broadcastIPv4:
+		return fmt.Errorf("%s can not be a VIP: write a free address of the nodes' network", bare)
+	case bare != vip:
+		return fmt.Errorf("%s has a zone: leave out what begins with '%%'", bare)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -308,6 +309,10 @@ func FuzzParseEntries(f *testing.F) {
 		for _, p := range problems {
 			if s := p.String(); !utf8.ValidString(s) || len(s) > 2048 {
 				t.Errorf("problem of %d bytes: %.200q", len(s), s)
+			}
+			// Kubernetes takes no such keys.
+			if !strings.ContainsFunc(key1+key2, unicode.IsControl) && strings.ContainsFunc(p.Message, unicode.IsControl) {
+				t.Errorf("message %.200q", p.Message)
 			}
 			if ofKey[p.Key]++; ofKey[p.Key] > maxProblems+1 && Shorten(key1) != Shorten(key2) {
 				t.Errorf("more problems of %q than are shown", p.Key)

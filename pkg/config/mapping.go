@@ -40,14 +40,14 @@ func (p *parsed) mapping(e Entry, fields *yaml.Node, more error) {
 	for _, f := range list {
 		name := f.key.Value
 		if field[name] != nil {
-			wrong(f.value, fmt.Errorf("%s: there twice: remove one of the two", Shorten(name)))
+			wrong(f.value, fmt.Errorf("%s: there twice: remove one of the two", fieldName(f.key)))
 			continue
 		}
 		field[name] = f.value
 		if name == "services" {
 			p.services(&e, f.value)
 		} else if err := e.setField(name, f.value); err != nil {
-			wrong(f.value, fmt.Errorf("%s: %w", Shorten(name), err))
+			wrong(f.value, fmt.Errorf("%s: %w", fieldName(f.key), err))
 		}
 	}
 	if proxy := field["proxyProtocol"]; proxy != nil && !e.Refused && len(e.Services) == 0 {

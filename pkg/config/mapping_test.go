@@ -135,6 +135,23 @@ func TestParseMapping(t *testing.T) {
 			problems: []string{`web: "060": vrid: must be a number from 1 to 255` + refused},
 		},
 		{
+			name:    "fields that can not be printed",
+			value:   one + "\"\\e[31m\\n\": 1\n? [vrid]\n: 2\n",
+			entries: kept,
+			problems: []string{
+				`web: "1": "\x1b[31m\n": no such field: there are addresses, services, guard, proxyProtocol, interface, vrid and force` + refused,
+				`web: "2": "": no such field: there are addresses, services, guard, proxyProtocol, interface, vrid and force` + refused,
+			},
+		},
+		{
+			name:    "a zone",
+			value:   "addresses: [10.4.0.50, \"2001:db8::1%\\n\"]",
+			entries: []Entry{{Key: "web", VIP: ipv4}},
+			problems: []string{
+				`web: "\"2001:db8::1%\n\"": addresses: 2001:db8::1 has a zone: leave out what begins with '%'`,
+			},
+		},
+		{
 			name:    "a field twice",
 			value:   one + "vrid: 60\nvrid: 61",
 			entries: []Entry{{Key: "web", VIP: ipv4, Refused: true, VRID: 60}},

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -41,6 +42,16 @@ func pairs(n *yaml.Node) (list []pair, ok bool) {
 		list = append(list, pair{resolve(n.Content[i]), n.Content[i+1]})
 	}
 	return list, true
+}
+
+// fieldName returns the key of a field as Problems name it: quoted if it is
+// none that could be printed.
+func fieldName(key *yaml.Node) string {
+	name := Shorten(key.Value)
+	if quoted := strconv.Quote(name); name == "" || quoted != `"`+name+`"` {
+		return quoted
+	}
+	return name
 }
 
 // items returns what a list has; ok is false if n is no list.
