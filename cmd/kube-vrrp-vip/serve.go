@@ -52,13 +52,14 @@ func serve(ctx context.Context, o config.Options) (err error) {
 	defer func() { err = errors.Join(err, announcer.Close()) }()
 
 	var kube *controller.Controller
-	datapath := newDatapath(nft.NewDatapath())
+	table, neighbors := nft.NewDatapath(), nft.NewNeighbors()
+	datapath := newDatapath(table)
 	eng := engine.New(engine.Config{
 		Network:      network,
 		Ports:        lan.Ports{},
 		Addresses:    addresses,
 		Announcer:    announcer,
-		Neighbors:    nft.NewNeighbors(),
+		Neighbors:    neighbors,
 		Elevate:      lan.Elevate,
 		OnTransition: func(t desired.Transition) { kube.Transition(t) },
 		OnAlarm:      func(a desired.AlarmChange) { kube.Alarm(a) },
@@ -68,6 +69,10 @@ func serve(ctx context.Context, o config.Options) (err error) {
 		present:   nft.KubeProxyPresent,
 		look:      nft.Conflicts,
 		kubeProxy: func(present bool) { kube.KubeProxy(present) },
+		repairs: map[string]func() uint64{
+			"inet kube_vrrp_vip": table.Repairs,
+			"arp kube_vrrp_vip":  neighbors.Repairs,
+		},
 	}
 	kube = controller.New(client, o, func(s desired.State) {
 		datapath.apply(s.Datapath)
@@ -75,9 +80,7 @@ func serve(ctx context.Context, o config.Options) (err error) {
 		eng.Apply(s)
 	})
 	web := server.New(server.Config{Port: o.HTTPPort, Version: version, Node: o.NodeName, Snapshot: func() server.Snapshot {
-		status := datapath.status()
-		status.Conflicts = around.conflicts()
-		return server.Snapshot{Engine: eng.Status(), Datapath: status, Problems: kube.Problems()}
+		return server.Snapshot{Engine: eng.Status(), Datapath: around.addTo(datapath.status()), Problems: kube.Problems()}
 	}})
 
 	// The parts outlive ctx: they end when the engine has.

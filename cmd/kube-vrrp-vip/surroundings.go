@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/server"
 )
 
 const (
@@ -21,7 +23,8 @@ const (
 )
 
 // surroundings looks at what others have on the node that the datapath depends
-// on: kube-proxy's rules, and what keeps traffic of VIPs from arriving.
+// on: kube-proxy's rules, and what keeps traffic of VIPs from arriving. It tells
+// of repairs, too, which they are the cause of.
 type surroundings struct {
 	// present and look ask the kernel; look is told whether there are ports
 	// that the daemon serves itself.
@@ -29,11 +32,14 @@ type surroundings struct {
 	look    func(proxied bool) ([]string, error)
 	// kubeProxy is told of every change; at first kube-proxy is there.
 	kubeProxy func(present bool)
+	// repairs count for each table how often it was put right.
+	repairs map[string]func() uint64
 
 	// The goroutine of run alone uses these.
 	absent bool
 	seen   time.Time // When kube-proxy was last there, at first the start.
 	failed string    // The error of the latest look.
+	told   map[string]uint64
 
 	mu      sync.Mutex
 	proxied bool
@@ -54,7 +60,7 @@ func (s *surroundings) apply(d desired.Datapath) {
 func (s *surroundings) run(ctx context.Context) {
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
-	s.seen = time.Now()
+	s.seen, s.told = time.Now(), make(map[string]uint64)
 	for {
 		s.check(klog.FromContext(ctx))
 		select {
@@ -83,6 +89,12 @@ func (s *surroundings) check(logger klog.Logger) {
 		}
 	}
 	s.failed = failed
+	for _, table := range slices.Sorted(maps.Keys(s.repairs)) {
+		if n := s.repairs[table](); n != s.told[table] {
+			s.told[table] = n
+			logger.Info("Repaired a table that another program had changed", "table", table, "count", n)
+		}
+	}
 }
 
 func (s *surroundings) notePresence(logger klog.Logger, present bool) {
@@ -125,9 +137,13 @@ func (s *surroundings) hasProxied() bool {
 	return s.proxied
 }
 
-// conflicts are those that were found last.
-func (s *surroundings) conflicts() []string {
+// addTo adds what the server shows.
+func (s *surroundings) addTo(d server.Datapath) server.Datapath {
+	for _, count := range s.repairs {
+		d.Repairs += count()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.found
+	d.Conflicts = s.found
+	return d
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2/textlogger"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/server"
 )
 
 // TestSimulatedKubeProxy comes and goes by the seconds since the start.
@@ -84,7 +85,7 @@ func TestConflicts(t *testing.T) {
 		for range 2 {
 			s.check(logger)
 		}
-		if diff := cmp.Diff(conflicts, s.conflicts()); diff != "" {
+		if diff := cmp.Diff(conflicts, s.addTo(server.Datapath{}).Conflicts); diff != "" {
 			t.Errorf("conflicts -want +got:\n%s", diff)
 		}
 		var got []string
@@ -112,4 +113,39 @@ func TestConflicts(t *testing.T) {
 	expect([]string{"chain"}, `"Surroundings not known" err="no answer"`)
 	s.apply(desired.Datapath{})
 	expect(nil, `"Conflict with another program's rules ended" reason="chain"`)
+}
+
+func TestRepairs(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	logger := textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log)))
+	var inet, arp uint64
+	s := &surroundings{
+		present: func() (bool, error) { return true, nil },
+		look:    func(bool) ([]string, error) { return nil, nil },
+		repairs: map[string]func() uint64{"inet": func() uint64 { return inet }, "arp": func() uint64 { return arp }},
+		told:    make(map[string]uint64),
+	}
+	s.check(logger)
+	inet, arp = 3, 1
+	s.check(logger)
+	inet = 4
+	s.check(logger)
+	s.check(logger)
+	var got []string
+	for line := range strings.Lines(log.String()) {
+		_, text, _ := strings.Cut(line, "] ")
+		got = append(got, strings.TrimSpace(text))
+	}
+	want := []string{
+		`"Repaired a table that another program had changed" table="arp" count=1`,
+		`"Repaired a table that another program had changed" table="inet" count=3`,
+		`"Repaired a table that another program had changed" table="inet" count=4`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("log -want +got:\n%s", diff)
+	}
+	if got := s.addTo(server.Datapath{}).Repairs; got != 5 {
+		t.Errorf("%d repairs, want 5", got)
+	}
 }

@@ -118,7 +118,7 @@ func TestAfterStatic(t *testing.T) {
 func TestGenerationLeavesZeroOut(t *testing.T) {
 	t.Parallel()
 	v := &view{generation: 1<<32 - 1}
-	if got := v.afterElements(nil).generation; got != 1 {
+	if got := v.afterElements(nil, nil).generation; got != 1 {
 		t.Errorf("generation %d, want 1", got)
 	}
 }

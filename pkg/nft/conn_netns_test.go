@@ -72,7 +72,7 @@ func TestNetnsGeneration(t *testing.T) {
 		if changed, err := c.change(small, known.elements, smallContents()); !changed || err != nil {
 			t.Fatalf("change returned %t, %v", changed, err)
 		}
-		known = known.afterElements(smallContents())
+		known = known.afterElements(known.elements, smallContents())
 		expect()
 		got, err := c.read(small, known.generation)
 		if err != nil {
@@ -97,17 +97,17 @@ func TestNetnsOvertaken(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			inNamespace(t, func(ns *netnstest.NS, c *conn) {
 				small := table{spec: small}
-				if err := small.update(func(contents) contents {
-					return contents{"a": {"\x01\x01\x01\x01": "", "\x09\x09\x09\x09": ""}}
+				if err := small.update(func(contents, bool) (was, is contents) {
+					return nil, contents{"a": {"\x01\x01\x01\x01": "", "\x09\x09\x09\x09": ""}}
 				}); err != nil {
 					t.Fatal(err)
 				}
 				calls := 0
-				if err := small.update(func(contents) contents {
+				if err := small.update(func(contents, bool) (was, is contents) {
 					if calls++; calls == 1 {
 						ns.RunInput(test.nft, "nft", "-f", "-")
 					}
-					return smallContents()
+					return nil, smallContents()
 				}); err != nil {
 					t.Fatal(err)
 				}
@@ -132,7 +132,7 @@ func TestNetnsUnreadableSet(t *testing.T) {
 		small := table{spec: small}
 		update := func() {
 			t.Helper()
-			if err := small.update(func(contents) contents { return smallContents() }); err != nil {
+			if err := small.update(func(contents, bool) (was, is contents) { return nil, smallContents() }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -156,9 +156,9 @@ func TestNetnsUnreadableSet(t *testing.T) {
 func TestNetnsRefusedElements(t *testing.T) {
 	inNamespace(t, func(*netnstest.NS, *conn) {
 		calls := 0
-		err := (&table{spec: small}).update(func(contents) contents {
+		err := (&table{spec: small}).update(func(contents, bool) (was, is contents) {
 			calls++
-			return contents{"a": {"short": ""}, "m": {"short": "long"}}
+			return nil, contents{"a": {"short": ""}, "m": {"short": "long"}}
 		})
 		if !errors.Is(err, unix.EINVAL) || !strings.HasPrefix(err.Error(), "update table small: change elements: ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("update returned %v", err)

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -19,12 +20,44 @@ type flow struct {
 	target   netip.AddrPort
 }
 
+// flows returns where the elements of the datapath lead.
+func (c contents) flows() map[flow]bool {
+	flows := make(map[flow]bool)
+	for _, f := range families {
+		length := int(f.address.Bytes)
+		add := func(key, target, port, zone string) {
+			address, ok := netip.AddrFromSlice([]byte(target))
+			id := parseZone(zone)
+			if !ok || id == 0 || len(port) != 2 || len(key) < length+portOffset+2 {
+				return // Not of this version of the program.
+			}
+			number := binary.BigEndian.Uint16([]byte(port))
+			flows[flow{id, desired.Protocol(key[length]), netip.AddrPortFrom(address, number)}] = true
+		}
+		for key, target := range c[f.named(mapTarget)] {
+			if len(key) >= length+portOffset+2 {
+				add(key, target, key[length+portOffset:][:2], c[f.named(mapZone)][key[:length]])
+			}
+		}
+		for key, target := range c[f.named(mapMappedTarget)] {
+			add(key, target, c[f.named(mapMappedPort)][key], c[f.named(mapMappedZone)][key])
+		}
+	}
+	return flows
+}
+
+// portOffset is where the port is in a portKey, behind the address.
+const portOffset = 4
+
 // Of linux/netfilter/nfnetlink_conntrack.h.
 const (
+	ctGet        = 1  // IPCTNL_MSG_CT_GET
 	ctDelete     = 2  // IPCTNL_MSG_CT_DELETE
+	ctTupleOrig  = 1  // CTA_TUPLE_ORIG
 	ctID         = 12 // CTA_ID
 	ctTupleIP    = 1  // CTA_TUPLE_IP
 	ctTupleProto = 2  // CTA_TUPLE_PROTO
+	ctTupleZone  = 3  // CTA_TUPLE_ZONE
 	ctIPv4Dst    = 2  // CTA_IP_V4_DST
 	ctIPv6Dst    = 4  // CTA_IP_V6_DST
 	ctProtoNum   = 1  // CTA_PROTO_NUM

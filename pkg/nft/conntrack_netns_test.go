@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -283,6 +285,9 @@ func echo(c net.Conn, text string) error {
 	return err
 }
 
+// AllConnections is for the tests outside of the package.
+var AllConnections = allConnections
+
 // allConnections are all TCP and UDP entries of conntrack, with their ids.
 func allConnections(t *testing.T, ns *netnstest.NS) map[string]string {
 	t.Helper()
@@ -327,4 +332,55 @@ func reuseAddress(_, _ string, raw syscall.RawConn) error {
 		optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	})
 	return errors.Join(err, optErr)
+}
+
+// TestNetnsConnectionsNotDeleted reports it, goes on with the update, and tries
+// again.
+func TestNetnsConnectionsNotDeleted(t *testing.T) {
+	inNamespace(t, func(ns *netnstest.NS, _ *conn) {
+		to := func(target string, port uint16) desired.Datapath {
+			return desired.Datapath{Forwards: []desired.Forward{{VIP: vipA, Ports: []desired.Port{
+				{Protocol: desired.TCP, Port: port, Target: netip.AddrPortFrom(netip.MustParseAddr(target), port)},
+			}}}}
+		}
+		stale := func(target string) map[flow]bool {
+			return map[flow]bool{{20000, desired.TCP, netip.MustParseAddrPort(target)}: true}
+		}
+		var asked map[flow]bool
+		failure := errors.New("no")
+		d := NewDatapath()
+		d.forget = func(flows map[flow]bool) error {
+			asked = maps.Clone(flows)
+			return failure
+		}
+		for _, step := range []struct {
+			name    string
+			wanted  desired.Datapath
+			failure error
+			asked   map[flow]bool
+		}{
+			{"first", to("10.96.0.10", 80), nil, map[flow]bool{}},
+			{"changed", to("10.96.0.11", 80), failure, stale("10.96.0.10:80")},
+			{"again", to("10.96.0.11", 80), failure, stale("10.96.0.10:80")},
+			{"back", to("10.96.0.10", 80), failure, stale("10.96.0.11:80")},
+			{"gone", desired.Datapath{}, nil, map[flow]bool{
+				{20000, desired.TCP, netip.MustParseAddrPort("10.96.0.10:80")}: true,
+				{20000, desired.TCP, netip.MustParseAddrPort("10.96.0.11:80")}: true,
+			}},
+			{"after it succeeded", desired.Datapath{}, nil, map[flow]bool{}},
+		} {
+			failure = step.failure
+			if err := d.Sync(step.wanted); !errors.Is(err, step.failure) {
+				t.Errorf("%s: got %v, want %v", step.name, err, step.failure)
+			}
+			if diff := cmp.Diff(step.asked, asked, cmp.AllowUnexported(flow{}), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+				t.Errorf("%s: flows -want +got:\n%s", step.name, diff)
+			}
+			if step.name == "changed" {
+				if got := ns.Run("nft", "list", "map", "inet", "kube_vrrp_vip", "svc4"); !strings.Contains(got, "10.96.0.11") {
+					t.Errorf("not updated:\n%s", got)
+				}
+			}
+		}
+	})
 }

@@ -3,21 +3,31 @@ package nft
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
 )
 
 // Datapath keeps the table inet kube_vrrp_vip of the network namespace it is
-// used in. It is not safe for concurrent use.
+// used in. It is not safe for concurrent use, but for Repairs.
 type Datapath struct {
 	table table
 	zones zones
+	// last is what the table was last made for; nil if the next update cannot
+	// begin with it.
+	last *state
+	// stale are flows whose connections are to be deleted, by forget.
+	stale  map[flow]bool
+	forget func(map[flow]bool) error
 }
 
 // NewDatapath returns a Datapath that has not looked at the kernel yet.
 func NewDatapath() *Datapath {
-	return &Datapath{table: table{spec: datapathSpec}, zones: zones{busy: busyZones}}
+	d := &Datapath{zones: zones{busy: busyZones}, stale: make(map[flow]bool), forget: deleteConnections}
+	d.table.spec, d.table.changed = datapathSpec, d.note
+	return d
 }
 
 // Sync makes the table forward exactly this. The first call adopts the table
@@ -25,17 +35,43 @@ func NewDatapath() *Datapath {
 // call without any difference only looks. What others changed in the table is
 // put right.
 //
+// Afterwards the conntrack entries of what has another target, or none, are
+// deleted. Those that cannot be are tried again by the next call.
+//
 // A forward that cannot be done does not keep the others from being done; the
 // error names it.
 func (d *Datapath) Sync(wanted desired.Datapath) error {
-	var problems []error
-	err := d.table.update(func(have contents) contents {
-		var want contents
-		want, problems = d.contents(wanted, have)
-		return want
+	next := newState(wanted)
+	err := d.table.update(func(have contents, ours bool) (was, is contents) {
+		if ours && d.last != nil && slices.Equal(d.last.pods, next.pods) {
+			was, is = d.part(next, have)
+		} else {
+			is = d.whole(next, have)
+		}
+		d.last = nil // Until the update has succeeded.
+		return was, is
 	})
-	return errors.Join(append(problems, err)...)
+	if err == nil && next.base() {
+		d.last = next
+	}
+	forgetErr := d.forget(d.stale)
+	if forgetErr == nil {
+		clear(d.stale)
+	}
+	return errors.Join(append(next.errors(), err, forgetErr)...)
 }
+
+// note keeps the flows that a change of elements ends.
+func (d *Datapath) note(was, is contents) {
+	maps.Copy(d.stale, was.flows())
+	for f := range is.flows() {
+		delete(d.stale, f)
+	}
+}
+
+// Repairs returns how often the table had to be put right because somebody else
+// had changed it. It may be called by any goroutine.
+func (d *Datapath) Repairs() uint64 { return d.table.repairs.Load() }
 
 const (
 	// retryMin is the wait after the first Sync that failed. It doubles with
@@ -89,26 +125,4 @@ func run(ctx context.Context, states <-chan desired.Datapath, sync func(desired.
 		}
 		timer.Reset(next)
 	}
-}
-
-// contents returns the elements that are wanted, given those that are there, and
-// an error for each forward that cannot be done.
-func (d *Datapath) contents(wanted desired.Datapath, have contents) (contents, []error) {
-	var problems []error
-	var keys []zoneKey
-	for _, f := range wanted.Forwards {
-		if _, ok := familyOf(f.VIP); ok {
-			keys = append(keys, zoneKeys(f)...)
-		}
-	}
-	zones, err := d.zones.assign(keys, have)
-	if err != nil {
-		problems = append(problems, err)
-	}
-	want := emptyContents()
-	want.addPods(wanted.PodCIDRs)
-	for _, f := range wanted.Forwards {
-		problems = append(problems, want.addForward(f, zones)...)
-	}
-	return want, problems
 }

@@ -27,7 +27,7 @@ func TestContents(t *testing.T) {
 		}
 		return result
 	}
-	got, problems := d.contents(desired.Datapath{
+	next := newState(desired.Datapath{
 		PodCIDRs: prefixes("10.244.1.0/24", "255.0.0.0/8", "fd00::/64"),
 		Forwards: []desired.Forward{
 			{VIP: vipA, Ports: []desired.Port{
@@ -52,7 +52,9 @@ func TestContents(t *testing.T) {
 			}},
 			{VIP: vipA},
 		},
-	}, nil)
+	})
+	got := d.whole(next, nil)
+	problems := next.errors()
 	const (
 		a    = "\xc0\x00\x02\x64"
 		b    = "\xc0\x00\x02\x65"
@@ -75,8 +77,8 @@ func TestContents(t *testing.T) {
 			a + "\x11\x00\x00\x00\x01\x02\x00\x00": "\x0a\x60\x00\x0a",
 			c + "\x06\x00\x00\x00\x00\x53\x00\x00": "\x0a\x60\x00\x0a",
 		},
-		"zone4":        {a: zone(20000), b: zone(20002), c: zone(20006)},
-		"back4":        {zone(20000): a, zone(20002): b, zone(20004): b, zone(20006): c},
+		"zone4":        {a: zone(20000), b: zone(20002), c: zone(20005)},
+		"back4":        {zone(20000): a, zone(20002): b, zone(20004): b, zone(20005): c},
 		"mapped_svc4":  {sctp80: "\x0a\x60\x00\x0b", tcp258: "\x0a\x60\x00\x0a", tcp443: "\xc0\x00\x02\x02", tcp444: "\xc0\x00\x02\x02"},
 		"mapped_port4": {sctp80: "\x00\x50", tcp258: "\x00\x50", tcp443: "\x9c\x40", tcp444: "\x01\xbc"},
 		"mapped_zone4": {sctp80: zone(20000), tcp258: zone(20001), tcp443: zone(20003), tcp444: zone(20004)},
@@ -93,11 +95,11 @@ func TestContents(t *testing.T) {
 		"vip6":         {key6: ""},
 		"guarded6":     {key6: ""},
 		"svc6":         {},
-		"zone6":        {key6: zone(20005)},
-		"back6":        {zone(20005): key6},
+		"zone6":        {key6: zone(20006)},
+		"back6":        {zone(20006): key6},
 		"mapped_svc6":  {tcp80: "\xfd\x10\x00\x96\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x11"},
 		"mapped_port6": {tcp80: "\x00\x50"},
-		"mapped_zone6": {tcp80: zone(20005)},
+		"mapped_zone6": {tcp80: zone(20006)},
 		"mapped_back6": {},
 		"limited6":     {tcp80: ""},
 		"sources6":     {tcp80 + zero16 + tcp80 + ones16: ""},
@@ -106,19 +108,19 @@ func TestContents(t *testing.T) {
 		"icmp_error6":  {"\x01": "", "\x02": "", "\x03": "", "\x04": ""},
 
 		"mapped_back_port": {zone(20001): "\x01\x02", zone(20003): "\x01\xbb"},
-		"masquerade_zones": {zone(20000): "", zone(20001): "", zone(20002): "", zone(20005): "", zone(20006): ""},
+		"masquerade_zones": {zone(20000): "", zone(20001): "", zone(20002): "", zone(20006): "", zone(20005): ""},
 		"proxied_zones":    {zone(20003): ""},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	wantProblems := []string{
-		"forward fd10:96::10 TCP port 80 to [fd10:96::11]:80: the source range 10.0.0.0/8 is not of IPv6",
 		"forward invalid IP: neither an IPv4 nor an IPv6 address",
-		"forward ::ffff:192.0.2.100: neither an IPv4 nor an IPv6 address",
 		"forward 192.0.2.102 TCP port 80 to [fd10:96::10]:80: the target is no IPv4 address",
 		"forward 192.0.2.102 TCP port 81 to invalid AddrPort: the target is no IPv4 address",
 		"forward 192.0.2.102 unknown port 82 to 10.96.0.10:82: not TCP, UDP or SCTP",
+		"forward ::ffff:192.0.2.100: neither an IPv4 nor an IPv6 address",
+		"forward fd10:96::10 TCP port 80 to [fd10:96::11]:80: the source range 10.0.0.0/8 is not of IPv6",
 	}
 	if diff := cmp.Diff(strings.Join(wantProblems, "\n"), errors.Join(problems...).Error()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -121,12 +121,22 @@
 //
 // What the kernel has is known from its generation counter: as long as it
 // stands where our last transaction left it, nobody changed any table, and
-// otherwise ours is read again. The static transaction is made for one
+// otherwise ours is read again. If it is as we left it, only the elements of the
+// VIPs that differ from the last state are made and compared: an update costs
+// what changes, not what there is. Else, and at the first start, those of all
+// VIPs are compared with the table. The static transaction is made for one
 // generation, and the kernel refuses it if another program came first. A change
 // of elements is not, so the counter is looked at afterwards: if another program
 // came between, the table is read and put right again. Adoption after a
 // restart, an ordinary update and the repair of what somebody else changed
 // are thereby the same code.
+//
+// # Connections
+//
+// When a port gets another target, or none, the entries that conntrack has of its
+// connections lead where nobody is asked any more. They are deleted after the
+// update: those whose zone and destination are the old ones, each named by its
+// own tuple. Entries of other ports, VIPs and ClusterIPs are not touched.
 //
 // # Why an encoder of our own
 //

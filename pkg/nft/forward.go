@@ -125,9 +125,7 @@ func (c contents) addPort(f ipFamily, forward desired.Forward, p desired.Port, z
 	}
 	if p.Proxy != desired.NoProxy {
 		c[setProxied][zoneBytes(zone)] = ""
-		if p.Protocol == desired.TCP {
-			c[f.named(setPrivate)][target+portBytes(p.Target.Port())+"\x00\x00"] = ""
-		}
+		c.addPrivate(p)
 	}
 	if !p.Restricted {
 		return nil
@@ -143,6 +141,14 @@ func (c contents) addPort(f ipFamily, forward desired.Forward, p desired.Port, z
 		}
 	}
 	return nil
+}
+
+// addPrivate adds the listener by which the daemon serves a port itself, if it
+// does.
+func (c contents) addPrivate(p desired.Port) {
+	if f, ok := familyOf(p.Target.Addr()); ok && p.Protocol == desired.TCP && p.Proxy != desired.NoProxy {
+		c[f.named(setPrivate)][string(p.Target.Addr().AsSlice())+portBytes(p.Target.Port())+"\x00\x00"] = ""
+	}
 }
 
 // familyOf returns the family of an address, if it has one.

@@ -59,7 +59,7 @@ const arpRequest = 1 // RFC 826: ares_op$REQUEST
 
 // Neighbors keeps the table arp kube_vrrp_vip of the network namespace it is
 // used in: Linux would answer ARP for each of its addresses on every
-// interface. It is not safe for concurrent use.
+// interface. It is not safe for concurrent use, but for Repairs.
 type Neighbors struct {
 	table table
 }
@@ -84,5 +84,9 @@ func (n *Neighbors) Set(bindings map[netip.Addr]string) error {
 		copy(name[:], link)
 		want[setBound][key+string(name[:])] = ""
 	}
-	return n.table.update(func(contents) contents { return want })
+	return n.table.update(func(contents, bool) (was, is contents) { return nil, want })
 }
+
+// Repairs returns how often the table had to be put right because somebody else
+// had changed it. It may be called by any goroutine.
+func (n *Neighbors) Repairs() uint64 { return n.table.repairs.Load() }

@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/google/nftables"
@@ -63,12 +64,40 @@ func (v *view) afterStatic(s *spec) *view {
 	return after
 }
 
-// afterElements is the view after a transaction that left these elements.
-func (v *view) afterElements(elements contents) *view {
+// afterElements is the view after a transaction that put elements in the place
+// of others. It takes the elements over from this one.
+func (v *view) afterElements(was, is contents) *view {
 	after := *v
-	after.elements = elements
+	for set, elements := range was {
+		for key := range elements {
+			if _, ok := is[set][key]; !ok {
+				delete(after.elements[set], key)
+			}
+		}
+	}
+	for set, elements := range is {
+		if after.elements[set] == nil {
+			after.elements[set] = make(map[string]string, len(elements))
+		}
+		maps.Copy(after.elements[set], elements)
+	}
 	after.count()
 	return &after
+}
+
+// same tells that two views show the same table, of any generation.
+func (v *view) same(other *view) bool {
+	for set := range v.elements {
+		if !maps.Equal(v.elements[set], other.elements[set]) {
+			return false
+		}
+	}
+	for set := range other.elements {
+		if len(v.elements[set]) != len(other.elements[set]) {
+			return false
+		}
+	}
+	return v.specified == other.specified
 }
 
 // count adds a transaction to the generation. The kernel leaves zero out.

@@ -7,9 +7,6 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // The conntrack zones that are ours. Another program on the node that uses
@@ -64,6 +61,27 @@ func (z *zones) assign(keys []zoneKey, kernel contents) (map[zoneKey]uint16, err
 	err := z.allocate(keys, result, taken)
 	z.assigned = result
 	return result, err
+}
+
+// change is assign for a part of the keys: those of some VIPs as they were, which
+// are all assigned, and as they are to be. The others keep their zones.
+func (z *zones) change(was, is []zoneKey) error {
+	// What becomes free just now is given to nobody yet.
+	taken := make([]bool, math.MaxUint16+1)
+	for _, id := range z.assigned {
+		taken[id] = true
+	}
+	err := z.allocate(is, z.assigned, taken)
+	left := make(map[zoneKey]bool, len(is))
+	for _, key := range is {
+		left[key] = true
+	}
+	for _, key := range was {
+		if !left[key] {
+			delete(z.assigned, key)
+		}
+	}
+	return err
 }
 
 // allocate adds a zone for each key that has none.
@@ -168,49 +186,16 @@ func parseZone(value string) uint16 {
 	return id
 }
 
-// Of linux/netfilter/nfnetlink_conntrack.h.
-const (
-	ctGet       = 1 // IPCTNL_MSG_CT_GET
-	ctTupleOrig = 1 // CTA_TUPLE_ORIG
-	ctTupleZone = 3 // CTA_TUPLE_ZONE
-)
-
-// busyZones returns the original-direction zones of ours that hold
-// connections. The kernel can filter its table by one zone only, and not
-// before Linux 6.8, so the table is listed; it is not kept in memory.
+// busyZones returns the original-direction zones of ours that hold connections.
 func busyZones() (map[uint16]bool, error) {
 	c, err := dial()
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
-	_, err = c.socket.Send(netlink.Message{
-		Header: netlink.Header{
-			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | ctGet),
-			Flags: netlink.Request | netlink.Dump,
-		},
-		Data: nfgenmsg(unix.AF_INET, 0),
-	})
-	if err != nil {
-		return nil, err
-	}
 	busy := make(map[uint16]bool)
-	for m, err := range c.socket.ReceiveIter() {
-		if err != nil {
-			return nil, err
-		}
-		if err := decode(m, func(ad *netlink.AttributeDecoder) {
-			if ad.Type() != ctTupleOrig {
-				return
-			}
-			each(ad, func(ad *netlink.AttributeDecoder) {
-				if ad.Type() == ctTupleZone {
-					busy[ad.Uint16()] = true
-				}
-			})
-		}); err != nil {
-			return nil, err
-		}
+	if err := c.connections(func(c connection) { busy[c.zone] = true }); err != nil {
+		return nil, err
 	}
 	return busy, nil
 }

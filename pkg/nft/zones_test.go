@@ -151,7 +151,9 @@ func TestZonesReadBack(t *testing.T) {
 		}},
 	}
 	d := &Datapath{zones: *newZones()}
-	table, problems := d.contents(desired.Datapath{Forwards: forwards}, nil)
+	next := newState(desired.Datapath{Forwards: forwards})
+	table := d.whole(next, nil)
+	problems := next.errors()
 	if problems != nil {
 		t.Fatal(problems)
 	}

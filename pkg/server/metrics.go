@@ -124,6 +124,10 @@ var snapshotMetrics = []metric[Snapshot]{
 	gauge("datapath_conflicts", "Rules of other programs on this node that keep traffic of virtual addresses from arriving.",
 		func(s Snapshot) float64 { return float64(len(s.Datapath.Conflicts)) }),
 	{
+		describe("datapath_repairs_total", "Times the nftables tables were put right because another program had changed them."), prometheus.CounterValue,
+		func(s Snapshot) float64 { return float64(s.Datapath.Repairs) },
+	},
+	{
 		describe("datapath_sync_errors_total", "Failed attempts to write the nftables tables."), prometheus.CounterValue,
 		func(s Snapshot) float64 { return float64(s.Datapath.Errors) },
 	},

@@ -38,6 +38,9 @@ kube_vrrp_vip_datapath_conflicts 1
 # HELP kube_vrrp_vip_datapath_last_sync_timestamp_seconds When the nftables tables were last made what they should be; 0: never.
 # TYPE kube_vrrp_vip_datapath_last_sync_timestamp_seconds gauge
 kube_vrrp_vip_datapath_last_sync_timestamp_seconds 9.466848e+08
+# HELP kube_vrrp_vip_datapath_repairs_total Times the nftables tables were put right because another program had changed them.
+# TYPE kube_vrrp_vip_datapath_repairs_total counter
+kube_vrrp_vip_datapath_repairs_total 11
 # HELP kube_vrrp_vip_datapath_sync_errors_total Failed attempts to write the nftables tables.
 # TYPE kube_vrrp_vip_datapath_sync_errors_total counter
 kube_vrrp_vip_datapath_sync_errors_total 10

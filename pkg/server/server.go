@@ -32,6 +32,9 @@ type Datapath struct {
 	Err string `json:"error,omitempty"`
 	// Errors counts the failed attempts.
 	Errors uint64 `json:"errors"`
+	// Repairs counts how often the tables had to be put right because
+	// somebody else had changed them.
+	Repairs uint64 `json:"repairs"`
 	// Conflicts say what others have in nftables that keeps traffic of VIPs
 	// from arriving.
 	Conflicts []string `json:"conflicts,omitempty"`

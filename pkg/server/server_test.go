@@ -72,7 +72,7 @@ func snapshot() Snapshot {
 			Lateness:   3 * time.Millisecond,
 			Unheard:    map[string]uint64{"unknownVRID": 9},
 		},
-		Datapath: Datapath{LastSync: now, Errors: 10, Conflicts: []string{"flowtable"}},
+		Datapath: Datapath{LastSync: now, Errors: 10, Repairs: 11, Conflicts: []string{"flowtable"}},
 		Problems: []config.Problem{{Key: "web", Message: "bad"}, {Key: "10.4.0.50", Message: "good", Notice: true}},
 	}
 }
@@ -226,7 +226,7 @@ func TestStatus(t *testing.T) {
 		rest := map[string]any{
 			"node":     "worker-a",
 			"version":  "v1",
-			"datapath": map[string]any{"lastSync": "2000-01-01T00:00:00Z", "errors": 10.0, "conflicts": []any{"flowtable"}},
+			"datapath": map[string]any{"lastSync": "2000-01-01T00:00:00Z", "errors": 10.0, "repairs": 11.0, "conflicts": []any{"flowtable"}},
 			"problems": []any{
 				map[string]any{"key": "web", "value": "", "message": "bad"},
 				map[string]any{"key": "10.4.0.50", "value": "", "message": "good", "notice": true},

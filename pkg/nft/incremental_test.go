@@ -1,0 +1,158 @@
+package nft
+
+import (
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"kube-vrrp-vip/pkg/desired"
+)
+
+// randomForward has few ports of few kinds, so that much of it is often the same.
+func randomForward(r *rand.Rand, vip netip.Addr) desired.Forward {
+	target, sources := netip.MustParseAddr("10.96.0.10"), []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")}
+	if vip.Is6() {
+		target, sources = netip.MustParseAddr("fd10:96::10"), []netip.Prefix{netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("2001:db8::/64")}
+	}
+	f := desired.Forward{VIP: vip, Open: r.IntN(4) == 0}
+	for _, protocol := range []desired.Protocol{desired.TCP, desired.UDP} {
+		for port := uint16(80); port < 84; port++ {
+			p := desired.Port{Protocol: protocol, Port: port, Target: netip.AddrPortFrom(target, port)}
+			switch r.IntN(7) {
+			case 0:
+				continue
+			case 1:
+				p.Target = netip.AddrPortFrom(target, 8080)
+			case 2:
+				p.KeepSource = true
+			case 3:
+				p.Restricted, p.Sources = true, sources[r.IntN(2):]
+			case 4: // Two VIPs may have one listener.
+				p.Proxy, p.Target = desired.ProxyPlain, netip.AddrPortFrom(target.Next(), 40000+uint16(r.IntN(3)))
+			case 5:
+				p.Target = netip.AddrPortFrom(target.Next(), port)
+			}
+			f.Ports = append(f.Ports, p)
+		}
+	}
+	if r.IntN(8) == 0 {
+		f.Ports = append(f.Ports, desired.Port{Protocol: desired.SCTP, Port: 80}) // A problem: no target.
+	}
+	return f
+}
+
+// TestPart changes states at random: the changes of the elements lead to what a
+// fresh start makes of the same state.
+func TestPart(t *testing.T) {
+	t.Parallel()
+	const seed = 4
+	r := rand.New(rand.NewPCG(seed, seed))
+	vips := []netip.Addr{vipA, vipB, vipC, netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("2001:db8::101"), {}}
+	d := &Datapath{zones: *newZones(), last: newState(desired.Datapath{})}
+	kernel := &view{elements: d.whole(d.last, nil)}
+	forwards := make(map[netip.Addr]desired.Forward)
+	for step := range 2000 {
+		for range r.IntN(3) {
+			vip := vips[r.IntN(len(vips))]
+			if r.IntN(3) == 0 {
+				delete(forwards, vip)
+			} else {
+				forwards[vip] = randomForward(r, vip)
+			}
+		}
+		var wanted desired.Datapath
+		for _, f := range forwards { // In any order.
+			wanted.Forwards = append(wanted.Forwards, f)
+		}
+		next := newState(wanted)
+		if !next.base() {
+			t.Fatalf("step %d: not to begin with: %v", step, next)
+		}
+		was, is := d.part(next, kernel.elements)
+		for set := range was {
+			for key, value := range was[set] {
+				if have, ok := kernel.elements[set][key]; !ok || have != value {
+					t.Fatalf("step %d: to go from %s: %x: %x, there is %x", step, set, key, value, have)
+				}
+			}
+			for key := range is[set] {
+				if _, ok := was[set][key]; ok {
+					continue
+				}
+				if _, ok := kernel.elements[set][key]; ok {
+					t.Fatalf("step %d: to be added to %s: %x, which is there", step, set, key)
+				}
+			}
+		}
+		kernel = kernel.afterElements(was, is)
+		d.last = next
+
+		fresh := &Datapath{zones: *newZones()}
+		fresh.zones.assigned = maps.Clone(d.zones.assigned)
+		again := newState(wanted)
+		want := fresh.whole(again, kernel.elements)
+		if diff := cmp.Diff(want, kernel.elements); diff != "" {
+			t.Fatalf("step %d: -want +got:\n%s", step, diff)
+		}
+		if diff := cmp.Diff(texts(again.errors()), texts(next.errors())); diff != "" {
+			t.Fatalf("step %d: problems -want +got:\n%s", step, diff)
+		}
+		if diff := cmp.Diff(fresh.zones.assigned, d.zones.assigned, cmp.AllowUnexported(zoneKey{}), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Fatalf("step %d: zones -want +got:\n%s", step, diff)
+		}
+		owner := make(map[uint16]zoneKey)
+		for key, zone := range d.zones.assigned {
+			if other, twice := owner[zone]; twice {
+				t.Fatalf("step %d: %v and %v have zone %d", step, key, other, zone)
+			}
+			owner[zone] = key
+		}
+	}
+}
+
+func texts(errs []error) []string {
+	var all []string
+	for _, err := range errs {
+		all = append(all, err.Error())
+	}
+	return all
+}
+
+// TestPartNothing finds no difference, and has nothing to say to the kernel.
+func TestPartNothing(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 1))
+	forwards := []desired.Forward{randomForward(r, vipA), randomForward(r, vipB)}
+	d := &Datapath{zones: *newZones(), last: newState(desired.Datapath{Forwards: forwards})}
+	have := d.whole(d.last, nil)
+	reversed := slices.Clone(forwards)
+	slices.Reverse(reversed)
+	if was, is := d.part(newState(desired.Datapath{Forwards: reversed}), have); len(was) != 0 || len(is) != 0 {
+		t.Errorf("was %v, is %v", was, is)
+	}
+}
+
+// TestStateBase knows what an update cannot begin with.
+func TestStateBase(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		state *state
+		want  bool
+	}{
+		{"nothing", newState(desired.Datapath{}), true},
+		{"VIPs", newState(desired.Datapath{Forwards: []desired.Forward{{VIP: vipB}, {VIP: vipA}}}), true},
+		{"a VIP twice", newState(desired.Datapath{Forwards: []desired.Forward{{VIP: vipA}, {VIP: vipB}, {VIP: vipA}}}), false},
+		{"a zone missing", &state{zones: errors.New("no zone")}, false},
+	} {
+		if got := test.state.base(); got != test.want {
+			t.Errorf("%s: got %t", test.name, got)
+		}
+	}
+}
