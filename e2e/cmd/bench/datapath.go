@@ -54,6 +54,8 @@ var works = []work{{load.KeepAlive, connections}, {load.PerConnection, connectio
 
 // datapath is what was measured.
 type datapath struct {
+	// bare is the ClusterIP on a node without kube-vrrp-vip.
+	bare *path
 	// plain are ClusterIP, VIP and HAProxy with 1 forward, then ClusterIP and
 	// VIP with 100 and with 10,000.
 	plain []*path
@@ -84,8 +86,8 @@ func measureDatapath(ctx context.Context, dir string, rounds int, slice time.Dur
 			err = errors.Join(err, n.close())
 		}
 	}()
-	start := func(vips, ports int, proxied bool) (*node, error) {
-		n, err := newNode(dir, vips, ports, proxied)
+	start := func(vips, ports int, method string) (*node, error) {
+		n, err := newNode(dir, vips, ports, method)
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +95,7 @@ func measureDatapath(ctx context.Context, dir string, rounds int, slice time.Dur
 		return n, n.ready(ctx)
 	}
 	for _, size := range []struct{ vips, ports int }{{1, 1}, {10, 10}, {100, 100}} {
-		n, err := start(size.vips, size.ports, false)
+		n, err := start(size.vips, size.ports, "")
 		if err != nil {
 			return nil, err
 		}
@@ -103,8 +105,12 @@ func measureDatapath(ctx context.Context, dir string, rounds int, slice time.Dur
 		}
 		progress("%d forwards are there", size.vips*size.ports)
 	}
-	n, err := start(1, 1, true)
+	n, err := start(1, 1, bare)
 	if err != nil {
+		return nil, err
+	}
+	d.bare = newPath(clusterIPName, n, n.clusterIP())
+	if n, err = start(1, 1, proxied); err != nil {
 		return nil, err
 	}
 	d.proxied = []*path{newPath(vipName, n, n.vip()), newPath(haproxyName, n, n.haproxyPort(proxyPort))}
@@ -116,7 +122,7 @@ func measureDatapath(ctx context.Context, dir string, rounds int, slice time.Dur
 	}
 	progress("memory with %d idle connections: %.1f MB, HAProxy %.1f MB", idle, d.memory[0][1], d.memory[1][1])
 
-	paths := append(append([]*path{}, d.plain...), d.proxied...)
+	paths := slices.Concat([]*path{d.bare}, d.plain, d.proxied)
 	for round := range rounds {
 		// What is compared is measured close together.
 		for _, w := range shuffled(works) {

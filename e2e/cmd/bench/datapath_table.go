@@ -12,12 +12,15 @@ const (
 	datapathText  = `A client, a node and four endpoints of a Service (one program) in network namespaces, connected by links of their own. The node
 runs kube-vrrp-vip, the table that kube-proxy's nftables mode gives a node (clients are masqueraded), and HAProxy in TCP mode with 2
 threads and the same endpoints. "ClusterIP" is the client straight at the ClusterIP, "VIP" the same through kube-vrrp-vip, "HAProxy" the
-same through HAProxy on the node. 1 forward is a VIP with a Service of one port, 100 are 10 VIPs with 10 ports each, 10 000 are 100 VIPs
-with 100 ports each; kube-proxy's table has as many Services and ports, and the last port of the last VIP is asked.
+same through HAProxy on the node. "Without kube-vrrp-vip" is a node that has only the rest.
 
-A question has 100 bytes, an answer 1000. Client and endpoints are a thread each, and one of the two is what limits most figures. Every path
-is measured for %v in each of %d rounds, in an order by chance. Median [range] of the rounds; ratios are those of one round. CPU is the time
-that all processors of the machine were busy, client and endpoints included: they are in both sides of a ratio.
+1 forward is a VIP with a Service of one port, 100 are 10 VIPs with 10 ports each, 10 000 are 100 VIPs with 100 ports each. kube-proxy's
+table has as many Services and ports, and the last port of the last VIP is asked.
+
+A question has 100 bytes, an answer 1000. Client and endpoints are a thread each, and do next to nothing with either, so that what lies
+between them weighs more than in practice. Every path is measured for %v in each of %d rounds, in an order by chance. Figures are the
+median [range] of the rounds; ratios are those of one round. CPU is the time that all processors of the machine were busy, client and
+endpoints included: they are in both sides of a ratio. Memory is that of the process: kube-vrrp-vip's is the whole daemon.
 `
 )
 
@@ -47,6 +50,7 @@ func (d *datapath) String() string {
 			}
 			fmt.Fprintf(&b, " %s |\n", spread(p.values(t.pattern, cpu)))
 		}
+		line(clusterIPName+", without kube-vrrp-vip", d.bare)
 		for _, p := range d.plain {
 			name := p.name
 			if name != haproxyName {
@@ -112,6 +116,9 @@ func (d *datapath) judged() []aim {
 				ratios(pair[0], pair[1], n.pattern, rate), 0.97, true,
 			})
 		}
+	}
+	for _, n := range names {
+		all = append(all, aim{"ClusterIP beside kube-vrrp-vip / without it, " + n.name, ratios(cluster1, d.bare, n.pattern, rate), 0.97, true})
 	}
 	for _, n := range names {
 		all = append(all, aim{"VIP with 10 000 / with 1, " + n.name, ratios(vip10000, vip1, n.pattern, rate), 0.95, true})

@@ -23,6 +23,7 @@ func TestDatapathSection(t *testing.T) {
 	t.Parallel()
 	d := &datapath{
 		text: "What it is.", measured: "Measured today.",
+		bare: figures(clusterIPName, 1, 110, 200, 50),
 		plain: []*path{
 			figures(clusterIPName, 1, 100, 200, 50), figures(vipName, 1, 98, 194, 50), figures(haproxyName, 1, 70, 110, 25),
 			figures(clusterIPName, 100, 100, 200, 50), figures(vipName, 100, 96, 192, 50),
@@ -37,6 +38,8 @@ func TestDatapathSection(t *testing.T) {
 		"## Datapath\n\nWhat it is.\n\nMeasured today.\n",
 		"| VIP / ClusterIP, requests/s, 1 forward | at least 0.97 | 0.980 [0.970..1.00] | met |\n",
 		"| VIP / ClusterIP, download, 100 forwards | at least 0.97 | 0.960 [0.960..1.00] | **missed** |\n",
+		"| ClusterIP beside kube-vrrp-vip / without it, requests/s | at least 0.97 | 1.00 [0.909..1.00] | met |\n",
+		"| ClusterIP, without kube-vrrp-vip | 110 [50.0..200] |",
 		"| VIP with 10 000 / with 1, connections/s | at least 0.95 | 1.01 [1.00..1.02] | met |\n",
 		"| VIP / HAProxy, requests/s | at least 1.7 | 1.76 [1.40..2.00] | met |\n",
 		"| VIP / HAProxy, CPU per connection | at most 0.75 | 0.567 [0.500..0.714] | met |\n",

@@ -22,6 +22,11 @@ const (
 	servicePort = 5000
 	plainPort   = 8001 // HAProxy's on the node
 	proxyPort   = 8002 // and with a PROXY header
+
+	// Methods, as an entry of the ConfigMap has them.
+	proxied = ":PROXY"
+	// bare is a node without kube-vrrp-vip.
+	bare = "bare"
 )
 
 var (
@@ -40,14 +45,14 @@ var (
 type node struct {
 	vips, ports int
 	lab         *vrrplab.Lab
-	daemon      *vrrplab.Daemon
+	daemon      *vrrplab.Daemon // nil on a bare node
 	haproxy     *vrrplab.Process
 	endpoint    *load.Endpoint
 }
 
 // newNode starts a node with that many VIPs, each with a Service of that many
-// ports; proxied ones begin connections to it with a PROXY header.
-func newNode(dir string, vips, ports int, proxied bool) (_ *node, err error) {
+// ports, to which connections come by the method, "" for the usual one.
+func newNode(dir string, vips, ports int, method string) (_ *node, err error) {
 	lab, err := vrrplab.New(1)
 	if err != nil {
 		return nil, err
@@ -77,7 +82,7 @@ func newNode(dir string, vips, ports int, proxied bool) (_ *node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, fmt.Sprintf("haproxy-%d-%d-%v.cfg", vips, ports, proxied))
+	file := filepath.Join(dir, fmt.Sprintf("haproxy-%d-%d-%s.cfg", vips, ports, method))
 	if err := os.WriteFile(file, []byte(haproxyConfig), 0o644); err != nil {
 		return nil, err
 	}
@@ -92,10 +97,10 @@ func newNode(dir string, vips, ports int, proxied bool) (_ *node, err error) {
 			numbers[p] = servicePort + p
 		}
 		lab.SetService("default", name, clusterIP(i).String(), numbers...)
-		entries[vipAddress(i).String()] = "default/" + name
-		if proxied {
-			entries[vipAddress(i).String()] += ":PROXY"
-		}
+		entries[vipAddress(i).String()] = "default/" + name + method
+	}
+	if method == bare {
+		return n, nil
 	}
 	lab.SetConfigMap(entries)
 	n.daemon, err = lab.StartDaemon(host, firstPriority)
@@ -153,7 +158,11 @@ func (n *node) close() error {
 func (n *node) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	for _, to := range []netip.AddrPort{n.clusterIP(), n.haproxyPort(plainPort), n.vip(), n.haproxyPort(proxyPort)} {
+	all := []netip.AddrPort{n.clusterIP(), n.haproxyPort(plainPort), n.haproxyPort(proxyPort)}
+	if n.daemon != nil {
+		all = append(all, n.vip())
+	}
+	for _, to := range all {
 		err := vrrplab.Eventually(ctx, "connect to "+to.String(), func() error {
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
