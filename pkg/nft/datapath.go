@@ -39,7 +39,7 @@ func NewDatapath() *Datapath {
 // deleted. Those that cannot be are tried again by the next call.
 //
 // A forward that cannot be done does not keep the others from being done; the
-// error names it.
+// error names it. What is wanted is kept, and must not be changed afterwards.
 func (d *Datapath) Sync(wanted desired.Datapath) error {
 	next := newState(wanted)
 	err := d.table.update(func(have contents, ours bool) (was, is contents) {

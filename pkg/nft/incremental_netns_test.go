@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/netnstest"
 )
 
 // randomForward has few ports of few kinds, so that much of it is often the same.
@@ -47,6 +48,43 @@ func randomForward(r *rand.Rand, vip netip.Addr) desired.Forward {
 	return f
 }
 
+// alter changes one thing of a forward.
+func alter(r *rand.Rand, f desired.Forward) desired.Forward {
+	if r.IntN(4) == 0 || len(f.Ports) == 0 {
+		f.Open = !f.Open
+		return f
+	}
+	f.Ports = slices.Clone(f.Ports)
+	p := &f.Ports[r.IntN(len(f.Ports))]
+	switch r.IntN(5) {
+	case 0:
+		p.KeepSource = !p.KeepSource
+	case 1:
+		p.Restricted = !p.Restricted
+	case 2:
+		p.Proxy = desired.ProxyPlain - p.Proxy
+	case 3:
+		p.Target = netip.AddrPortFrom(p.Target.Addr(), p.Target.Port()^1)
+	case 4:
+		p.Sources = p.Sources[min(1, len(p.Sources)):]
+	}
+	return f
+}
+
+// edit adds, changes or removes a forward.
+func edit(r *rand.Rand, vips []netip.Addr, forwards map[netip.Addr]desired.Forward) {
+	vip := vips[r.IntN(len(vips))]
+	f, ok := forwards[vip]
+	switch n := r.IntN(6); {
+	case ok && n < 4:
+		forwards[vip] = alter(r, f)
+	case n == 4:
+		delete(forwards, vip)
+	default:
+		forwards[vip] = randomForward(r, vip)
+	}
+}
+
 // TestPart changes states at random: the changes of the elements lead to what a
 // fresh start makes of the same state.
 func TestPart(t *testing.T) {
@@ -59,12 +97,7 @@ func TestPart(t *testing.T) {
 	forwards := make(map[netip.Addr]desired.Forward)
 	for step := range 2000 {
 		for range r.IntN(3) {
-			vip := vips[r.IntN(len(vips))]
-			if r.IntN(3) == 0 {
-				delete(forwards, vip)
-			} else {
-				forwards[vip] = randomForward(r, vip)
-			}
+			edit(r, vips, forwards)
 		}
 		var wanted desired.Datapath
 		for _, f := range forwards { // In any order.
@@ -155,4 +188,37 @@ func TestStateBase(t *testing.T) {
 			t.Errorf("%s: got %t", test.name, got)
 		}
 	}
+}
+
+// TestNetnsPart has the kernel hold what an update takes it to hold.
+func TestNetnsPart(t *testing.T) {
+	inNamespace(t, func(_ *netnstest.NS, c *conn) {
+		r := rand.New(rand.NewPCG(5, 5))
+		vips := []netip.Addr{vipA, vipB, netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("2001:db8::101")}
+		pods := []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("10.244.2.0/24"), netip.MustParsePrefix("fd00::/64")}
+		d := NewDatapath()
+		forwards := make(map[netip.Addr]desired.Forward)
+		var wanted desired.Datapath
+		for step := range 200 {
+			edit(r, vips, forwards)
+			if step%10 == 0 {
+				wanted.PodCIDRs = pods[r.IntN(3):]
+			}
+			wanted.Forwards = slices.Collect(maps.Values(forwards))
+			err := d.Sync(wanted)
+			if d.last == nil {
+				t.Fatalf("step %d: %v", step, err)
+			}
+			got, err := c.read(datapathSpec, d.table.known.generation)
+			if err != nil {
+				t.Fatalf("step %d: %v", step, err)
+			}
+			if diff := cmp.Diff(d.table.known.elements, got.elements); diff != "" || !got.specified {
+				t.Fatalf("step %d: specified %t, -known +read:\n%s", step, got.specified, diff)
+			}
+		}
+		if n := d.Repairs(); n != 0 {
+			t.Errorf("%d repairs", n)
+		}
+	})
 }
