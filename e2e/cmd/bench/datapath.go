@@ -79,7 +79,7 @@ func measureDatapath(ctx context.Context, dir string, rounds int, slice time.Dur
 	if d.rules, err = measureRules(ctx, max(rounds/4, 1)); err != nil {
 		return nil, err
 	}
-	progress("rules: one more %v ms, load %v ms", d.rules.add, d.rules.load)
+	progress("rules: %s in %v ms", words(loadRules[0]), d.rules.of(loadRules[0]))
 	var nodes []*node
 	defer func() {
 		for _, n := range nodes {

@@ -66,8 +66,10 @@ func (d *datapath) String() string {
 	fmt.Fprintf(&b, "| without connections, MB | %s | %s |\n", number(d.memory[0][0]), number(d.memory[1][0]))
 	fmt.Fprintf(&b, "| %d idle connections, MB | %s | %s |\n", idle, number(d.memory[0][1]), number(d.memory[1][1]))
 	fmt.Fprintf(&b, "| per connection, kB | %s | %s |\n", number(perConnection(d.memory[0])), number(perConnection(d.memory[1])))
-	fmt.Fprintf(&b, "\n### Writing the rules\n\nThe daemon's code alone, from the wanted state to the kernel's answer.\n\n| | ms |\n|---|---|\n")
-	fmt.Fprintf(&b, "| one forward more than 9 999 | %s |\n| 10 000 forwards into an empty table | %s |\n", spread(d.rules.add), spread(d.rules.load))
+	fmt.Fprintf(&b, "\n### Writing the rules\n\nThe daemon's code alone, from the wanted state to the kernel's answer. A ConfigMap has 4096 VIPs at most.\n\n| | ms |\n|---|---|\n")
+	for _, r := range d.rules {
+		fmt.Fprintf(&b, "| %s | %s |\n", words(r.name), spread(r.ms))
+	}
 	return b.String()
 }
 
@@ -132,13 +134,18 @@ func (d *datapath) judged() []aim {
 	for _, n := range names {
 		all = append(all, aim{"PROXY header: VIP / HAProxy, " + n.name, ratios(d.proxied[0], d.proxied[1], n.pattern, rate), 1, true})
 	}
-	return append(
+	all = append(
 		all,
 		aim{fmt.Sprintf("PROXY header: VIP / HAProxy, memory with %d idle connections", idle), []float64{d.memory[0][1] / d.memory[1][1]}, 1, false},
 		aim{"PROXY header: VIP / HAProxy, memory per idle connection", []float64{perConnection(d.memory[0]) / perConnection(d.memory[1])}, 1, false},
-		aim{"one forward more than 9 999, ms", d.rules.add, 5, false},
-		aim{"10 000 forwards into an empty table, ms", d.rules.load, 200, false},
 	)
+	for _, name := range addRule {
+		all = append(all, aim{words(name) + ", ms", d.rules.of(name), 5, false})
+	}
+	for _, name := range loadRules {
+		all = append(all, aim{words(name) + ", ms", d.rules.of(name), 200, false})
+	}
+	return all
 }
 
 // ratios returns a figure of a over that of b, round by round.

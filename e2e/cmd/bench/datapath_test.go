@@ -21,6 +21,10 @@ func figures(name string, forwards int, rates ...float64) *path {
 
 func TestDatapathSection(t *testing.T) {
 	t.Parallel()
+	r, err := parseRules(measuredRules)
+	if err != nil {
+		t.Fatal(err)
+	}
 	d := &datapath{
 		text: "What it is.", measured: "Measured today.",
 		bare: figures(clusterIPName, 1, 110, 200, 50),
@@ -31,7 +35,7 @@ func TestDatapathSection(t *testing.T) {
 		},
 		proxied: []*path{figures(vipName, 1, 90, 90, 90), figures(haproxyName, 1, 80, 100, 90)},
 		memory:  [2][2]float64{{30, 32}, {15, 20}},
-		rules:   rules{load: []float64{50, 60, 55}, add: []float64{7}},
+		rules:   r,
 	}
 	got := d.String()
 	for _, want := range []string{
@@ -46,8 +50,9 @@ func TestDatapathSection(t *testing.T) {
 		"| PROXY header: VIP / HAProxy, requests/s | at least 1 | 1.00 [0.900..1.12] | met |\n",
 		"| PROXY header: VIP / HAProxy, memory with 1000 idle connections | at most 1 | 1.60 | **missed** |\n",
 		"| PROXY header: VIP / HAProxy, memory per idle connection | at most 1 | 0.400 | met |\n",
-		"| one forward more than 9 999, ms | at most 5 | 7.00 | **missed** |\n",
-		"| 10 000 forwards into an empty table, ms | at most 200 | 55.0 [50.0..60.0] | met |\n",
+		"| add one forward to 10000 on 4000 vips, ms | at most 5 | 7.00 | **missed** |\n",
+		"| load 10000 on 100 vips, ms | at most 200 | 27.6 [25.3..30.0] | met |\n",
+		"| no change | 1000 |\n",
 		"| ClusterIP, 10 000 forwards | 100 [50.0..200] | 1000 [500..2000] | 10000 [5000..20000] | 10.0 [5.00..20.0] |\n",
 		"| HAProxy, with a PROXY header | 90.0 [80.0..100] | 11.1 [10.0..12.5] |\n",
 		"| per connection, kB | 2.00 | 5.00 |\n",
@@ -60,16 +65,21 @@ func TestDatapathSection(t *testing.T) {
 
 func TestParseRules(t *testing.T) {
 	t.Parallel()
-	r, err := parseRules(`goos: linux
-BenchmarkNetnsLoadTenThousand-2      	      10	  53000304 ns/op
-BenchmarkNetnsAddOneToTenThousand-2  	      10	  13005016 ns/op
-BenchmarkNetnsAddOneToTenThousand    	      10	   5000000.5 ns/op	 1 B/op
-PASS
-`)
-	if err != nil || !slices.Equal(r.load, []float64{53.000304}) || !slices.Equal(r.add, []float64{13.005016, 5.0000005}) {
+	r, err := parseRules(measuredRules)
+	if err != nil || len(r) != 5 || !slices.Equal(r.of("load_10000_on_100_vips"), []float64{25.27, 30}) ||
+		!slices.Equal(r.of("add_one_forward_to_10000_on_100_vips"), []float64{0.36}) {
 		t.Errorf("got %v, %v", r, err)
 	}
 	if _, err := parseRules("PASS\n"); err == nil {
-		t.Error("no benchmark has run, and that is no error")
+		t.Error("nothing was measured, and that is no error")
 	}
 }
+
+const measuredRules = `=== RUN   TestNetnsTenThousand
+    scale_netns_test.go:59: measured: load_10000_on_100_vips=25.27ms target=200ms
+    scale_netns_test.go:59: measured: load_10000_on_4000_vips=210ms target=200ms
+    scale_netns_test.go:60: measured: add_one_forward_to_10000_on_100_vips=360µs target=5ms
+    scale_netns_test.go:60: measured: add_one_forward_to_10000_on_4000_vips=7ms target=5ms
+    scale_netns_test.go:61: measured: no_change=1s target=5ms
+    scale_netns_test.go:59: measured: load_10000_on_100_vips=30ms target=200ms
+`

@@ -3,59 +3,85 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"kube-vrrp-vip/e2e/vrrplab"
 )
 
-// rules is what writing the rules takes, in ms.
-type rules struct {
-	load, add []float64
-}
+// rulesTest measures the daemon's own code in a network namespace.
+const rulesTest = "TestNetnsTenThousand"
 
-// benchmarks of pkg/nft: the daemon's own code in a network namespace.
-const (
-	loadBenchmark = "BenchmarkNetnsLoadTenThousand"
-	addBenchmark  = "BenchmarkNetnsAddOneToTenThousand"
+// What of it is judged, with 100 VIPs and with 4000, which is about as many as a
+// ConfigMap may have.
+var (
+	loadRules = []string{"load_10000_on_100_vips", "load_10000_on_4000_vips"}
+	addRule   = []string{"add_one_forward_to_10000_on_100_vips", "add_one_forward_to_10000_on_4000_vips"}
 )
 
-var benchmarkLine = regexp.MustCompile(`(?m)^(Benchmark\w+)(?:-\d+)?\s+\d+\s+([0-9.]+) ns/op`)
+// rules are what writing the rules takes, in the order that it was measured.
+type rules []ruleTime
 
-// measureRules runs the benchmarks of pkg/nft some times.
+type ruleTime struct {
+	name string
+	ms   []float64
+}
+
+var measuredLine = regexp.MustCompile(`measured: (\w+)=(\S+)`)
+
+// measureRules runs the test of pkg/nft some times.
 func measureRules(ctx context.Context, times int) (rules, error) {
 	binary, err := vrrplab.Binary()
 	if err != nil {
-		return rules{}, err
+		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^("+loadBenchmark+"|"+addBenchmark+")$",
-		"-benchtime", "10x", "-count", strconv.Itoa(times), "./pkg/nft")
+	cmd := exec.CommandContext(ctx, "go", "test", "-v", "-run", "^"+rulesTest+"$", "-count", strconv.Itoa(times), "./pkg/nft")
 	cmd.Dir = filepath.Dir(filepath.Dir(binary))
+	cmd.Env = append(os.Environ(), "REQUIRE_NETNS=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return rules{}, fmt.Errorf("measure the rules: %w\n%s", err, out)
+		return nil, fmt.Errorf("measure the rules: %w\n%s", err, out)
 	}
 	return parseRules(string(out))
 }
 
 func parseRules(out string) (rules, error) {
-	var r rules
-	for _, m := range benchmarkLine.FindAllStringSubmatch(out, -1) {
-		ns, err := strconv.ParseFloat(m[2], 64)
+	var all rules
+	for _, m := range measuredLine.FindAllStringSubmatch(out, -1) {
+		took, err := time.ParseDuration(m[2])
 		if err != nil {
-			return rules{}, fmt.Errorf("read %q: %w", m[0], err)
+			return nil, fmt.Errorf("read %q: %w", m[0], err)
 		}
-		switch m[1] {
-		case loadBenchmark:
-			r.load = append(r.load, ns/1e6)
-		case addBenchmark:
-			r.add = append(r.add, ns/1e6)
+		i := slices.IndexFunc(all, func(r ruleTime) bool { return r.name == m[1] })
+		if i < 0 {
+			i = len(all)
+			all = append(all, ruleTime{name: m[1]})
+		}
+		all[i].ms = append(all[i].ms, float64(took)/float64(time.Millisecond))
+	}
+	for _, name := range slices.Concat(loadRules, addRule) {
+		if all.of(name) == nil {
+			return nil, fmt.Errorf("%s has not measured %s:\n%s", rulesTest, name, out)
 		}
 	}
-	if len(r.load) == 0 || len(r.add) == 0 {
-		return rules{}, fmt.Errorf("%s and %s were not both run:\n%s", loadBenchmark, addBenchmark, out)
-	}
-	return r, nil
+	return all, nil
 }
+
+// of returns the values of a name.
+func (r rules) of(name string) []float64 {
+	for _, t := range r {
+		if t.name == name {
+			return t.ms
+		}
+	}
+	return nil
+}
+
+// words makes a name readable.
+func words(name string) string { return strings.ReplaceAll(name, "_", " ") }
