@@ -271,17 +271,21 @@ func TestNetnsGuardComes(t *testing.T) {
 // TestNetnsZoneWithConnections gives no VIP a zone in which connections of
 // another are left.
 func TestNetnsZoneWithConnections(t *testing.T) {
-	c := newCluster(t, "kube-proxy.nft")
-	c.sync(t, nft.NewDatapath(), []desired.Forward{lead(ipVersions[0], vip, clusterIP, "80:80")})
-	conn, err := dial(c.client, "tcp", 0, vip+":80")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	c.node.Run("nft", "delete", "table", "inet", "kube_vrrp_vip")
+	for _, v := range ipVersions {
+		t.Run(v.name, func(t *testing.T) {
+			c := newCluster(t, "kube-proxy.nft")
+			c.sync(t, nft.NewDatapath(), []desired.Forward{lead(v, vip, clusterIP, "80:80")})
+			conn, err := dial(c.client, "tcp", 0, v.at(vip+":80"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			c.node.Run("nft", "delete", "table", "inet", "kube_vrrp_vip")
 
-	c.sync(t, nft.NewDatapath(), []desired.Forward{lead(ipVersions[0], vip2, clusterIP, "80:80")})
-	if got, want := list(c.node, "inet kube_vrrp_vip"), "{ 192.0.2.101 : 20001 }"; !strings.Contains(got, want) {
-		t.Errorf("%s does not contain %s", got, want)
+			c.sync(t, nft.NewDatapath(), []desired.Forward{lead(v, vip2, clusterIP, "80:80")})
+			if got, want := list(c.node, "inet kube_vrrp_vip"), "{ "+v.of(vip2)+" : 20001 }"; !strings.Contains(got, want) {
+				t.Errorf("%s does not contain %s", got, want)
+			}
+		})
 	}
 }

@@ -41,8 +41,9 @@
 // it counts once. A port for which none is left is refused, and no other one.
 //
 // A UDP packet without checksum gets none. SCTP packets get a new checksum when
-// their port is written. The rules for SCTP were never tried with an
-// implementation of SCTP, as the machines of the tests have none.
+// their port is written. The rules for SCTP were tried with packets that open an
+// association, never with an implementation of SCTP: the machines of the tests
+// have none.
 //
 // # Whose address a pod sees
 //

@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The chains that are jumped to. The first two are one for each family.
+// The chains that are jumped to, one for each family. restore is there without one
+// too.
 const (
 	chainRewrite  = "rewrite"
 	chainRestore  = "restore"
@@ -46,6 +47,7 @@ func chains() []chain {
 		)
 	}
 	return append(all,
+		chain{name: chainRestore, rules: each4And6(restoreFamily)},
 		chain{
 			name:  "prerouting",
 			hook:  &hook{"filter", unix.NF_INET_PRE_ROUTING, priorityRewrite},
@@ -60,12 +62,12 @@ func chains() []chain {
 		chain{
 			name:  "postrouting",
 			hook:  &hook{"filter", unix.NF_INET_POST_ROUTING, priorityRestore},
-			rules: each4And6(reply),
+			rules: []rule{reply},
 		},
 		chain{
 			name:  "input",
 			hook:  &hook{"filter", unix.NF_INET_LOCAL_IN, priorityRestore},
-			rules: each4And6(reply),
+			rules: []rule{reply},
 		},
 		chain{
 			name:  "masquerade_clients",
@@ -237,11 +239,26 @@ func rewriteMappedError(f ipFamily) rule {
 
 // reply is
 //
-//	meta nfproto ipv4 ct direction reply jump restore4
-func reply(f ipFamily) rule {
+//	ct direction reply ct original zone != 0 jump restore
+//
+// Whatever is not in a zone, as nearly everything that has nothing to do with a
+// VIP, needs no look-up.
+var reply = rule{
+	comment: "a reply, maybe of a VIP",
+	exprs: []expr{
+		ct(unix.NFT_CT_DIRECTION, reg0), equal(directionReply),
+		originalZone(), compare(unix.NFT_CMP_NEQ, []byte{0, 0}),
+		jump(chainRestore),
+	},
+}
+
+// restoreFamily is
+//
+//	meta nfproto ipv4 jump restore4
+func restoreFamily(f ipFamily) rule {
 	return rule{
-		comment: "a reply, maybe of a VIP",
-		exprs:   slices.Concat(f.only(), []expr{ct(unix.NFT_CT_DIRECTION, reg0), equal(directionReply), jump(f.named(chainRestore))}),
+		comment: "IPv" + f.suffix,
+		exprs:   append(f.only(), jump(f.named(chainRestore))),
 	}
 }
 
