@@ -2,33 +2,46 @@ package main
 
 import (
 	"context"
+	"net/netip"
+	"reflect"
+	"slices"
 	"sync"
 	"time"
 
 	"k8s.io/klog/v2"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/nft"
+	"kube-vrrp-vip/pkg/proxy"
 	"kube-vrrp-vip/pkg/server"
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// datapath hands the newest state to the nftables table and keeps how that
-// went, for the server.
+// table makes the kernel forward.
+type table interface {
+	// Run makes it forward by the newest state that it has taken, and again
+	// every few seconds, until ctx is done. It reports after each attempt,
+	// before it takes another state.
+	Run(ctx context.Context, states <-chan desired.Datapath, report func(error))
+}
+
+// datapath hands the newest state to the proxy and to the nftables table, and
+// keeps how that went, for the server.
 type datapath struct {
-	table  *nft.Datapath
-	states chan desired.Datapath
+	proxy  *proxy.Proxy
+	table  table
+	states chan desired.State
 
 	mu   sync.Mutex
 	last server.Datapath
 }
 
-func newDatapath(t *nft.Datapath) *datapath {
-	return &datapath{table: t, states: make(chan desired.Datapath, 1)}
+func newDatapath(p *proxy.Proxy, t table) *datapath {
+	return &datapath{proxy: p, table: t, states: make(chan desired.State, 1)}
 }
 
 // apply replaces the state that waits. It never blocks, and is called by one
 // goroutine.
-func (d *datapath) apply(s desired.Datapath) {
+func (d *datapath) apply(s desired.State) {
 	select {
 	case <-d.states:
 	default:
@@ -36,33 +49,131 @@ func (d *datapath) apply(s desired.Datapath) {
 	d.states <- s
 }
 
+// run opens the listeners that a state needs, has the rules written that lead
+// to them, and closes what these led to before.
 func (d *datapath) run(ctx context.Context) {
-	logger := klog.FromContext(ctx)
-	d.table.Run(ctx, d.states, func(err error) {
-		if previous := d.note(err); err != nil && err.Error() != previous {
-			logger.Error(err, "Forwarding rules not written")
-		} else if err == nil && previous != "" {
-			logger.Info("Forwarding rules written again")
-		}
+	defer d.proxy.Close()
+	// Neither is buffered: a report that comes after a state was taken is
+	// about that state.
+	states, reports := make(chan desired.Datapath), make(chan error)
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() {
+		d.table.Run(ctx, states, func(err error) {
+			select {
+			case reports <- err:
+			case <-ctx.Done():
+			}
+		})
 	})
+
+	var wanted desired.State
+	var rules desired.Datapath
+	var unheard error                // What could not be listened on.
+	var give chan<- desired.Datapath // Where rules are to go; nil: they were taken.
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case wanted = <-d.states:
+			rules, unheard = d.listen(wanted)
+			give = states
+		case give <- rules:
+			give = nil
+		case err := <-reports:
+			if give == nil {
+				// Also if they were not written: what is gone is refused.
+				d.proxy.Prune()
+			}
+			d.note(klog.FromContext(ctx), err, unheard)
+			if unheard == nil {
+				continue
+			}
+			// Rules are looked at every so often, and so are listeners.
+			var again desired.Datapath
+			if again, unheard = d.listen(wanted); !reflect.DeepEqual(again, rules) {
+				rules, give = again, states
+			}
+		}
+	}
 }
 
-// note keeps the outcome of an attempt and returns the error before it.
-func (d *datapath) note(err error) (previous string) {
+// listen opens what a state needs, and returns what the rules are to be: a port
+// that the daemon serves itself leads to its listener, which sees the client's
+// address. One without listener is left out.
+func (d *datapath) listen(s desired.State) (desired.Datapath, error) {
+	var ports []proxy.Port
+	for _, f := range s.Datapath.Forwards {
+		for _, p := range f.Ports {
+			if p.Proxy != desired.NoProxy {
+				ports = append(ports, proxy.Port{
+					VIP:     netip.AddrPortFrom(f.VIP, p.Port),
+					Address: s.NodeAddress(vrrp.FamilyOf(f.VIP)),
+					Target:  p.Target,
+					Header:  p.Proxy,
+				})
+			}
+		}
+	}
+	private, err := d.proxy.Open(ports)
+	rules := s.Datapath
+	rules.Forwards = slices.Clone(rules.Forwards)
+	for i, f := range rules.Forwards {
+		rules.Forwards[i].Ports = nil
+		for _, p := range f.Ports {
+			if p.Proxy != desired.NoProxy {
+				var ok bool
+				if p.Target, ok = private[netip.AddrPortFrom(f.VIP, p.Port)]; !ok {
+					continue
+				}
+				p.KeepSource = true
+			}
+			rules.Forwards[i].Ports = append(rules.Forwards[i].Ports, p)
+		}
+	}
+	return rules, err
+}
+
+// note keeps the outcome of an attempt, and logs it if it is another than the
+// one before it.
+func (d *datapath) note(logger klog.Logger, unwritten, unheard error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	previous = d.last.Err
-	if err != nil {
-		d.last.Err = err.Error()
-		d.last.Errors++
-		return previous
+	if unwritten == nil {
+		d.last.LastSync = time.Now()
 	}
-	d.last.Err, d.last.LastSync = "", time.Now()
-	return previous
+	if unwritten != nil || unheard != nil {
+		d.last.Errors++
+	}
+	switch text(unwritten) {
+	case d.last.Err:
+	case "":
+		logger.Info("Forwarding rules written again")
+	default:
+		logger.Error(unwritten, "Forwarding rules not written")
+	}
+	switch text(unheard) {
+	case d.last.ProxyErr:
+	case "":
+		logger.Info("Proxy listens on all ports again")
+	default:
+		logger.Error(unheard, "Proxy does not listen on all ports")
+	}
+	d.last.Err, d.last.ProxyErr = text(unwritten), text(unheard)
+}
+
+// text is empty for no error.
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func (d *datapath) status() server.Datapath {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.last
+	status := d.last
+	status.Proxy = d.proxy.Status()
+	return status
 }

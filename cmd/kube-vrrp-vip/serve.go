@@ -16,6 +16,7 @@ import (
 	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/nft"
+	"kube-vrrp-vip/pkg/proxy"
 	"kube-vrrp-vip/pkg/server"
 )
 
@@ -53,7 +54,7 @@ func serve(ctx context.Context, o config.Options) (err error) {
 
 	var kube *controller.Controller
 	table, neighbors := nft.NewDatapath(), nft.NewNeighbors()
-	datapath := newDatapath(table)
+	datapath := newDatapath(proxy.New(), table)
 	eng := engine.New(engine.Config{
 		Network:      network,
 		Ports:        lan.Ports{},
@@ -75,7 +76,7 @@ func serve(ctx context.Context, o config.Options) (err error) {
 		},
 	}
 	kube = controller.New(client, o, func(s desired.State) {
-		datapath.apply(s.Datapath)
+		datapath.apply(s)
 		around.apply(s.Datapath)
 		eng.Apply(s)
 	})

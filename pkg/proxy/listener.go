@@ -53,9 +53,9 @@ const (
 	results
 )
 
-func (r result) String() string {
-	return [...]string{"closed", "reset", "silent", "unreachable", "limit", "drained", "acceptFailed"}[r]
-}
+var resultNames = [results]string{"closed", "reset", "silent", "unreachable", "limit", "drained", "acceptFailed"}
+
+func (r result) String() string { return resultNames[r] }
 
 // listener is one port that is listened on.
 type listener struct {

@@ -114,6 +114,16 @@ func TestDocumentReasons(t *testing.T) {
 	}
 }
 
+// TestDocumentResults: docs/metrics.md has how a connection of the proxy ends.
+func TestDocumentResults(t *testing.T) {
+	t.Parallel()
+	names := matches(`resultNames = \[results\]string\{(.*)\}`, readFile(t, "pkg", "proxy", "listener.go"))
+	results := matches(`"(\w+)"`, strings.Join(names, ""))
+	if diff := cmp.Diff(column(section(t, readFile(t, "docs", "metrics.md"), "### Results"), 0), results); diff != "" {
+		t.Errorf("results (-document +code):\n%s", diff)
+	}
+}
+
 // TestDocumentAlarms: docs/operations.md has the reason of every alarm, with
 // what it means and what to do.
 func TestDocumentAlarms(t *testing.T) {

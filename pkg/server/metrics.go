@@ -117,8 +117,10 @@ var snapshotMetrics = []metric[Snapshot]{
 		func(s Snapshot) float64 { return timestamp(time.Unix(0, s.Engine.Beat)) }),
 	gauge("loop_lateness_seconds", "Worst lateness of the VRRP loop in the last one to two minutes.",
 		func(s Snapshot) float64 { return s.Engine.Lateness.Seconds() }),
-	gauge("datapath_up", "Whether the latest attempt to write the nftables tables succeeded.",
-		func(s Snapshot) float64 { return boolean(s.Datapath.Err == "" && !s.Datapath.LastSync.IsZero()) }),
+	gauge("datapath_up", "Whether the latest attempt to write the nftables tables, and to listen on the proxy's ports, succeeded.",
+		func(s Snapshot) float64 {
+			return boolean(s.Datapath.Err == "" && s.Datapath.ProxyErr == "" && !s.Datapath.LastSync.IsZero())
+		}),
 	gauge("datapath_last_sync_timestamp_seconds", "When the nftables tables were last made what they should be; 0: never.",
 		func(s Snapshot) float64 { return timestamp(s.Datapath.LastSync) }),
 	gauge("datapath_conflicts", "Rules of other programs on this node that keep traffic of virtual addresses from arriving.",
@@ -128,9 +130,24 @@ var snapshotMetrics = []metric[Snapshot]{
 		func(s Snapshot) float64 { return float64(s.Datapath.Repairs) },
 	},
 	{
-		describe("datapath_sync_errors_total", "Failed attempts to write the nftables tables."), prometheus.CounterValue,
+		describe("datapath_sync_errors_total", "Failed attempts to write the nftables tables, or to listen on the proxy's ports."), prometheus.CounterValue,
 		func(s Snapshot) float64 { return float64(s.Datapath.Errors) },
 	},
+}
+
+// proxyLabels identify a port that the daemon serves itself.
+var proxyLabels = []string{"vip", "port"}
+
+var proxyConnections = metric[desired.ProxyStatus]{
+	describe("proxy_connections", "Connections of a port that the daemon serves itself.", proxyLabels...),
+	prometheus.GaugeValue,
+	func(p desired.ProxyStatus) float64 { return float64(p.Connections) },
+}
+
+var proxyEnded = reasonMetric[desired.ProxyStatus]{
+	describe("proxy_connections_total", "Connections of a port that the daemon serves itself that have ended, by how they did.", append(slices.Clip(proxyLabels), "result")...),
+	prometheus.CounterValue,
+	func(p desired.ProxyStatus) map[string]uint64 { return p.Ended },
 }
 
 var unheardMetric = reasonMetric[Snapshot]{
@@ -154,6 +171,8 @@ func (collector) Describe(descs chan<- *prometheus.Desc) {
 		descs <- m.desc
 	}
 	descs <- unheardMetric.desc
+	descs <- proxyConnections.desc
+	descs <- proxyEnded.desc
 }
 
 // Collect implements prometheus.Collector.
@@ -172,6 +191,11 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 		m.collect(metrics, s)
 	}
 	unheardMetric.collect(metrics, s)
+	for _, p := range s.Datapath.Proxy {
+		labels := []string{p.VIP.Addr().String(), strconv.Itoa(int(p.VIP.Port()))}
+		proxyConnections.collect(metrics, p, labels...)
+		proxyEnded.collect(metrics, p, labels...)
+	}
 }
 
 func (m metric[T]) collect(metrics chan<- prometheus.Metric, of T, labels ...string) {

@@ -41,10 +41,10 @@ kube_vrrp_vip_datapath_last_sync_timestamp_seconds 9.466848e+08
 # HELP kube_vrrp_vip_datapath_repairs_total Times the nftables tables were put right because another program had changed them.
 # TYPE kube_vrrp_vip_datapath_repairs_total counter
 kube_vrrp_vip_datapath_repairs_total 11
-# HELP kube_vrrp_vip_datapath_sync_errors_total Failed attempts to write the nftables tables.
+# HELP kube_vrrp_vip_datapath_sync_errors_total Failed attempts to write the nftables tables, or to listen on the proxy's ports.
 # TYPE kube_vrrp_vip_datapath_sync_errors_total counter
 kube_vrrp_vip_datapath_sync_errors_total 10
-# HELP kube_vrrp_vip_datapath_up Whether the latest attempt to write the nftables tables succeeded.
+# HELP kube_vrrp_vip_datapath_up Whether the latest attempt to write the nftables tables, and to listen on the proxy's ports, succeeded.
 # TYPE kube_vrrp_vip_datapath_up gauge
 kube_vrrp_vip_datapath_up 1
 # HELP kube_vrrp_vip_loop_beat_timestamp_seconds When the VRRP loop last went round.
@@ -56,6 +56,12 @@ kube_vrrp_vip_loop_lateness_seconds 0.003
 # HELP kube_vrrp_vip_packets_unheard_total VRRP packets that belong to no virtual router of this node, or could not be parsed.
 # TYPE kube_vrrp_vip_packets_unheard_total counter
 kube_vrrp_vip_packets_unheard_total{reason="unknownVRID"} 9
+# HELP kube_vrrp_vip_proxy_connections Connections of a port that the daemon serves itself.
+# TYPE kube_vrrp_vip_proxy_connections gauge
+kube_vrrp_vip_proxy_connections{port="443",vip="10.4.0.50"} 11
+# HELP kube_vrrp_vip_proxy_connections_total Connections of a port that the daemon serves itself that have ended, by how they did.
+# TYPE kube_vrrp_vip_proxy_connections_total counter
+kube_vrrp_vip_proxy_connections_total{port="443",result="closed",vip="10.4.0.50"} 12
 # HELP kube_vrrp_vip_router_advertisement_interval_seconds Time between advertisements of the virtual router.
 # TYPE kube_vrrp_vip_router_advertisement_interval_seconds gauge
 kube_vrrp_vip_router_advertisement_interval_seconds{family="IPv4",interface="eth0",vrid="50"} 0.1

@@ -30,11 +30,16 @@ type Datapath struct {
 	LastSync time.Time `json:"lastSync,omitzero"`
 	// Err is what the latest attempt failed with; empty: it succeeded.
 	Err string `json:"error,omitempty"`
+	// ProxyErr names the ports that the daemon was to serve itself and could
+	// not listen for in the latest attempt.
+	ProxyErr string `json:"proxyError,omitempty"`
 	// Errors counts the failed attempts.
 	Errors uint64 `json:"errors"`
 	// Repairs counts how often the tables had to be put right because
 	// somebody else had changed them.
 	Repairs uint64 `json:"repairs"`
+	// Proxy are the ports that the daemon serves itself.
+	Proxy []desired.ProxyStatus `json:"proxy,omitempty"`
 	// Conflicts say what others have in nftables that keeps traffic of VIPs
 	// from arriving.
 	Conflicts []string `json:"conflicts,omitempty"`

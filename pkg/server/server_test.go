@@ -72,7 +72,13 @@ func snapshot() Snapshot {
 			Lateness:   3 * time.Millisecond,
 			Unheard:    map[string]uint64{"unknownVRID": 9},
 		},
-		Datapath: Datapath{LastSync: now, Errors: 10, Repairs: 11, Conflicts: []string{"flowtable"}},
+		Datapath: Datapath{LastSync: now, Errors: 10, Repairs: 11, Conflicts: []string{"flowtable"}, Proxy: []desired.ProxyStatus{{
+			VIP:         netip.MustParseAddrPort("10.4.0.50:443"),
+			Listener:    netip.MustParseAddrPort("10.4.0.11:40000"),
+			Target:      netip.MustParseAddrPort("10.96.0.10:443"),
+			Connections: 11,
+			Ended:       map[string]uint64{"closed": 12},
+		}}},
 		Problems: []config.Problem{{Key: "web", Message: "bad"}, {Key: "10.4.0.50", Message: "good", Notice: true}},
 	}
 }
@@ -224,9 +230,12 @@ func TestStatus(t *testing.T) {
 		}
 		delete(got, "engine")
 		rest := map[string]any{
-			"node":     "worker-a",
-			"version":  "v1",
-			"datapath": map[string]any{"lastSync": "2000-01-01T00:00:00Z", "errors": 10.0, "repairs": 11.0, "conflicts": []any{"flowtable"}},
+			"node":    "worker-a",
+			"version": "v1",
+			"datapath": map[string]any{"lastSync": "2000-01-01T00:00:00Z", "errors": 10.0, "repairs": 11.0, "conflicts": []any{"flowtable"}, "proxy": []any{map[string]any{
+				"vip": "10.4.0.50:443", "listener": "10.4.0.11:40000", "target": "10.96.0.10:443",
+				"connections": 11.0, "ended": map[string]any{"closed": 12.0},
+			}}},
 			"problems": []any{
 				map[string]any{"key": "web", "value": "", "message": "bad"},
 				map[string]any{"key": "10.4.0.50", "value": "", "message": "good", "notice": true},
