@@ -143,7 +143,12 @@ func (n *node) connect(host, client, pod *vrrplab.Namespace) error {
 	)
 }
 
-var quick = []string{"net/ipv4/tcp_max_tw_buckets=0", "net/ipv4/ip_local_port_range=1024 65535"}
+var quick = []string{
+	"net/ipv4/tcp_max_tw_buckets=0",
+	"net/ipv4/ip_local_port_range=1024 65535",
+	// Every kernel has it. Another default of the machine may send at a pace of its own.
+	"net/ipv4/tcp_congestion_control=reno",
+}
 
 func (n *node) close() error {
 	// The endpoint first: it is in a namespace of the lab.
