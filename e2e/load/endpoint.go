@@ -42,8 +42,9 @@ type conn struct {
 	proxied bool
 }
 
-// StartEndpoint starts a server in the network namespace of the calling thread.
-func StartEndpoint(port uint16) (_ *Endpoint, err error) {
+// StartEndpoint starts a server in the network namespace of the calling thread, on
+// a processor of Pin.
+func StartEndpoint(port uint16, processor int) (_ *Endpoint, err error) {
 	e := &Endpoint{
 		listen: -1, wake: -1, buf: make([]byte, 64<<10), ended: make(chan struct{}),
 		answer: bytes.Repeat([]byte{'.'}, answerLength), chunk: make([]byte, chunkLength),
@@ -76,7 +77,9 @@ func StartEndpoint(port uint16) (_ *Endpoint, err error) {
 	go func() {
 		defer close(e.ended)
 		runtime.LockOSThread()
-		e.err = e.serve()
+		if e.err = Pin(processor); e.err == nil {
+			e.err = e.serve()
+		}
 	}()
 	return e, nil
 }

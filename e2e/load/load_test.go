@@ -22,7 +22,7 @@ func startEndpoint(t *testing.T) netip.AddrPort {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	e, err := StartEndpoint(address.Port())
+	e, err := StartEndpoint(address.Port(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -194,7 +194,10 @@ func (p *path) measure(w work, slice time.Duration) (sample, error) {
 	// Not while it works.
 	runtime.GC()
 	err := p.node.lab.Client.Do(func() error {
-		var err error
+		err := load.Pin(clientProcessor)
+		if err != nil {
+			return err
+		}
 		r, err = client.Run(warm, slice, func() { before = busy() }, func() { after = busy() })
 		return err
 	})

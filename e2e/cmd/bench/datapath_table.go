@@ -17,8 +17,8 @@ same through HAProxy on the node. "Without kube-vrrp-vip" is a node that has onl
 1 forward is a VIP with a Service of one port, 100 are 10 VIPs with 10 ports each, 10 000 are 100 VIPs with 100 ports each. kube-proxy's
 table has as many Services and ports, and the last port of the last VIP is asked.
 
-A question has 100 bytes, an answer 1000. Client and endpoints are a thread each, and do next to nothing with either, so that what lies
-between them weighs more than in practice. Every path is measured for %v in each of %d rounds, in an order by chance. Figures are the
+A question has 100 bytes, an answer 1000. Client and endpoints are a thread each, on a processor of its own, and do next to nothing with
+either, so that what lies between them weighs more than in practice. Every path is measured for %v in each of %d rounds, in an order by chance. Figures are the
 median [range] of the rounds; ratios are those of one round. CPU is the time that all processors of the machine were busy, client and
 endpoints included: they are in both sides of a ratio. Memory is that of the process: kube-vrrp-vip's is the whole daemon.
 `

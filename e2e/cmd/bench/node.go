@@ -23,6 +23,10 @@ const (
 	plainPort   = 8001 // HAProxy's on the node
 	proxyPort   = 8002 // and with a PROXY header
 
+	// The client and the endpoint have a processor each, if there are two.
+	clientProcessor   = 0
+	endpointProcessor = 1
+
 	// Methods, as an entry of the ConfigMap has them.
 	proxied = ":PROXY"
 	// bare is a node without kube-vrrp-vip.
@@ -76,7 +80,7 @@ func newNode(dir string, vips, ports int, method string) (_ *node, err error) {
 	}
 	err = pod.Do(func() error {
 		var err error
-		n.endpoint, err = load.StartEndpoint(endpointPort)
+		n.endpoint, err = load.StartEndpoint(endpointPort, endpointProcessor)
 		return err
 	})
 	if err != nil {
@@ -117,6 +121,8 @@ func (n *node) connect(host, client, pod *vrrplab.Namespace) error {
 			"addr add 10.244.1.1/24 dev pod0",
 			"link set client0 up",
 			"link set pod0 up",
+			// Without one the node's own processes have no way to a ClusterIP.
+			"route add default via 198.19.0.2",
 		),
 		client.IP(
 			"addr add 198.19.0.2/24 dev node0",
@@ -159,10 +165,16 @@ func (n *node) close() error {
 	return errors.Join(err, n.lab.Close())
 }
 
-// ready waits until the last port of the last VIP is answered.
+// ready waits until the node has its VIPs, and the last port of the last one is
+// answered.
 func (n *node) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
+	if n.daemon != nil {
+		if err := vrrplab.Eventually(ctx, "have all VIPs", func() error { return n.bound(ctx) }); err != nil {
+			return fmt.Errorf("%w\n%s", err, n.lab.Report(time.Now()))
+		}
+	}
 	all := []netip.AddrPort{n.clusterIP(), n.haproxyPort(plainPort), n.haproxyPort(proxyPort)}
 	if n.daemon != nil {
 		all = append(all, n.vip())
@@ -180,6 +192,26 @@ func (n *node) ready(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, n.lab.Report(time.Now()))
 		}
+	}
+	return nil
+}
+
+// bound tells with an error that a VIP is not bound.
+func (n *node) bound(ctx context.Context) error {
+	status, err := n.daemon.Status(ctx)
+	if err != nil {
+		return err
+	}
+	have := 0
+	for _, r := range status.Engine.Routers {
+		for _, v := range r.VIPs {
+			if v.Bound {
+				have++
+			}
+		}
+	}
+	if have != n.vips {
+		return fmt.Errorf("%d of %d VIPs are bound", have, n.vips)
 	}
 	return nil
 }
