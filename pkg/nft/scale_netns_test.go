@@ -62,7 +62,9 @@ func TestNetnsTenThousand(t *testing.T) {
 				measure("delete_one_forward_of", 50*time.Millisecond, d, less)
 				measure("delete_one_vip_of", 50*time.Millisecond, d, less[1:])
 				measure("add_one_vip_to", 5*time.Millisecond, d, less)
-				measure("adopt", 200*time.Millisecond, nft.NewDatapath(), less)
+				ns.Run("nft", "add", "table", "ip", "other")
+				measure("add_one_forward_after_anothers_change_to", 200*time.Millisecond, d, all)
+				measure("adopt", 200*time.Millisecond, nft.NewDatapath(), all)
 			})
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -25,6 +26,9 @@ type zones struct {
 	assigned map[zoneKey]uint16
 	// next is where the search for a free one begins; 0 at the start.
 	next uint16
+	// idle are zones that held no connections when they were listed, and were
+	// nobody's since: they need no other look.
+	idle map[uint16]bool
 }
 
 // assign returns the zones of the keys, of which some may be there twice. One
@@ -93,10 +97,12 @@ func (z *zones) allocate(keys []zoneKey, result map[zoneKey]uint16, taken []bool
 	if len(missing) == 0 {
 		return nil
 	}
-	busy, err := z.busy()
-	if err != nil {
-		// Better a zone that may hold old connections than a VIP without.
-		err = fmt.Errorf("look for connections in free conntrack zones: %w", err)
+	maps.DeleteFunc(z.idle, func(id uint16, _ bool) bool { return taken[id] })
+	var err error
+	if len(z.idle) < len(missing) {
+		if err = z.look(taken); err != nil {
+			defer clear(z.idle)
+		}
 	}
 	if z.next == 0 {
 		z.next = zoneMin
@@ -117,14 +123,30 @@ func (z *zones) allocate(keys []zoneKey, result map[zoneKey]uint16, taken []bool
 			}
 			id := z.next
 			z.next++
-			if !taken[id] && !busy[id] {
+			if z.idle[id] {
 				result[key] = id
-				taken[id] = true
+				delete(z.idle, id)
 				break
 			}
 		}
 		if _, ok := result[key]; !ok {
 			return errors.Join(err, fmt.Errorf("%s: no conntrack zone is free: of %d to %d, each VIP takes one and one more for each port that leads to another port", key, zoneMin, zoneMax))
+		}
+	}
+	return err
+}
+
+// look finds the idle zones.
+func (z *zones) look(taken []bool) error {
+	busy, err := z.busy()
+	if err != nil {
+		// Better a zone that may hold old connections than a VIP without.
+		err = fmt.Errorf("look for connections in free conntrack zones: %w", err)
+	}
+	z.idle = make(map[uint16]bool)
+	for id := uint16(zoneMin); id <= zoneMax; id++ {
+		if !taken[id] && !busy[id] {
+			z.idle[id] = true
 		}
 	}
 	return err

@@ -181,6 +181,48 @@ func TestZonesReadBack(t *testing.T) {
 	}
 }
 
+// TestZonesLook lists the connections only when no zone is known to be idle.
+func TestZonesLook(t *testing.T) {
+	t.Parallel()
+	looks, busy := 0, map[uint16]bool{}
+	var failure error
+	z := &zones{busy: func() (map[uint16]bool, error) {
+		looks++
+		return busy, failure
+	}}
+	vip := netip.MustParseAddr("10.0.0.0")
+	var keys []zoneKey
+	add := func(n, want int) {
+		t.Helper()
+		for range n {
+			keys = append(keys, zoneKey{vip: vip})
+			vip = vip.Next()
+		}
+		if _, err := z.assign(keys, nil); !errors.Is(err, failure) {
+			t.Errorf("got error %v, want %v", err, failure)
+		}
+		if looks != want {
+			t.Errorf("%d VIPs: looked %d times, want %d", len(keys), looks, want)
+		}
+	}
+	add(1, 1)
+	add(9000, 1)
+	keys = keys[8000:] // Freed zones may hold connections.
+	busy[20001] = true
+	add(999, 1)
+	add(1, 2)
+	if len(z.assigned) != 2001 || z.assigned[keys[2000]] != 20000 {
+		t.Errorf("%d zones, the last one is %d, want the first one that was freed", len(z.assigned), z.assigned[keys[2000]])
+	}
+	add(1, 2)
+	if got := z.assigned[keys[2001]]; got != 20002 {
+		t.Errorf("got zone %d, want 20002, beside the busy one", got)
+	}
+	z.idle, failure = nil, errors.New("no conntrack")
+	add(1, 3)
+	add(1, 4) // What was given without a look is looked for again.
+}
+
 // TestZonesUnknown gives zones also when the connections cannot be listed.
 func TestZonesUnknown(t *testing.T) {
 	t.Parallel()
