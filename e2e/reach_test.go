@@ -108,7 +108,7 @@ func refusedWithin(most time.Duration, ask func() (string, error)) error {
 		if errors.Is(err, syscall.ECONNREFUSED) && took < most {
 			return nil
 		}
-		last = fmt.Errorf("%q, %w after %s; want a refusal within %s", body, err, took, most)
+		last = errors.Join(fmt.Errorf("%q after %s; want a refusal within %s", body, took, most), err)
 	}
 	return last
 }

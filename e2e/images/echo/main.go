@@ -1,6 +1,7 @@
 // Command echo tells every client, over HTTP and over UDP, who answered and whom
 // it saw: "host=<hostname> node=<$NODE_NAME> client=<remote address>". The path
-// /bytes/N is answered with N bytes.
+// /bytes/N is answered with N bytes, and a datagram with one that is as long, if that
+// is longer.
 //
 // With -proxy it also listens for connections that begin with a PROXY protocol
 // header. To these the client is the one that the header names, and
@@ -74,13 +75,13 @@ func (zeros) Read(p []byte) (int, error) {
 
 // serveUDP answers each datagram with one; it returns when the socket fails.
 func serveUDP(conn net.PacketConn, answer func(client string) string) error {
-	buf := make([]byte, 2048)
+	buf := make([]byte, 64<<10)
 	for {
-		_, client, err := conn.ReadFrom(buf)
+		n, client, err := conn.ReadFrom(buf)
 		if err != nil {
 			return err
 		}
-		if _, err := conn.WriteTo([]byte(answer(client.String())), client); err != nil {
+		if _, err := conn.WriteTo(fmt.Appendf(nil, "%-*s", n, answer(client.String())), client); err != nil {
 			log.Printf("answer %s: %v", client, err)
 		}
 	}
