@@ -3,6 +3,7 @@ package nft
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -21,11 +22,15 @@ type Datapath struct {
 	// stale are flows whose connections are to be deleted, by forget.
 	stale  map[flow]bool
 	forget func(map[flow]bool) error
+	// asked tells that sctpPortStays has told which kernel this is, and
+	// portStays the answer.
+	asked, portStays bool
+	sctpPortStays    func() (bool, error)
 }
 
 // NewDatapath returns a Datapath that has not looked at the kernel yet.
 func NewDatapath() *Datapath {
-	d := &Datapath{zones: zones{busy: busyZones}, stale: make(map[flow]bool), forget: deleteConnections}
+	d := &Datapath{zones: zones{busy: busyZones}, stale: make(map[flow]bool), forget: deleteConnections, sctpPortStays: sctpPortStays}
 	d.table.spec, d.table.changed = datapathSpec, d.note
 	return d
 }
@@ -41,6 +46,9 @@ func NewDatapath() *Datapath {
 // A forward that cannot be done does not keep the others from being done; the
 // error names it. What is wanted is kept, and must not be changed afterwards.
 func (d *Datapath) Sync(wanted desired.Datapath) error {
+	if err := d.ask(); err != nil {
+		return err
+	}
 	next := newState(wanted)
 	err := d.table.update(func(have contents, ours bool) (was, is contents) {
 		if ours && d.last != nil && slices.Equal(d.last.pods, next.pods) {
@@ -59,6 +67,21 @@ func (d *Datapath) Sync(wanted desired.Datapath) error {
 		clear(d.stale)
 	}
 	return errors.Join(append(next.errors(), err, forgetErr)...)
+}
+
+// ask chooses the specification that the kernel can do.
+func (d *Datapath) ask() error {
+	if d.asked {
+		return nil
+	}
+	var err error
+	if d.portStays, err = d.sctpPortStays(); err != nil {
+		return fmt.Errorf("ask whether SCTP packets can be written to: %w", err)
+	}
+	if d.asked = true; d.portStays {
+		d.table.spec = olderSpec
+	}
+	return nil
 }
 
 // note keeps the flows that a change of elements ends.

@@ -43,7 +43,8 @@
 // A UDP packet without checksum gets none. SCTP packets get a new checksum when
 // their port is written. The rules for SCTP were tried with packets that open an
 // association, never with an implementation of SCTP: the machines of the tests
-// have none.
+// have none. Kernels before Linux 5.11 cannot compute this checksum: there the
+// rules leave the port of SCTP alone, and an SCTP port that is mapped is refused.
 //
 // # Whose address a pod sees
 //

@@ -1,6 +1,8 @@
 package nft
 
 import (
+	"slices"
+
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
@@ -95,23 +97,30 @@ type transport struct {
 	name    string
 	matches []expr
 	sum     sum // Covers the ports.
+	// portStays tells that the kernel cannot write them.
+	portStays bool
 }
 
 // transports are RFC 9293, RFC 768 and RFC 9260. A UDP checksum of zero is none,
 // and must stay so: the kernel would mend it as any other. The SCTP checksum is
 // no sum, and the kernel computes all of it again.
 var transports = []transport{
-	{"TCP", []expr{meta(unix.NFT_META_L4PROTO, reg0), equal(unix.IPPROTO_TCP)}, sum{kind: unix.NFT_PAYLOAD_CSUM_INET, offset: 16}},
-	{"UDP", []expr{
+	{name: "TCP", matches: []expr{meta(unix.NFT_META_L4PROTO, reg0), equal(unix.IPPROTO_TCP)}, sum: sum{kind: unix.NFT_PAYLOAD_CSUM_INET, offset: 16}},
+	{name: "UDP", matches: []expr{
 		meta(unix.NFT_META_L4PROTO, reg0), equal(unix.IPPROTO_UDP),
 		load(udpChecksum, reg0), compare(unix.NFT_CMP_NEQ, []byte{0, 0}),
-	}, sum{kind: unix.NFT_PAYLOAD_CSUM_INET, offset: 6}},
-	{"UDP without checksum", []expr{
+	}, sum: sum{kind: unix.NFT_PAYLOAD_CSUM_INET, offset: 6}},
+	{name: "UDP without checksum", matches: []expr{
 		meta(unix.NFT_META_L4PROTO, reg0), equal(unix.IPPROTO_UDP),
 		load(udpChecksum, reg0), equal(0, 0),
-	}, sum{}},
-	{"SCTP", []expr{meta(unix.NFT_META_L4PROTO, reg0), equal(unix.IPPROTO_SCTP)}, sctpSum},
+	}},
+	{name: "SCTP", matches: matchSCTP, sum: sctpSum},
 }
+
+// olderTransports are those of kernels that do not compute the checksum of SCTP.
+var olderTransports = append(slices.Clone(transports[:3]), transport{name: "SCTP", matches: matchSCTP, portStays: true})
+
+var matchSCTP = []expr{meta(unix.NFT_META_L4PROTO, reg0), equal(unix.IPPROTO_SCTP)}
 
 // sctpSum is of kind NFT_PAYLOAD_CSUM_SCTP of linux/netfilter/nf_tables.h.
 var sctpSum = sum{kind: 2, offset: 8}

@@ -68,8 +68,9 @@ func (c contents) addPods(prefixes []netip.Prefix) {
 }
 
 // addForward adds the elements of one forward, and of no other one, given its
-// zones. It returns what of it cannot be done.
-func (c contents) addForward(forward desired.Forward, zones map[zoneKey]uint16) []error {
+// zones and whether SCTP ports stay as they are. It returns what of it cannot be
+// done.
+func (c contents) addForward(forward desired.Forward, zones map[zoneKey]uint16, sctpPortStays bool) []error {
 	f, ok := familyOf(forward.VIP)
 	if !ok {
 		return []error{fmt.Errorf("forward %s: neither an IPv4 nor an IPv6 address", forward.VIP)}
@@ -86,19 +87,22 @@ func (c contents) addForward(forward desired.Forward, zones map[zoneKey]uint16) 
 	}
 	var problems []error
 	for _, p := range forward.Ports {
-		if err := c.addPort(f, forward, p, zones); err != nil {
+		if err := c.addPort(f, forward, p, zones, sctpPortStays); err != nil {
 			problems = append(problems, fmt.Errorf("forward %s %s port %d to %s: %w", forward.VIP, p.Protocol, p.Port, p.Target, err))
 		}
 	}
 	return problems
 }
 
-func (c contents) addPort(f ipFamily, forward desired.Forward, p desired.Port, zones map[zoneKey]uint16) error {
+func (c contents) addPort(f ipFamily, forward desired.Forward, p desired.Port, zones map[zoneKey]uint16, sctpPortStays bool) error {
 	if target, ok := familyOf(p.Target.Addr()); !ok || target.number != f.number {
 		return fmt.Errorf("the target is no IPv%s address", f.suffix)
 	}
 	if p.Protocol != desired.TCP && p.Protocol != desired.UDP && p.Protocol != desired.SCTP {
 		return fmt.Errorf("not TCP, UDP or SCTP")
+	}
+	if sctpPortStays && p.Protocol == desired.SCTP && p.Target.Port() != p.Port {
+		return fmt.Errorf("an SCTP port that leads to another port number needs Linux 5.11 or later")
 	}
 	vip, target := string(forward.VIP.AsSlice()), string(p.Target.Addr().AsSlice())
 	port := portKey(forward.VIP, p.Protocol, p.Port)

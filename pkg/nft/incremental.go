@@ -68,7 +68,7 @@ func (d *Datapath) whole(next *state, have contents) contents {
 	want := emptyContents()
 	want.addPods(next.pods)
 	for _, f := range next.forwards {
-		next.addProblems(f.VIP, want.addForward(f, zones))
+		next.addProblems(f.VIP, want.addForward(f, zones, d.portStays))
 	}
 	return want
 }
@@ -101,11 +101,11 @@ func (d *Datapath) part(next *state, have contents) (was, is contents) {
 	}
 	was, is = emptyContents(), emptyContents()
 	for _, f := range gone {
-		was.addForward(f, d.zones.assigned)
+		was.addForward(f, d.zones.assigned, d.portStays)
 	}
 	next.zones = d.zones.change(allZoneKeys(gone), allZoneKeys(come))
 	for _, f := range come {
-		next.addProblems(f.VIP, is.addForward(f, d.zones.assigned))
+		next.addProblems(f.VIP, is.addForward(f, d.zones.assigned, d.portStays))
 	}
 	sharePrivate(was, is, have, next.forwards)
 	return was, is

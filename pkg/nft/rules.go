@@ -33,12 +33,12 @@ const priorityGuard = -10
 // done so, and no other chain is asked.
 const priorityMasquerade = 101
 
-func chains() []chain {
+func chains(transports []transport) []chain {
 	var all []chain
 	for _, f := range families {
 		all = append(all,
-			chain{name: f.named(chainRewrite), rules: rewriteRules(f)},
-			chain{name: f.named(chainRestore), rules: restoreRules(f)},
+			chain{name: f.named(chainRewrite), rules: rewriteRules(f, transports)},
+			chain{name: f.named(chainRestore), rules: restoreRules(f, transports)},
 			chain{name: f.named(chainGuardNAT), rules: []rule{
 				keep(f, "no NodePort, no hostPort: TCP", unix.IPPROTO_TCP),
 				keep(f, "no NodePort, no hostPort: UDP", unix.IPPROTO_UDP),
@@ -122,7 +122,7 @@ func jumpForVIP(f ipFamily, comment, set, chain string) rule {
 // rewriteRules take a packet to a VIP. The first that matches ends the chain
 // that came here. The ports of the first rule are the most, so it costs the
 // least.
-func rewriteRules(f ipFamily) []rule {
+func rewriteRules(f ipFamily, transports []transport) []rule {
 	rules := []rule{rewritePacket(f), dropSource(f)}
 	for _, t := range transports {
 		rules = append(rules, rewriteMapped(f, t))
@@ -131,10 +131,12 @@ func rewriteRules(f ipFamily) []rule {
 }
 
 // restoreRules take a reply, maybe of a VIP, in the same way.
-func restoreRules(f ipFamily) []rule {
+func restoreRules(f ipFamily, transports []transport) []rule {
 	rules := []rule{restoreError(f), restorePacket(f), restoreMappedError(f)}
 	for _, t := range transports {
-		rules = append(rules, restoreMapped(f, t))
+		if !t.portStays {
+			rules = append(rules, restoreMapped(f, t))
+		}
 	}
 	return rules
 }
@@ -184,8 +186,13 @@ func dropSource(f ipFamily) rule {
 //	th dport set ip daddr . meta l4proto . th dport map @mapped_port4
 //	ip daddr set ip daddr . meta l4proto . th dport map @mapped_svc4 counter accept
 //
-// but does all look-ups first.
+// but does all look-ups first. Where the port stays, it is not written: no port
+// in the maps is then another one.
 func rewriteMapped(f ipFamily, t transport) rule {
+	var writePort []expr
+	if !t.portStays {
+		writePort = []expr{write(dport, regPort, t.sum)}
+	}
 	return rule{
 		comment: "mapped or limited VIP:port to its target: " + t.name,
 		exprs: slices.Concat(f.only(), t.matches, f.packetKey(), []expr{
@@ -193,7 +200,7 @@ func rewriteMapped(f ipFamily, t transport) rule {
 			mapped(f.named(mapMappedPort), regPort),
 			mapped(f.named(mapMappedZone), regZone),
 			setOriginalZone(regZone),
-			write(dport, regPort, t.sum),
+		}, writePort, []expr{
 			write(f.daddr, regTarget, f.addressSum),
 			counter(), accept(),
 		}),

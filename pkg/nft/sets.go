@@ -30,11 +30,19 @@ const (
 
 var families = []ipFamily{ipv4, ipv6}
 
-var datapathSpec = &spec{
-	family: nftables.TableFamilyINet,
-	name:   tableName,
-	sets:   sets(),
-	chains: chains(),
+var (
+	datapathSpec = newDatapathSpec(transports)
+	// olderSpec is for kernels that cannot write the port of an SCTP packet.
+	olderSpec = newDatapathSpec(olderTransports)
+)
+
+func newDatapathSpec(transports []transport) *spec {
+	return &spec{
+		family: nftables.TableFamilyINet,
+		name:   tableName,
+		sets:   sets(),
+		chains: chains(transports),
+	}
 }
 
 func sets() []set {

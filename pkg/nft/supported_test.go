@@ -1,0 +1,40 @@
+package nft
+
+import (
+	"errors"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/netnstest"
+)
+
+// OlderKernelDatapath is for the tests outside of the package: one that the kernel
+// has told that it does not compute the checksum of SCTP.
+func OlderKernelDatapath() *Datapath {
+	d := NewDatapath()
+	d.sctpPortStays = func() (bool, error) { return true, nil }
+	return d
+}
+
+// TestNetnsAsksKernel asks again after a question that had no answer.
+func TestNetnsAsksKernel(t *testing.T) {
+	inNamespace(t, func(*netnstest.NS, *conn) {
+		if stays, err := sctpPortStays(); stays || err != nil {
+			t.Errorf("this kernel: got %t, %v", stays, err)
+		}
+		d := NewDatapath()
+		asked, failure := 0, error(unix.ENOMEM)
+		d.sctpPortStays = func() (bool, error) { asked++; return false, failure }
+		for step, want := range []error{failure, failure, nil, nil} {
+			failure = want
+			if err := d.Sync(desired.Datapath{}); !errors.Is(err, want) {
+				t.Errorf("step %d: got %v, want %v", step, err, want)
+			}
+		}
+		if asked != 3 {
+			t.Errorf("asked %d times, want 3", asked)
+		}
+	})
+}
