@@ -25,6 +25,8 @@ type inputs struct {
 	nodes []*corev1.Node
 	// noKubeProxy tells that none runs on this node.
 	noKubeProxy bool
+	// presence returns where the endpoints of a Service are, as a node sees it.
+	presence func(n config.ObjectName, node string, f vrrp.Family) presence
 }
 
 // built is what follows from inputs.
@@ -32,6 +34,8 @@ type built struct {
 	state desired.State
 	// servicesOf names the Services behind each VIP that has any.
 	servicesOf map[netip.Addr][]config.ObjectName
+	// followed are the Services whose endpoints matter, sorted.
+	followed []config.ObjectName
 	// problems are sorted by key.
 	problems []config.Problem
 }
@@ -78,7 +82,10 @@ func build(o config.Options, in inputs) built {
 		b.state.Datapath.Forwards = append(b.state.Datapath.Forwards, forward)
 		b.problems = append(b.problems, problems...)
 	}
-	b.state.Routers = routers(o, self, peers, served)
+	l := newLocals(o, in, self, f.backend, entries)
+	b.state.Routers = routers(o, self, peers, served, l.vridOf)
+	b.followed, problems = l.follow(b.state.Routers, served)
+	b.problems = append(b.problems, problems...)
 	for _, r := range b.state.Routers {
 		if most := vrrp.MaxAddresses(r.Family); len(r.VIPs) > most {
 			b.problems = append(b.problems, config.Problem{

@@ -321,8 +321,9 @@ func TestBuildRefusesAddressesOfNodes(t *testing.T) {
 		configMap: testConfigMap(map[string]string{
 			"10.4.0.11": "", "10.4.0.12": "vip/echo", "10.4.0.14": "", "10.4.0.15": "", "10.4.0.50": "", "10.4.0.51": "",
 		}),
-		pods:  []*corev1.Pod{testPod("a", "10.4.0.11"), testPod("b", "10.4.0.12")},
-		nodes: []*corev1.Node{testNode("f", "10.4.0.15", nil), testNode("e", "10.4.0.15", nil), twoAddresses, testNode("a", "10.4.0.11", nil)},
+		service: func(config.ObjectName) *corev1.Service { return nil },
+		pods:    []*corev1.Pod{testPod("a", "10.4.0.11"), testPod("b", "10.4.0.12")},
+		nodes:   []*corev1.Node{testNode("f", "10.4.0.15", nil), testNode("e", "10.4.0.15", nil), twoAddresses, testNode("a", "10.4.0.11", nil)},
 	})
 	want := []desired.VIP{{Address: netip.MustParseAddr("10.4.0.50")}, {Address: netip.MustParseAddr("10.4.0.51")}}
 	if diff := cmp.Diff(want, got.state.Routers[0].VIPs, compareAddr); diff != "" {

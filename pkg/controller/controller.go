@@ -19,6 +19,7 @@ import (
 
 	"kube-vrrp-vip/pkg/config"
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // optionalWait is how long the first State waits for what it can do without:
@@ -46,9 +47,13 @@ type Controller struct {
 	// reports wait for their Events to be written.
 	reports chan report
 
-	// Of Run's own goroutine: what was read and applied last.
-	accepted *corev1.ConfigMap
-	applied  *desired.State
+	// Of Run's own goroutine: what was read and applied last, and the Services
+	// whose endpoints are followed.
+	accepted  *corev1.ConfigMap
+	applied   *desired.State
+	followers map[config.ObjectName]*follower
+	// following are the goroutines of followers.
+	following sync.WaitGroup
 
 	mu         sync.Mutex
 	problems   []config.Problem
@@ -66,15 +71,17 @@ func New(client kubernetes.Interface, o config.Options, apply func(desired.State
 		answers: newAnswers(),
 		wake:    make(chan struct{}, 1),
 		reports: make(chan report, maxQueuedEvents),
+
+		followers: map[config.ObjectName]*follower{},
 	}
 	c.recorder = newRecorder(client, c.host(), c.answers)
 	core, apps := client.CoreV1(), client.AppsV1()
-	c.configMaps = newSource(core.ConfigMaps(o.ConfigMap.Namespace), &corev1.ConfigMap{}, "configmaps", o.ConfigMap.Name, c.changed, c.answers)
-	c.services = newSource(core.Services(o.WatchNamespace), &corev1.Service{}, "services", "", c.changed, c.answers)
-	c.pods = newSource(core.Pods(o.PodNamespace), &corev1.Pod{}, "pods", "", c.changed, c.answers)
-	c.nodes = newSource(core.Nodes(), &corev1.Node{}, "nodes", "", c.changed, c.answers)
-	c.daemonSets = newSource(apps.DaemonSets(o.PodNamespace), &appsv1.DaemonSet{}, "daemonsets", "", c.changed, c.answers)
-	c.namespaces = newSource(core.Namespaces(), &corev1.Namespace{}, "namespaces", o.PodNamespace, c.changed, c.answers)
+	c.configMaps = newSource(core.ConfigMaps(o.ConfigMap.Namespace), &corev1.ConfigMap{}, "configmaps", named(o.ConfigMap.Name), c.changed, c.answers)
+	c.services = newSource(core.Services(o.WatchNamespace), &corev1.Service{}, "services", everything, c.changed, c.answers)
+	c.pods = newSource(core.Pods(o.PodNamespace), &corev1.Pod{}, "pods", everything, c.changed, c.answers)
+	c.nodes = newSource(core.Nodes(), &corev1.Node{}, "nodes", everything, c.changed, c.answers)
+	c.daemonSets = newSource(apps.DaemonSets(o.PodNamespace), &appsv1.DaemonSet{}, "daemonsets", everything, c.changed, c.answers)
+	c.namespaces = newSource(core.Namespaces(), &corev1.Namespace{}, "namespaces", named(o.PodNamespace), c.changed, c.answers)
 	return c
 }
 
@@ -102,6 +109,7 @@ func (c *Controller) host() string { return cmp.Or(c.options.NodeName, c.options
 func (c *Controller) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer c.following.Wait()
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	wg.Go(func() { c.recorder.run(recording) })
 	wg.Go(func() {
@@ -122,6 +130,10 @@ func (c *Controller) Run(ctx context.Context) error {
 		return nil
 	}
 	wait, cancel := context.WithTimeout(ctx, optionalWait)
+	c.follow(ctx, c.build(c.configMap()).followed)
+	for _, f := range c.followers {
+		optional = append(optional, f.slices)
+	}
 	waitFor(wait, optional, (*source).settled)
 	cancel()
 
@@ -144,22 +156,39 @@ func waitFor(ctx context.Context, sources []*source, is func(*source) bool) bool
 	return cache.WaitForCacheSync(ctx.Done(), all...)
 }
 
-// sync builds everything anew, reports what is wrong, and applies the State if
-// it is not the one that was applied last.
-func (c *Controller) sync(ctx context.Context) {
-	start := time.Now()
-	logger := klog.LoggerWithValues(klog.FromContext(ctx), "configMap", klog.KRef(c.options.ConfigMap.Namespace, c.options.ConfigMap.Name))
-	configMap := object[corev1.ConfigMap](c.configMaps, c.options.ConfigMap.Namespace, c.options.ConfigMap.Name)
-	b := build(c.options, inputs{
+// configMap returns the ConfigMap, nil if it does not exist.
+func (c *Controller) configMap() *corev1.ConfigMap {
+	return object[corev1.ConfigMap](c.configMaps, c.options.ConfigMap.Namespace, c.options.ConfigMap.Name)
+}
+
+// build builds everything anew.
+func (c *Controller) build(configMap *corev1.ConfigMap) built {
+	return build(c.options, inputs{
 		configMap: configMap,
 		service: func(n config.ObjectName) *corev1.Service {
 			return object[corev1.Service](c.services, n.Namespace, n.Name)
 		},
 		pods:  objects[corev1.Pod](c.pods),
 		nodes: objects[corev1.Node](c.nodes),
+		presence: func(n config.ObjectName, node string, f vrrp.Family) presence {
+			if followed := c.followers[n]; followed != nil {
+				return followed.presence(node, f)
+			}
+			return presenceUnknown
+		},
 
 		noKubeProxy: c.noKubeProxy.Load(),
 	})
+}
+
+// sync builds everything anew, reports what is wrong, and applies the State if
+// it is not the one that was applied last.
+func (c *Controller) sync(ctx context.Context) {
+	start := time.Now()
+	logger := klog.LoggerWithValues(klog.FromContext(ctx), "configMap", klog.KRef(c.options.ConfigMap.Namespace, c.options.ConfigMap.Name))
+	configMap := c.configMap()
+	b := c.build(configMap)
+	c.follow(ctx, b.followed)
 
 	c.mu.Lock()
 	before := c.problems

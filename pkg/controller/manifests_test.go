@@ -107,7 +107,7 @@ func TestManifestsPermissions(t *testing.T) {
 	unused := slices.Concat(inNamespace, everywhere)
 
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, testOptions(), testCluster())
+		r := start(t, testOptions(), localCluster(t))
 		r.Transition(testTransition())
 		r.settle()
 		r.Transition(testTransition()) // counted up, so patched

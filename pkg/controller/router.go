@@ -13,15 +13,15 @@ import (
 )
 
 // routers returns the virtual routers of entries, which are sorted by address:
-// one for each family and VRID.
-func routers(o config.Options, self member, peers []member, entries []config.Entry) []desired.Router {
+// one for each family and VRID. vridOf returns the VRID of an entry.
+func routers(o config.Options, self member, peers []member, entries []config.Entry, vridOf func(config.Entry) uint8) []desired.Router {
 	type key struct {
 		family vrrp.Family
 		vrid   uint8
 	}
 	found := map[key]*desired.Router{}
 	for _, e := range entries {
-		k := key{vrrp.FamilyOf(e.VIP), vridOf(o, e)}
+		k := key{vrrp.FamilyOf(e.VIP), vridOf(e)}
 		r := found[k]
 		if r == nil {
 			r = newRouter(o, self, peers, k.family, k.vrid)

@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,7 +17,8 @@ import (
 // source is the cache of one kind of object, and the watch that fills it.
 type source struct {
 	cache.SharedIndexInformer
-	// denied tells that the latest request was not permitted.
+	// denied tells that a list or a watch was not permitted, and that no watch
+	// has begun since.
 	denied atomic.Bool
 }
 
@@ -26,27 +28,26 @@ type typedClient[L runtime.Object] interface {
 	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 }
 
-// newSource watches the objects of client, which are resources: all of them, or
-// the one called name. After every change of the cache it calls changed.
-func newSource[L runtime.Object](client typedClient[L], object runtime.Object, resource, name string, changed func(), answers *answers) *source {
+// newSource watches the objects of client, which are resources, as far as the
+// selectors of only have them. After every change of the cache, and of whether
+// it is permitted, it calls changed.
+func newSource[L runtime.Object](client typedClient[L], object runtime.Object, resource string, only metav1.ListOptions, changed func(), answers *answers) *source {
 	s := &source{}
-	selector := fields.Everything()
-	if name != "" {
-		selector = fields.OneTermEqualSelector(metav1.ObjectNameField, name)
-	}
 	heard := func(ctx context.Context, verb string, err error) {
-		s.denied.Store(isDenied(err))
+		if isDenied(err) && !s.denied.Swap(true) || err == nil && verb == "watch" && s.denied.Swap(false) {
+			changed()
+		}
 		answers.heard(ctx, verb+" "+resource, err)
 	}
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-			opts.FieldSelector = selector.String()
+			opts.FieldSelector, opts.LabelSelector = only.FieldSelector, only.LabelSelector
 			list, err := client.List(ctx, opts)
 			heard(ctx, "list", err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-			opts.FieldSelector = selector.String()
+			opts.FieldSelector, opts.LabelSelector = only.FieldSelector, only.LabelSelector
 			w, err := client.Watch(ctx, opts)
 			heard(ctx, "watch", err)
 			return w, err
@@ -62,6 +63,13 @@ func newSource[L runtime.Object](client typedClient[L], object runtime.Object, r
 		DeleteFunc: func(any) { changed() },
 	})
 	return s
+}
+
+// everything and named are what a source may be limited to.
+var everything = metav1.ListOptions{}
+
+func named(name string) metav1.ListOptions {
+	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()}
 }
 
 // settled tells that waiting longer for s is of no use for now.
@@ -96,6 +104,19 @@ func strip(object any) (any, error) {
 		o.Spec, o.Status = appsv1.DaemonSetSpec{}, appsv1.DaemonSetStatus{}
 	case *corev1.Namespace:
 		o.ManagedFields, o.Annotations, o.Labels = nil, nil, nil
+	case *discoveryv1.EndpointSlice:
+		o.ManagedFields, o.Annotations, o.Labels, o.Ports = nil, nil, nil, nil
+		for i, e := range o.Endpoints {
+			o.Endpoints[i] = discoveryv1.Endpoint{Conditions: e.Conditions, NodeName: e.NodeName}
+		}
+	case *corev1.Endpoints: //nolint:staticcheck // For API servers that permit no more.
+		o.ManagedFields, o.Annotations, o.Labels = nil, nil, nil
+		for i, subset := range o.Subsets {
+			for j, a := range subset.Addresses {
+				subset.Addresses[j] = corev1.EndpointAddress{NodeName: a.NodeName}
+			}
+			o.Subsets[i] = corev1.EndpointSubset{Addresses: subset.Addresses} //nolint:staticcheck // The same.
+		}
 	}
 	return object, nil
 }

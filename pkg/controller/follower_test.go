@@ -1,0 +1,297 @@
+package controller
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"kube-vrrp-vip/pkg/desired"
+)
+
+// localCluster is testCluster with a Service whose external traffic stays on the
+// node.
+func localCluster(t *testing.T, objects ...runtime.Object) *fake.Clientset {
+	t.Helper()
+	client := testCluster()
+	service := externallyLocal(testService("echo", "10.96.0.7", corev1.ServicePort{Port: 80, Protocol: corev1.ProtocolTCP}))
+	if _, err := client.CoreV1().Services("vip").Update(t.Context(), service, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		if err := client.Tracker().Add(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client.ClearActions()
+	return client
+}
+
+// testSlice is an EndpointSlice of the Service echo, with a ready endpoint on
+// each of nodes.
+func testSlice(name string, family discoveryv1.AddressType, nodes ...string) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "vip", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: "echo"}},
+		AddressType: family,
+	}
+	for _, node := range nodes {
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{NodeName: &node, Addresses: []string{"10.244.0.5"}})
+	}
+	return s
+}
+
+// testEndpoints are the Endpoints of the Service echo.
+func testEndpoints(nodes ...string) *corev1.Endpoints { //nolint:staticcheck // For API servers that permit no more.
+	e := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "vip", Name: "echo"}} //nolint:staticcheck // The same.
+	for _, node := range nodes {
+		e.Subsets = append(e.Subsets, corev1.EndpointSubset{Addresses: []corev1.EndpointAddress{{IP: "10.244.0.5", NodeName: &node}}}) //nolint:staticcheck // The same.
+	}
+	return e
+}
+
+// isEligible tells what was applied last.
+func (r *run) isEligible(t *testing.T) bool {
+	t.Helper()
+	states := r.applied()
+	if len(states) == 0 || len(states[len(states)-1].Routers) != 1 {
+		t.Fatalf("states: %+v", states)
+	}
+	return !states[len(states)-1].Routers[0].NoLocalEndpoint
+}
+
+func (r *run) wantEligible(t *testing.T, want bool, when string) {
+	t.Helper()
+	r.settle()
+	if got := r.isEligible(t); got != want {
+		t.Errorf("%s: eligible %v, want %v", when, got, want)
+	}
+}
+
+func TestEligibilityFollowsEndpointSlices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, testOptions(), localCluster(t))
+		all := r.client.DiscoveryV1().EndpointSlices("vip")
+		put := func(s *discoveryv1.EndpointSlice) {
+			t.Helper()
+			if _, err := all.Update(t.Context(), s, metav1.UpdateOptions{}); err == nil {
+				return
+			}
+			if _, err := all.Create(t.Context(), s, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.wantEligible(t, false, "without endpoints")
+		put(testSlice("1", discoveryv1.AddressTypeIPv4, "worker-b"))
+		r.wantEligible(t, false, "with one elsewhere")
+		put(testSlice("2", discoveryv1.AddressTypeIPv6, "worker-a"))
+		r.wantEligible(t, false, "with one here, of the other family")
+		put(testSlice("1", discoveryv1.AddressTypeIPv4, "worker-b", "worker-a"))
+		r.wantEligible(t, true, "with one here")
+		yes, no := true, false
+		draining := testSlice("1", discoveryv1.AddressTypeIPv4, "worker-b", "worker-a")
+		draining.Endpoints[1].Conditions = discoveryv1.EndpointConditions{Ready: &no, Serving: &yes, Terminating: &yes}
+		put(draining)
+		r.wantEligible(t, false, "with one that drains here and one that is ready elsewhere")
+		draining.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: &no, Serving: &no, Terminating: &no}
+		put(draining)
+		r.wantEligible(t, true, "with one that drains here and none that is ready")
+		if err := all.Delete(t.Context(), "1", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.wantEligible(t, false, "when the slice was gone")
+		for _, a := range r.client.Actions() {
+			if a.GetResource().Resource == "endpoints" {
+				t.Errorf("asked for endpoints: %v", a)
+			}
+			if list, ok := a.(clienttesting.ListAction); ok && a.GetResource().Resource == "endpointslices" {
+				if got := list.GetListRestrictions().Labels.String(); got != "kubernetes.io/service-name=echo" {
+					t.Errorf("listed %q", got)
+				}
+			}
+		}
+	})
+}
+
+// TestEligibilityFromTheStart: the first State knows the endpoints, so that a
+// VIP is not given away by a restart.
+func TestEligibilityFromTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, testOptions(), localCluster(t, testSlice("1", discoveryv1.AddressTypeIPv4, "worker-a")))
+		if states := r.applied(); len(states) != 1 || states[0].Routers[0].NoLocalEndpoint || states[0].Routers[0].VRID < firstAutomaticVRID {
+			t.Errorf("states: %+v", states)
+		}
+	})
+}
+
+// TestEligibilityOfLaterService: a Service that becomes Local is followed, and
+// one that is so no longer is not.
+func TestEligibilityOfLaterService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := testCluster()
+		if err := client.Tracker().Add(testSlice("1", discoveryv1.AddressTypeIPv4, "worker-b")); err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, testOptions(), client)
+		put := func(s *corev1.Service) {
+			t.Helper()
+			if _, err := client.CoreV1().Services("vip").Update(t.Context(), s, metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		port := corev1.ServicePort{Port: 80, Protocol: corev1.ProtocolTCP}
+		requests := func() (n int) {
+			for _, a := range client.Actions() {
+				if a.GetResource().Resource == "endpointslices" {
+					n++
+				}
+			}
+			return n
+		}
+		r.wantEligible(t, true, "before")
+		if requests() != 0 {
+			t.Error("asked for EndpointSlices of a Service that needs none")
+		}
+		put(internallyLocal(testService("echo", "10.96.0.7", port)))
+		r.wantEligible(t, false, "when it had become Local")
+		put(testService("echo", "10.96.0.7", port))
+		r.wantEligible(t, true, "when it was Local no longer")
+		if got := r.applied()[len(r.applied())-1].Routers[0].VRID; len(r.followers) != 0 || got != 50 {
+			t.Errorf("follows %v, VRID %d", r.followers, got)
+		}
+	})
+}
+
+// outage makes requests for a resource fail while it is on, and ends its
+// watches when it begins.
+type outage struct {
+	mu      sync.Mutex
+	err     error
+	watches []watch.Interface
+}
+
+func newOutage(client *fake.Clientset, resource string) *outage {
+	o := &outage{}
+	client.PrependReactor("list", resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.err != nil, nil, o.err
+	})
+	client.PrependWatchReactor(resource, func(a clienttesting.Action) (bool, watch.Interface, error) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.err != nil {
+			return true, nil, o.err
+		}
+		w, err := client.Tracker().Watch(a.GetResource(), a.GetNamespace())
+		o.watches = append(o.watches, w)
+		return true, w, err
+	})
+	return o
+}
+
+// set begins an outage, or ends it if err is nil.
+func (o *outage) set(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.err = err
+	for _, w := range o.watches {
+		w.Stop()
+	}
+	o.watches = nil
+}
+
+// TestEligibilityWithoutAPI: what was known goes on, for good. What was never
+// known keeps the VIP away for some seconds only.
+func TestEligibilityWithoutAPI(t *testing.T) {
+	refused := errors.New("connection refused")
+	for _, here := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			node := map[bool]string{true: "worker-a", false: "worker-b"}[here]
+			client := localCluster(t, testSlice("1", discoveryv1.AddressTypeIPv4, node))
+			api := newOutage(client, "endpointslices")
+			r := start(t, testOptions(), client)
+			r.wantEligible(t, here, "before")
+			before := len(r.applied())
+			api.set(refused)
+			time.Sleep(time.Hour)
+			r.wantEligible(t, here, "while the API server was away")
+			api.set(nil)
+			time.Sleep(10 * time.Minute)
+			r.wantEligible(t, here, "afterwards")
+			if n := len(r.applied()); n != before {
+				t.Errorf("%d more states", n-before)
+			}
+			if err := client.Tracker().Update(discoveryv1.SchemeGroupVersion.WithResource("endpointslices"), testSlice("1", discoveryv1.AddressTypeIPv4), "vip"); err != nil {
+				t.Fatal(err)
+			}
+			r.wantEligible(t, false, "after a change")
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		client := testCluster()
+		newOutage(client, "endpointslices").set(refused)
+		r := start(t, testOptions(), client)
+		service := internallyLocal(testService("echo", "10.96.0.7", corev1.ServicePort{Port: 80, Protocol: corev1.ProtocolTCP}))
+		if _, err := client.CoreV1().Services("vip").Update(t.Context(), service, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.wantEligible(t, false, "at first")
+		time.Sleep(optionalWait)
+		r.wantEligible(t, true, "after some seconds")
+	})
+}
+
+// TestEligibilityByEndpoints: where EndpointSlices are not permitted Endpoints
+// do, and where those are not either, any node does.
+func TestEligibilityByEndpoints(t *testing.T) {
+	hasNotice := func(r *run) int { return len(r.Problems()) }
+	synctest.Test(t, func(t *testing.T) {
+		client := localCluster(t, testEndpoints("worker-b"))
+		deny(client, forbidden("endpointslices"), "endpointslices")
+		r := start(t, testOptions(), client)
+		r.wantEligible(t, false, "with an endpoint elsewhere")
+		if _, err := client.CoreV1().Endpoints("vip").Update(t.Context(), testEndpoints("worker-b", "worker-a"), metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.wantEligible(t, true, "with an endpoint here")
+		if n := r.logged(`not permitted, went on without it reason="list endpointslices"`); n != 1 || hasNotice(r) != 0 {
+			t.Errorf("said %d times, problems %v", n, r.Problems())
+		}
+		if slices.ContainsFunc(r.applied()[1:], func(s desired.State) bool { return s.Routers[0].VRID != r.applied()[0].Routers[0].VRID }) {
+			t.Error("the VRID has changed")
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		client := localCluster(t, testSlice("1", discoveryv1.AddressTypeIPv4, "worker-b"), testEndpoints("worker-b"))
+		slicesAPI, endpointsAPI := newOutage(client, "endpointslices"), newOutage(client, "endpoints")
+		slicesAPI.set(forbidden("endpointslices"))
+		endpointsAPI.set(forbidden("endpoints"))
+		r := start(t, testOptions(), client)
+		r.wantEligible(t, true, "where nothing is permitted")
+		time.Sleep(time.Hour)
+		r.wantEligible(t, true, "where nothing is permitted for long")
+		if hasNotice(r) != 1 || r.logged("to list and watch endpointslices is not permitted") != 1 {
+			t.Errorf("problems %v, log:\n%s", r.Problems(), r.log)
+		}
+		slicesAPI.set(nil)
+		time.Sleep(10 * time.Minute)
+		r.wantEligible(t, false, "after it was permitted")
+		if hasNotice(r) != 0 {
+			t.Errorf("problems %v", r.Problems())
+		}
+		// And no longer.
+		slicesAPI.set(forbidden("endpointslices"))
+		time.Sleep(10 * time.Minute)
+		r.wantEligible(t, true, "after it was permitted no longer")
+	})
+}
