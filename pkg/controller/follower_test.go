@@ -141,6 +141,7 @@ func TestEligibilityOfLaterService(t *testing.T) {
 		if err := client.Tracker().Add(testSlice("1", discoveryv1.AddressTypeIPv4, "worker-b")); err != nil {
 			t.Fatal(err)
 		}
+		api := newOutage(client, "endpointslices")
 		r := start(t, testOptions(), client)
 		put := func(s *corev1.Service) {
 			t.Helper()
@@ -167,6 +168,13 @@ func TestEligibilityOfLaterService(t *testing.T) {
 		r.wantEligible(t, true, "when it was Local no longer")
 		if got := r.applied()[len(r.applied())-1].Routers[0].VRID; len(r.followers) != 0 || got != 50 {
 			t.Errorf("follows %v, VRID %d", r.followers, got)
+		}
+		// Nobody is left who would go on after the end of a watch.
+		before := requests()
+		api.set(nil)
+		time.Sleep(time.Minute)
+		if n := requests() - before; n != 0 {
+			t.Errorf("%d more requests", n)
 		}
 	})
 }
@@ -248,6 +256,24 @@ func TestEligibilityWithoutAPI(t *testing.T) {
 		r.wantEligible(t, false, "at first")
 		time.Sleep(optionalWait)
 		r.wantEligible(t, true, "after some seconds")
+	})
+}
+
+// TestEligibilityWithoutPermissionOrAPI: what was known goes on if it may not be
+// asked for any more, and what could take its place can not be reached.
+func TestEligibilityWithoutPermissionOrAPI(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := localCluster(t, testSlice("1", discoveryv1.AddressTypeIPv4, "worker-a"))
+		api := newOutage(client, "endpointslices")
+		newOutage(client, "endpoints").set(errors.New("connection refused"))
+		r := start(t, testOptions(), client)
+		before := len(r.applied())
+		api.set(forbidden("endpointslices"))
+		time.Sleep(time.Hour)
+		r.wantEligible(t, true, "for an hour")
+		if n := len(r.applied()); n != before {
+			t.Errorf("%d more states", n-before)
+		}
 	})
 }
 
