@@ -100,7 +100,9 @@ func (d *datapath) run(ctx context.Context) {
 
 // listen opens what a state needs, and returns what the rules are to be: a port
 // that the daemon serves itself leads to its listener, which sees the client's
-// address. One without listener is left out.
+// address. One without listener is refused: it is left out, and where the guard
+// leaves what is left out to the host, it leads to port 0, on which nothing can
+// listen.
 func (d *datapath) listen(s desired.State) (desired.Datapath, error) {
 	var ports []proxy.Port
 	for _, f := range s.Datapath.Forwards {
@@ -122,8 +124,13 @@ func (d *datapath) listen(s desired.State) (desired.Datapath, error) {
 		rules.Forwards[i].Ports = nil
 		for _, p := range f.Ports {
 			if p.Proxy != desired.NoProxy {
-				var ok bool
-				if p.Target, ok = private[netip.AddrPortFrom(f.VIP, p.Port)]; !ok {
+				listener, ok := private[netip.AddrPortFrom(f.VIP, p.Port)]
+				switch {
+				case ok:
+					p.Target = listener
+				case f.Open:
+					p.Target, p.Proxy = netip.AddrPortFrom(f.VIP, 0), desired.NoProxy
+				default:
 					continue
 				}
 				p.KeepSource = true

@@ -143,6 +143,17 @@ func TestDatapathUnheard(t *testing.T) {
 	status("proxy 192.0.2.99:443: the node's own address of this family is not known")
 	r.wrote <- nil // Nothing has changed: no rules are given.
 
+	// What is left out would be answered by the host.
+	open := proxied("", 443)
+	open.Datapath.Forwards[0].Open = true
+	d.apply(open)
+	nobody := desired.Port{Protocol: desired.TCP, Port: 443, Target: netip.MustParseAddrPort("192.0.2.99:0"), KeepSource: true}
+	if got := (<-r.taken).Forwards[0].Ports; len(got) != 2 || cmp.Diff(nobody, got[1], compareValues) != "" {
+		t.Errorf("without a node's address and without guard: %+v", got)
+	}
+	r.wrote <- nil
+	status("proxy 192.0.2.99:443: the node's own address of this family is not known")
+
 	d.apply(proxied("127.0.0.2", 443))
 	if got := (<-r.taken).Forwards[0].Ports; len(got) != 2 || got[1].Target.Addr() != netip.MustParseAddr("127.0.0.2") {
 		t.Errorf("with a node's address: %+v", got)

@@ -146,7 +146,21 @@ type Status struct {
 		}
 		Unheard map[string]uint64
 	}
+	Datapath struct {
+		LastSync   time.Time
+		Error      string
+		ProxyError string
+		Errors     uint64
+		Proxy      []ProxyStatus
+	}
 	Problems []struct{ Key, Value, Message string }
+}
+
+// ProxyStatus is a port that the daemon serves itself.
+type ProxyStatus struct {
+	VIP, Listener, Target netip.AddrPort
+	Connections           int
+	Ended                 map[string]uint64
 }
 
 // RouterStatus is a virtual router of a daemon.

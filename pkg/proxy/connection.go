@@ -25,12 +25,12 @@ type side struct {
 	ended atomic.Bool
 }
 
-// serve leads a client's connection to the port's target until both sides are
+// lead leads a client's connection to the port's target until both sides are
 // done, or ctx is, or one side fails. It owns the connection.
-func serve(ctx context.Context, conn *net.TCPConn, port Port, silence time.Duration) result {
+func (p *Proxy) lead(ctx context.Context, conn *net.TCPConn, port Port) result {
 	client := &side{TCPConn: conn}
 	defer client.Close()
-	conn, err := dial(ctx, port.Target)
+	conn, err := p.dial(ctx, port.Target)
 	if err != nil {
 		abort(client)
 		if ctx.Err() != nil {
@@ -46,14 +46,14 @@ func serve(ctx context.Context, conn *net.TCPConn, port Port, silence time.Durat
 	go func() {
 		err := greet(target, addrPort(client.RemoteAddr()), port)
 		if err == nil {
-			err = move(target, client, silence)
+			err = move(target, client, p.dead)
 		}
 		if err != nil {
 			abort(client, target)
 		}
 		up <- err
 	}()
-	err = move(client, target, silence)
+	err = move(client, target, p.dead)
 	if err != nil {
 		abort(client, target)
 	}
@@ -63,6 +63,10 @@ func serve(ctx context.Context, conn *net.TCPConn, port Port, silence time.Durat
 	}
 	switch {
 	case err == nil:
+		// What the kernel still has to send is to arrive.
+		for _, s := range []*side{client, target} {
+			_ = s.SetLinger(-1) // It fails only if it is closed already.
+		}
 		return closed
 	case ctx.Err() != nil:
 		return drained
@@ -73,8 +77,8 @@ func serve(ctx context.Context, conn *net.TCPConn, port Port, silence time.Durat
 	}
 }
 
-func dial(ctx context.Context, target netip.AddrPort) (*net.TCPConn, error) {
-	d := net.Dialer{Timeout: dialTimeout, Control: userTimeout, KeepAliveConfig: keepAlive}
+func (p *Proxy) dial(ctx context.Context, target netip.AddrPort) (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: dialTimeout, Control: p.prepare, KeepAliveConfig: p.keepAlive()}
 	d.SetMultipathTCP(false)
 	c, err := d.DialContext(ctx, "tcp", target.String())
 	if err != nil {
@@ -157,8 +161,7 @@ func (s *side) lost() error {
 // waiting to be sent.
 func abort(sides ...*side) {
 	for _, s := range sides {
-		// Both fail only if it is closed already.
-		_ = s.SetLinger(0)
+		// It does not linger. It fails only if it is closed already.
 		_ = s.Close()
 	}
 }

@@ -22,9 +22,10 @@ import (
 // state at least (RFC 5382 has minutes too), not as long as HTTP servers wait.
 const deadAfter = 5 * time.Minute
 
-// keepAlive finds out within deadAfter that a peer is gone while nothing is
-// sent.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 30 * time.Second, Count: 8}
+// keepAlive finds out in time that a peer is gone while nothing is sent.
+func (p *Proxy) keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: p.dead / 5, Interval: p.dead / 10, Count: 8}
+}
 
 // The waits between attempts to accept when the kernel has no more to give.
 const (
@@ -79,7 +80,7 @@ func (p *Proxy) listen(port Port) (*listener, error) {
 	if !port.Address.IsValid() {
 		return nil, errors.New("the node's own address of this family is not known")
 	}
-	config := net.ListenConfig{Control: userTimeout, KeepAliveConfig: keepAlive}
+	config := net.ListenConfig{Control: p.prepare, KeepAliveConfig: p.keepAlive()}
 	// A path of Multipath TCP more would be one that nftables knows nothing of.
 	config.SetMultipathTCP(false)
 	s, err := config.Listen(context.Background(), "tcp", netip.AddrPortFrom(port.Address, 0).String())
@@ -148,7 +149,7 @@ func (l *listener) accepted(client *net.TCPConn) {
 	l.connections.Go(func() {
 		defer l.limit.leave()
 		defer l.proxy.limit.leave()
-		l.ended[serve(l.ctx, client, *l.port.Load(), l.proxy.silence)].Add(1)
+		l.ended[l.proxy.lead(l.ctx, client, *l.port.Load())].Add(1)
 	})
 }
 
@@ -166,12 +167,19 @@ func (l *listener) status() desired.ProxyStatus {
 	return s
 }
 
-// userTimeout bounds how long sent data may stay unacknowledged, or a window
-// closed. Accepted sockets have it from the one that listens.
-func userTimeout(_, _ string, c syscall.RawConn) error {
+// prepare sets the options of every socket before it connects or listens; what
+// is accepted has those of the one that listens.
+//
+// TCP_USER_TIMEOUT bounds how long sent data may stay unacknowledged, or a window
+// closed. Without lingering a close is a reset, also the kernel's when the daemon
+// is killed.
+func (p *Proxy) prepare(_, _ string, c syscall.RawConn) error {
 	var err error
 	if e := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter/time.Millisecond))
+		err = errors.Join(
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(p.dead/time.Millisecond)),
+			unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
+		)
 	}); e != nil {
 		return e
 	}

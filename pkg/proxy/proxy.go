@@ -31,8 +31,8 @@ type Port struct {
 type Proxy struct {
 	limit limit
 	// drain is how long connections may go on after their port was removed,
-	// silence how long half of one may be silent.
-	drain, silence time.Duration
+	// dead how long a peer may be silent that should say something.
+	drain, dead time.Duration
 	// serving are the listeners and their connections.
 	serving sync.WaitGroup
 
@@ -48,7 +48,7 @@ func New() *Proxy {
 	return &Proxy{
 		limit:     limit{max: connectionLimit(fileLimit())},
 		drain:     drain,
-		silence:   deadAfter,
+		dead:      deadAfter,
 		listeners: map[netip.AddrPort]*listener{},
 	}
 }

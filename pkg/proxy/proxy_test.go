@@ -359,7 +359,7 @@ func TestSilent(t *testing.T) {
 	})
 	defer close(stop)
 	p := newProxy(t)
-	p.silence = time.Second
+	p.dead = time.Second
 	at := open(t, p, Port{vip4, node4, target, desired.ProxyPlain})
 	idle, half := connect(t, at), connect(t, at)
 	if err := half.CloseWrite(); err != nil {
