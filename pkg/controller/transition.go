@@ -13,8 +13,9 @@ import (
 // The reasons of the Events of a transition to Initialize. The others are the
 // names of the states.
 const (
-	reasonFault    = "Fault"
-	reasonShutdown = "Shutdown"
+	reasonFault      = "Fault"
+	reasonIneligible = "Ineligible"
+	reasonShutdown   = "Shutdown"
 )
 
 // Transition reports a change of state of a virtual router as Events, on the
@@ -36,6 +37,9 @@ func transitionEvent(node string, t desired.Transition) (eventType, reason, mess
 	case t.To == vrrp.Initialize && t.Reason == string(vrrp.ReasonShutdown):
 		reason = reasonShutdown
 		message = fmt.Sprintf("%s no longer serves %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Reason)
+	case t.To == vrrp.Initialize && t.Reason == desired.ReasonNoLocalEndpoint:
+		reason = reasonIneligible
+		message = fmt.Sprintf("%s leaves %s on %s (VRID %d) to other nodes: %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Reason)
 	case t.To == vrrp.Initialize:
 		eventType, reason = corev1.EventTypeWarning, reasonFault
 		message = fmt.Sprintf("%s can not serve %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Reason)

@@ -59,6 +59,12 @@ func TestTransitionEvent(t *testing.T) {
 			},
 			"Warning", "Fault", "worker-a can not serve no VIP on eth0 (VRID 50): noCarrier",
 		},
+		{
+			"no endpoint", func(t *desired.Transition) {
+				t.From, t.To, t.Reason = vrrp.Master, vrrp.Initialize, desired.ReasonNoLocalEndpoint
+			},
+			"Normal", "Ineligible", "worker-a leaves 10.4.0.50, 10.4.0.51 on eth0 (VRID 50) to other nodes: noLocalEndpoint",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

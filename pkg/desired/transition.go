@@ -25,6 +25,10 @@ type Transition struct {
 	VIPs []netip.Addr
 }
 
+// ReasonNoLocalEndpoint is the fault of a router with NoLocalEndpoint. It is no
+// trouble as long as another node has an endpoint.
+const ReasonNoLocalEndpoint = "noLocalEndpoint"
+
 // AlarmChange is the beginning or the end of an Alarm.
 type AlarmChange struct {
 	RouterKey

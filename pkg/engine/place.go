@@ -25,7 +25,7 @@ const (
 	faultLeaseNotRenewed = "leaseNotRenewed"
 	faultInvalidConfig   = "invalidConfig"
 	faultVRIDConflict    = "vridConflict"
-	faultNoLocalEndpoint = "noLocalEndpoint"
+	faultNoLocalEndpoint = desired.ReasonNoLocalEndpoint
 )
 
 // placement is a virtual router on the interface it belongs to.

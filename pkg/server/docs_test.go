@@ -143,8 +143,8 @@ func TestDocumentAlarms(t *testing.T) {
 // TestDocumentStates: docs/operations.md has every reason of a state.
 func TestDocumentStates(t *testing.T) {
 	t.Parallel()
-	source := readFile(t, "pkg", "vrrp", "state.go") + readFile(t, "pkg", "engine", "place.go") + readFile(t, "pkg", "engine", "instance.go")
-	want := matches(`(?:Reason\w+ +Reason|fault\w+ *|reason\w+) += "(\w+)"`, source)
+	source := readFile(t, "pkg", "vrrp", "state.go") + readFile(t, "pkg", "engine", "place.go") + readFile(t, "pkg", "engine", "instance.go") + readFile(t, "pkg", "desired", "transition.go")
+	want := matches(`(?:Reason\w+ +Reason|const Reason\w+|fault\w+ *|reason\w+) += "(\w+)"`, source)
 	documented := column(section(t, readFile(t, "docs", "operations.md"), "## States and reasons"), 1)
 	for i, reason := range documented {
 		documented[i], _, _ = strings.Cut(reason, ":") // What follows tells more.
