@@ -27,6 +27,8 @@ type inputs struct {
 	noKubeProxy bool
 	// presence returns where the endpoints of a Service are, as a node sees it.
 	presence func(n config.ObjectName, node string, f vrrp.Family) presence
+	// wasEligible tells whether this node takes part in a virtual router now.
+	wasEligible func(f vrrp.Family, vrid uint8) bool
 }
 
 // built is what follows from inputs.

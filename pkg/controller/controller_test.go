@@ -513,3 +513,46 @@ func TestControllerKubeProxy(t *testing.T) {
 		}
 	})
 }
+
+// TestControllerRests: changes without end cost a part of a processor, and one
+// change is not delayed.
+func TestControllerRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const cost = 50 * time.Millisecond
+		r := start(t, testOptions(), testCluster())
+		apply := r.apply
+		r.apply = func(s desired.State) {
+			time.Sleep(cost)
+			apply(s)
+		}
+		change := func(i int) {
+			t.Helper()
+			s := testService("echo", "10.96.0.7", corev1.ServicePort{Port: int32(i + 1), Protocol: corev1.ProtocolTCP})
+			if _, err := r.client.CoreV1().Services("vip").Update(t.Context(), s, metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := len(r.applied())
+		change(100)
+		time.Sleep(cost + time.Millisecond)
+		if n := len(r.applied()) - before; n != 1 {
+			t.Errorf("%d states right after one change, want 1", n)
+		}
+		r.settle()
+
+		before = len(r.applied())
+		begin := time.Now()
+		for i := range 1000 {
+			change(i)
+			time.Sleep(10 * time.Millisecond)
+		}
+		most := int(time.Since(begin)/(5*cost)) + 1 // A fifth of the time.
+		if n := len(r.applied()) - before; n > most || n < most/2 {
+			t.Errorf("%d states in %v of changes, want up to %d", n, time.Since(begin), most)
+		}
+		r.settle()
+		if got := r.applied()[len(r.applied())-1].Datapath.Forwards[0].Ports[0].Port; got != 1000 {
+			t.Errorf("port %d at last, want 1000", got)
+		}
+	})
+}

@@ -321,3 +321,38 @@ func TestEligibilityByEndpoints(t *testing.T) {
 		r.wantEligible(t, true, "after it was permitted no longer")
 	})
 }
+
+// TestEligibilityWhileLearning: a Service that becomes Local does not cost its
+// VIP the node that has it, if the virtual router stays the same.
+func TestEligibilityWhileLearning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := testCluster()
+		if err := client.Tracker().Add(testSlice("1", discoveryv1.AddressTypeIPv4, "worker-a")); err != nil {
+			t.Fatal(err)
+		}
+		configMap := testConfigMap(map[string]string{"web": "{addresses: [10.4.0.50], services: [{name: vip/echo}], vrid: 60}"})
+		if _, err := client.CoreV1().ConfigMaps("vip").Update(t.Context(), configMap, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		api := newOutage(client, "endpointslices")
+		api.set(errors.New("connection refused"))
+		r := start(t, testOptions(), client)
+		service := internallyLocal(testService("echo", "10.96.0.7", corev1.ServicePort{Port: 80, Protocol: corev1.ProtocolTCP}))
+		if _, err := client.CoreV1().Services("vip").Update(t.Context(), service, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.wantEligible(t, true, "while the endpoints were learned")
+		api.set(nil)
+		time.Sleep(time.Minute)
+		r.wantEligible(t, true, "when they were")
+		for i, s := range r.applied() {
+			if s.Routers[0].NoLocalEndpoint {
+				t.Errorf("State %d took the VIP away", i)
+			}
+		}
+		if err := client.Tracker().Update(discoveryv1.SchemeGroupVersion.WithResource("endpointslices"), testSlice("1", discoveryv1.AddressTypeIPv4, "worker-b"), "vip"); err != nil {
+			t.Fatal(err)
+		}
+		r.wantEligible(t, false, "when the endpoint was elsewhere")
+	})
+}

@@ -75,6 +75,11 @@ func (l *locals) follow(routers []desired.Router, entries []config.Entry) (servi
 			}
 			all = append(all, p)
 		}
+		if slices.Contains(all, presenceUnknown) {
+			// Soon it is known: a VIP does not go away just for that.
+			r.NoLocalEndpoint = !l.in.wasEligible(r.Family, r.VRID)
+			continue
+		}
 		r.NoLocalEndpoint = len(names) > 0 && !eligible(all)
 	}
 	for _, e := range entries {

@@ -142,6 +142,7 @@ func TestBuildLocal(t *testing.T) {
 				configMap:   testConfigMap(changed),
 				service:     func(n config.ObjectName) *corev1.Service { return services[n.Name] },
 				noKubeProxy: test.noProxy,
+				wasEligible: func(vrrp.Family, uint8) bool { return false },
 				presence: func(n config.ObjectName, node string, f vrrp.Family) presence {
 					if p, ok := test.presence[fmt.Sprintf("%s %d", n, f)]; ok {
 						return p
