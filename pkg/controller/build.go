@@ -67,6 +67,7 @@ func build(o config.Options, in inputs) built {
 	b.problems = append(b.problems, problems...)
 	nodeOf := nodeAddresses(self, peers, in.nodes)
 	f := newForwarder(o, in, self)
+	crowded := f.crowded(entries)
 	var served []config.Entry
 	for _, e := range entries {
 		if message := unserved(o, e, self, nodeOf); message != "" {
@@ -79,6 +80,10 @@ func build(o config.Options, in inputs) built {
 		}
 		for _, s := range e.Services {
 			b.servicesOf[e.VIP] = append(b.servicesOf[e.VIP], s.Name)
+		}
+		if len(e.Services) > 0 && crowded[&e.Services[0]] != "" {
+			b.problems = append(b.problems, e.Problem(crowded[&e.Services[0]]))
+			e.Services, e.Refused = nil, true
 		}
 		forward, problems := f.forward(e)
 		b.state.Datapath.Forwards = append(b.state.Datapath.Forwards, forward)
