@@ -30,6 +30,7 @@ const (
 	vipNodePort = 234
 	vipRanges   = 235
 	vipMapped   = 236
+	vipAffine   = 239
 )
 
 func checkPolicies(t *testing.T, f *fixture) {
@@ -38,6 +39,7 @@ func checkPolicies(t *testing.T, f *fixture) {
 	for _, family := range families(s) {
 		config[entryKey(vipOf(family, vipNodePort))] = "e2e/nodeport"
 		config[entryKey(vipOf(family, vipRanges))] = "e2e/ranges"
+		config[entryKey(vipOf(family, vipAffine))] = "e2e/affine"
 		config[fmt.Sprintf("mapped-%d", family)] = fmt.Sprintf(`
 addresses: [%q]
 services:
@@ -45,7 +47,7 @@ services:
 - {name: e2e/nodeport, ports: {81/UDP: 81}}
 - {name: e2e/on-n1, ports: {9090: 80}}
 `, vipOf(family, vipMapped))
-		vips = append(vips, vipOf(family, vipNodePort), vipOf(family, vipRanges), vipOf(family, vipMapped))
+		vips = append(vips, vipOf(family, vipNodePort), vipOf(family, vipRanges), vipOf(family, vipAffine), vipOf(family, vipMapped))
 	}
 	serve(t, s, config, vips)
 	for _, service := range []string{"all", "on-n1"} {
@@ -67,6 +69,11 @@ services:
 		})
 		t.Run(fmt.Sprintf("loadBalancerSourceRanges IPv%d", family), func(t *testing.T) {
 			checkRanges(t, s, vipOf(family, vipRanges))
+		})
+		t.Run(fmt.Sprintf("sessionAffinity IPv%d", family), func(t *testing.T) {
+			fromEverywhere(t, s, func(c scenario.Client) error {
+				return sticks(t, c, vipOf(family, vipAffine))
+			})
 		})
 		t.Run(fmt.Sprintf("mapped ports IPv%d", family), func(t *testing.T) {
 			vip := vipOf(family, vipMapped)
@@ -105,6 +112,28 @@ func answers(t *testing.T, c scenario.Client, protocol string, target netip.Addr
 	}
 	if err != nil {
 		return fmt.Errorf("%s over %s: %w", target, protocol, err)
+	}
+	return nil
+}
+
+// sticks requires that one pod answers a client every time. Of three pods chosen at
+// random, twenty answers of one are a matter of 1e-9.
+func sticks(t *testing.T, c scenario.Client, vip netip.Addr) error {
+	for protocol, port := range portOf {
+		first := ""
+		for range 20 {
+			body, err := askPort(t.Context(), c.NetNS, protocol, netip.AddrPortFrom(vip, port))
+			if err != nil {
+				return fmt.Errorf("%s: %w", protocol, err)
+			}
+			node := probe.Field(body, "node")
+			if first == "" {
+				first = node
+			}
+			if node != first {
+				return fmt.Errorf("%s: answers from %s and %s", protocol, first, node)
+			}
+		}
 	}
 	return nil
 }

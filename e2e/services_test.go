@@ -50,6 +50,17 @@ spec:
 ---
 apiVersion: v1
 kind: Service
+metadata: {name: affine, namespace: e2e}
+spec:
+  sessionAffinity: ClientIP
+  ipFamilyPolicy: PreferDualStack
+  selector: {all: member}
+  ports:
+  - {name: http, port: 80, targetPort: 8080}
+  - {name: udp, port: 81, targetPort: 8081, protocol: UDP}
+---
+apiVersion: v1
+kind: Service
 metadata: {name: local, namespace: e2e}
 spec:
   type: LoadBalancer
