@@ -38,7 +38,8 @@
 // svc4 is looked up first, so the others cost more, and those not. There are
 // 10 000 zones, from 20000 to 29999: as many VIPs if no port is mapped, a
 // thousand with nine mapped ports each. A number that has both TCP and UDP behind
-// it counts once. A port for which none is left is refused, and no other one.
+// it counts once. If there are not enough, the VIPs come before the mapped ports.
+// A port for which none is left is refused, and no other one.
 //
 // A UDP packet without checksum gets none. SCTP packets get a new checksum when
 // their port is written. The rules for SCTP were tried with packets that open an

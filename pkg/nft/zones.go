@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ type zones struct {
 // assign returns the zones of the keys, of which some may be there twice. One
 // that has none yet keeps the one it has in the kernel's table, so a restarted
 // program goes on with the zones of the one before. With an error, which names
-// one that got none, the result is usable all the same.
+// the first that got none, the result is usable all the same.
 func (z *zones) assign(keys []zoneKey, kernel contents) (map[zoneKey]uint16, error) {
 	result := make(map[zoneKey]uint16, len(keys))
 	// taken are the zones that nobody new may have: besides those in use, the
@@ -112,7 +113,14 @@ func (z *zones) allocate(keys []zoneKey, result map[zoneKey]uint16, taken []bool
 			}
 		}
 	}
+	if len(z.idle) < len(missing) {
+		// The first zone of a VIP is that of most ports: it goes before those
+		// of single ports, of whatever VIP.
+		slices.SortStableFunc(missing, func(a, b zoneKey) int { return cmp.Compare(a.rank(), b.rank()) })
+	}
 	left := zoneMax - zoneMin + 1
+	var first zoneKey
+	without := make(map[zoneKey]bool)
 	for _, key := range missing {
 		if _, ok := result[key]; ok {
 			continue
@@ -130,10 +138,32 @@ func (z *zones) allocate(keys []zoneKey, result map[zoneKey]uint16, taken []bool
 			}
 		}
 		if _, ok := result[key]; !ok {
-			return errors.Join(err, fmt.Errorf("%s: no conntrack zone is free: of %d to %d, each VIP takes one and one more for each port that leads to another port", key, zoneMin, zoneMax))
+			if len(without) == 0 {
+				first = key
+			}
+			without[key] = true
 		}
 	}
-	return err
+	more := ""
+	switch n := len(without); {
+	case n == 0:
+		return err
+	case n > 1:
+		more = fmt.Sprintf(" and %d more", n-1)
+	}
+	return errors.Join(err, fmt.Errorf("%s%s: no conntrack zone is free: of %d to %d, each VIP takes one and one more for each port that leads to another port", first, more, zoneMin, zoneMax))
+}
+
+// rank is the order in which keys get a zone if there are not enough.
+func (k zoneKey) rank() int {
+	switch {
+	case k == (zoneKey{vip: k.vip}):
+		return 0
+	case k.port == 0:
+		return 1
+	default:
+		return 2
+	}
 }
 
 // look finds the idle zones.

@@ -259,3 +259,40 @@ func TestZonesExhausted(t *testing.T) {
 		t.Errorf("-before +after:\n%s", diff)
 	}
 }
+
+// TestZonesShort gives the zones that there are to VIPs before single ports: no
+// VIP takes the ports that keep their number from another one.
+func TestZonesShort(t *testing.T) {
+	t.Parallel()
+	const vips, mapped = 4096, 9
+	target := netip.MustParseAddr("10.96.0.10")
+	var wanted desired.Datapath
+	vip := netip.MustParseAddr("10.4.0.0")
+	for range vips {
+		f := desired.Forward{VIP: vip}
+		for _, protocol := range []desired.Protocol{desired.TCP, desired.UDP} {
+			for port := range uint16(mapped) {
+				f.Ports = append(f.Ports, desired.Port{Protocol: protocol, Port: 8080 + port, Target: netip.AddrPortFrom(target, 80)})
+			}
+		}
+		f.Ports = append(f.Ports,
+			desired.Port{Protocol: desired.TCP, Port: 80, Target: netip.AddrPortFrom(target, 80)},
+			desired.Port{Protocol: desired.TCP, Port: 81, Target: netip.AddrPortFrom(target, 81), KeepSource: true})
+		wanted.Forwards = append(wanted.Forwards, f)
+		vip = vip.Next()
+	}
+	d := &Datapath{zones: *newZones()}
+	next := newState(wanted)
+	got := d.whole(next, nil)
+	if n := len(got["svc4"]); n != vips {
+		t.Errorf("%d ports of %d that keep their number", n, vips)
+	}
+	const zones, kept = zoneMax - zoneMin + 1, vips
+	if n := len(got["mapped_svc4"]); n != kept+2*(zones-vips-kept) {
+		t.Errorf("%d other ports", n)
+	}
+	want := "forward 10.4.0.200 port 8088 and 35055 more: no conntrack zone is free: of 20000 to 29999, each VIP takes one and one more for each port that leads to another port"
+	if err := errors.Join(next.errors()...); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
