@@ -1,10 +1,8 @@
 package controller
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -109,27 +107,13 @@ func (b *backend) restrict(ranges []string) {
 			continue
 		}
 		family := vrrp.FamilyOf(p.Addr())
-		b.sources[family] = append(b.sources[family], p.Masked())
+		b.sources[family] = append(b.sources[family], p)
 	}
 	for family, networks := range b.sources {
-		if b.sources[family] = outermost(networks); len(networks) > 0 && b.sources[family][0].Bits() == 0 {
+		if b.sources[family] = desired.Outermost(networks); len(networks) > 0 && b.sources[family][0].Bits() == 0 {
 			delete(b.sources, family)
 		}
 	}
-}
-
-// outermost sorts masked prefixes and leaves out those within another.
-func outermost(prefixes []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(prefixes, func(a, b netip.Prefix) int {
-		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-	})
-	var kept []netip.Prefix
-	for _, p := range prefixes {
-		if len(kept) == 0 || !kept[len(kept)-1].Overlaps(p) {
-			kept = append(kept, p)
-		}
-	}
-	return kept
 }
 
 // mapped is a port of a VIP and the port of a Service that it leads to.
@@ -217,9 +201,9 @@ func podNetworks(node string, nodes []*corev1.Node) []netip.Prefix {
 		}
 		for _, s := range append([]string{n.Spec.PodCIDR}, n.Spec.PodCIDRs...) {
 			if p, err := netip.ParsePrefix(s); err == nil && !p.Addr().Is4In6() {
-				networks = append(networks, p.Masked())
+				networks = append(networks, p)
 			}
 		}
 	}
-	return outermost(networks)
+	return desired.Outermost(networks)
 }

@@ -3,6 +3,7 @@ package nft
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -21,8 +22,14 @@ func (c *conn) change(s *spec, have, want contents) (bool, error) {
 		target := set.definition()
 		target.Table = s.table()
 		present := have[set.name]
-		if _, ok := present[""]; ok {
-			// Somebody's element for all other keys. The library cannot say it.
+		// Somebody's element for all other keys: the library cannot say it.
+		_, flush := present[""]
+		// The kernel takes some ranges for overlapping if the end of one that goes
+		// stays as the end of another one, so they are never changed in part.
+		if set.interval && !set.joinedRanges() {
+			flush = flush || len(present) > 0 && !maps.Equal(present, want[set.name])
+		}
+		if flush {
 			c.FlushSet(&target)
 			changed, present = true, nil
 		}
@@ -131,17 +138,4 @@ func rangeKeys(fields string, p netip.Prefix) []string {
 		}
 	}
 	return keys
-}
-
-// outermost returns the prefixes that are in no other one, once each: the kernel
-// refuses ranges that overlap.
-func outermost(prefixes []netip.Prefix) []netip.Prefix {
-	var result []netip.Prefix
-	for i, p := range prefixes {
-		if !slices.ContainsFunc(prefixes[:i], func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }) &&
-			!slices.ContainsFunc(prefixes[i+1:], func(q netip.Prefix) bool { return q.Bits() < p.Bits() && q.Contains(p.Addr()) }) {
-			result = append(result, p)
-		}
-	}
-	return result
 }

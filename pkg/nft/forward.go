@@ -56,9 +56,10 @@ func emptyContents() contents {
 	return c
 }
 
-// addPods adds the networks of the node's pods.
+// addPods adds the networks of the node's pods. The kernel refuses ranges that
+// overlap.
 func (c contents) addPods(prefixes []netip.Prefix) {
-	for _, p := range outermost(prefixes) {
+	for _, p := range desired.Outermost(prefixes) {
 		if f, ok := familyOf(p.Addr()); ok {
 			for _, key := range rangeKeys("", p) {
 				c[f.named(setPods)][key] = ""
@@ -135,16 +136,18 @@ func (c contents) addPort(f ipFamily, forward desired.Forward, p desired.Port, z
 		return nil
 	}
 	c[f.named(setLimited)][port] = ""
-	for _, s := range outermost(p.Sources) {
+	var problem error
+	for _, s := range desired.Outermost(p.Sources) {
 		source, ok := familyOf(s.Addr())
 		if !ok || source.number != f.number {
-			return fmt.Errorf("the source range %s is not of IPv%s", s, f.suffix)
+			problem = fmt.Errorf("the source range %s is not of IPv%s", s, f.suffix)
+			continue
 		}
 		for _, key := range rangeKeys(port, s) {
 			c[f.named(setSources)][key] = ""
 		}
 	}
-	return nil
+	return problem
 }
 
 // addPrivate adds the listener by which the daemon serves a port itself, if it
