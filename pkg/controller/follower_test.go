@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -273,6 +274,23 @@ func TestEligibilityWithoutPermissionOrAPI(t *testing.T) {
 		r.wantEligible(t, true, "for an hour")
 		if n := len(r.applied()); n != before {
 			t.Errorf("%d more states", n-before)
+		}
+	})
+}
+
+// TestEligibilityUnauthorized: a token that is refused for a while is an outage,
+// and no reason to take VIPs without an endpoint.
+func TestEligibilityUnauthorized(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := localCluster(t, testSlice("1", discoveryv1.AddressTypeIPv4, "worker-b"))
+		api := newOutage(client, "endpointslices")
+		newOutage(client, "endpoints").set(apierrors.NewUnauthorized("token"))
+		r := start(t, testOptions(), client)
+		api.set(apierrors.NewUnauthorized("token"))
+		time.Sleep(time.Hour)
+		r.wantEligible(t, false, "for an hour")
+		if n := r.logged(`not permitted, went on without it reason="list endpointslices"`); n != 1 {
+			t.Errorf("said %d times, log:\n%s", n, r.log)
 		}
 	})
 }

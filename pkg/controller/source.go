@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,7 +35,9 @@ type typedClient[L runtime.Object] interface {
 func newSource[L runtime.Object](client typedClient[L], object runtime.Object, resource string, only metav1.ListOptions, changed func(), answers *answers) *source {
 	s := &source{}
 	heard := func(ctx context.Context, verb string, err error) {
-		if isDenied(err) && !s.denied.Swap(true) || err == nil && verb == "watch" && s.denied.Swap(false) {
+		// Who is not known (Unauthorized) is permitted nothing at all: an outage,
+		// like those of the network.
+		if apierrors.IsForbidden(err) && !s.denied.Swap(true) || err == nil && verb == "watch" && s.denied.Swap(false) {
 			changed()
 		}
 		answers.heard(ctx, verb+" "+resource, err)
