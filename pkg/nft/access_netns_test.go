@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,33 @@ func TestNetnsMasquerade(t *testing.T) {
 				expect(v, c.client, address, v.of(clientIP))
 				expect(v, c.far, address, v.of(farClientIP))
 				expect(v, pod2, address, otherPod[v.name])
+			}
+		}
+	}
+}
+
+// TestNetnsHostNetwork has a Service whose Pod is on the node's own network: it
+// sees the client, whatever kube-proxy masquerades, since nothing leaves the node.
+func TestNetnsHostNetwork(t *testing.T) {
+	for _, replace := range [][]string{nil, noLocalDetection} {
+		c := newCluster(t, "kube-proxy.nft", append([]string{"dnat to 10.244.1.2:8080", "dnat to " + nodeIP + ":22"}, replace...)...)
+		c.sync(t, nft.NewDatapath(), forwards())
+		for _, v := range ipVersions {
+			for _, network := range []string{"tcp", "udp"} {
+				for _, address := range []string{vip + ":80", vip + ":8080", foreignVIP + ":80", foreignVIP + ":8080"} {
+					for _, client := range []struct {
+						from *netnstest.NS
+						want string // Any of the node's.
+					}{{c.client, clientIP}, {c.far, farClientIP}, {c.pod, podIP}, {c.node, ""}} {
+						if strings.HasPrefix(address, foreignVIP+":") && (client.from == c.client || client.from == c.far) {
+							continue // Nobody has it.
+						}
+						got, err := greet(client.from, network, v.at(address))
+						if err != nil || client.want != "" && got.String() != v.of(client.want) {
+							t.Errorf("%s %s: the pod saw %s, %v, want %s", network, v.at(address), got, err, v.of(client.want))
+						}
+					}
+				}
 			}
 		}
 	}

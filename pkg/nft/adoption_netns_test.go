@@ -3,6 +3,7 @@ package nft_test
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -108,6 +109,37 @@ func TestNetnsAdoption(t *testing.T) {
 		}
 		// It has another zone now, to which its address leads and back.
 		want = listSorted(c.node)
+	})
+
+	t.Run("networks of pods, guards and source ranges", func(t *testing.T) {
+		everybody := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+		restricted := forwards()
+		for i, f := range restricted {
+			restricted[i].Open = !f.Open
+			for j := range f.Ports {
+				restricted[i].Ports[j].Restricted, restricted[i].Ports[j].Sources = true, everybody[:1]
+				if f.VIP.Is6() {
+					restricted[i].Ports[j].Sources = everybody[1:]
+				}
+			}
+		}
+		for _, wanted := range []desired.Datapath{
+			{Forwards: forwards()},
+			{Forwards: forwards(), PodCIDRs: everybody},
+			{Forwards: restricted, PodCIDRs: everybody},
+			{Forwards: restricted, PodCIDRs: podCIDRs()},
+			{Forwards: forwards(), PodCIDRs: podCIDRs()},
+		} {
+			c.node.Do(func() {
+				if err := d.Sync(wanted); err != nil {
+					t.Fatal(err)
+				}
+			})
+			alive(t)
+		}
+		if diff := cmp.Diff(want, listSorted(c.node)); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
 	})
 
 	for _, test := range []struct {

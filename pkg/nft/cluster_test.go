@@ -242,7 +242,7 @@ func loadProxy(t testing.TB, node *netnstest.NS, file string, replace ...string)
 	if strings.HasSuffix(file, ".nft") {
 		node.RunInput(rules, "nft", "-f", "-")
 		rules = strings.NewReplacer("table ip ", "table ip6 ", "ipv4_addr", "ipv6_addr", "ip daddr", "ip6 daddr", "ip saddr", "ip6 saddr",
-			"127.0.0.0/8", "::1", "dnat to 10.244.1.2:", "dnat to [10.244.1.2]:").Replace(rules)
+			"127.0.0.0/8", "::1", "dnat to 10.244.1.2:", "dnat to [10.244.1.2]:", "dnat to "+nodeIP+":", "dnat to ["+nodeIP+"]:").Replace(rules)
 		node.RunInput(inIPv6.Replace(rules), "nft", "-f", "-")
 		return
 	}

@@ -86,7 +86,7 @@ func edit(r *rand.Rand, vips []netip.Addr, forwards map[netip.Addr]desired.Forwa
 }
 
 // TestPart changes states at random: the changes of the elements lead to what a
-// fresh start makes of the same state.
+// fresh start makes of the same state, and a restart adopts all of it.
 func TestPart(t *testing.T) {
 	t.Parallel()
 	const seed = 4
@@ -138,6 +138,10 @@ func TestPart(t *testing.T) {
 		}
 		if diff := cmp.Diff(fresh.zones.assigned, d.zones.assigned, cmp.AllowUnexported(zoneKey{}), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 			t.Fatalf("step %d: zones -want +got:\n%s", step, diff)
+		}
+		restarted := &Datapath{zones: *newZones()}
+		if diff := cmp.Diff(kernel.elements, restarted.whole(newState(wanted), kernel.elements)); diff != "" {
+			t.Fatalf("step %d: after a restart -want +got:\n%s", step, diff)
 		}
 		owner := make(map[uint16]zoneKey)
 		for key, zone := range d.zones.assigned {
