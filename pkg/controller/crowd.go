@@ -7,10 +7,12 @@ import (
 
 	"kube-vrrp-vip/pkg/config"
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// A node serves maxPorts ports of VIPs in all, NodePorts counted too: as many as
-// one address has. It has maxZones conntrack zones for them. One entry with 4096
+// A node serves maxPorts ports of VIPs in all: as many as one address has.
+// NodePorts count too, and a port once more for each source range, since the
+// rules have an element for each. It has maxZones conntrack zones for them. One entry with 4096
 // addresses and 1024 ports would need 64 times as many.
 const (
 	maxPorts = 65536
@@ -62,7 +64,7 @@ func (f *forwarder) crowded(entries []config.Entry) map[*config.Service]string {
 		next := used.plus(g.size)
 		switch {
 		case next.ports > maxPorts:
-			why[g.services] = fmt.Sprintf("%d ports of its VIPs, NodePorts counted, are more than fit beside the smaller entries: a node serves %d in all, name the ports that are needed (ports), or fewer addresses; until then its VIPs refuse every port", g.size.ports, maxPorts)
+			why[g.services] = fmt.Sprintf("%d ports of its VIPs, counted with their NodePorts and again for each of the loadBalancerSourceRanges, are more than fit beside the smaller entries: a node serves %d in all, name the ports that are needed (ports), or fewer addresses or ranges; until then its VIPs refuse every port", g.size.ports, maxPorts)
 		case next.zones > maxZones:
 			why[g.services] = fmt.Sprintf("%d ports of its VIPs that lead to other ports, or to the proxy, are more than fit beside the smaller entries: a node has %d conntrack zones for these and for the VIPs, map fewer ports, or name fewer addresses; until then its VIPs refuse every port", g.size.zones, maxZones)
 		default:
@@ -99,11 +101,12 @@ func (f *forwarder) sizeOf(e config.Entry) (all size) {
 // because it lacks an address is counted, so that all nodes come to the same.
 func (b *backend) sizeOf(mappings []config.PortMapping, proxied bool) (all size) {
 	selected, _ := b.selected(mappings)
+	each := 1 + max(len(b.sources[vrrp.IPv4]), len(b.sources[vrrp.IPv6]))
 	for _, m := range selected {
-		all.ports++
+		all.ports += each
 		to := m.to.port
 		if m.to.nodePort != 0 {
-			all.ports++
+			all.ports += each
 			if b.isLocal {
 				to = m.to.nodePort
 			}

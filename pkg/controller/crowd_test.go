@@ -43,8 +43,13 @@ func TestCrowded(t *testing.T) {
 		"many": testService("many", "10.96.0.8", many...),
 		"node": externallyLocal(testService("node", "10.96.0.9", slices.Clone(many)...)),
 	}
+	services["ranges"] = testService("ranges", "10.96.0.10", many...)
+	services["ranges"].Spec.Type = corev1.ServiceTypeLoadBalancer
+	for i := range 100 {
+		services["ranges"].Spec.LoadBalancerSourceRanges = append(services["ranges"].Spec.LoadBalancerSourceRanges, fmt.Sprintf("10.%d.0.0/16", 2*i))
+	}
 	const (
-		tooManyPorts = " ports of its VIPs, NodePorts counted, are more than fit beside the smaller entries: a node serves 65536 in all, name the ports that are needed (ports), or fewer addresses; until then its VIPs refuse every port"
+		tooManyPorts = " ports of its VIPs, counted with their NodePorts and again for each of the loadBalancerSourceRanges, are more than fit beside the smaller entries: a node serves 65536 in all, name the ports that are needed (ports), or fewer addresses or ranges; until then its VIPs refuse every port"
 		tooManyZones = " ports of its VIPs that lead to other ports, or to the proxy, are more than fit beside the smaller entries: a node has 10000 conntrack zones for these and for the VIPs, map fewer ports, or name fewer addresses; until then its VIPs refuse every port"
 	)
 	tests := []struct {
@@ -67,6 +72,12 @@ func TestCrowded(t *testing.T) {
 			problem: `a: "vip/many": 60000` + tooManyPorts,
 		},
 		{name: "as much as fits", data: map[string]string{"a": longEntry(0, 60, "{name: vip/many}"), "b": longEntry(1, 5, "{name: vip/many}"), "10.9.0.1": "vip/web"}, ports: 65001},
+		{
+			name:    "ports times source ranges",
+			data:    map[string]string{"a": longEntry(0, 2, "{name: vip/ranges}"), "10.9.0.1": "vip/web"},
+			ports:   1,
+			problem: `a: "vip/ranges": 202000` + tooManyPorts,
+		},
 		{
 			name:    "zones",
 			data:    map[string]string{"a": longEntry(0, 100, "{name: vip/web, ports: "+portsFrom(1000, 100, "http")+"}"), "b": longEntry(1, 10, "{name: vip/web, ports: "+portsFrom(1000, 100, "http")+"}")},

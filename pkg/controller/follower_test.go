@@ -374,3 +374,40 @@ func TestEligibilityWhileLearning(t *testing.T) {
 		r.wantEligible(t, false, "when the endpoint was elsewhere")
 	})
 }
+
+// TestServiceRecreated: a Service that is deleted and made again, with another
+// ClusterIP, costs its VIP no more than the ports in between.
+func TestServiceRecreated(t *testing.T) {
+	for _, entry := range []string{"{addresses: [10.4.0.50], services: [{name: vip/echo}], vrid: 60}", "{addresses: [10.4.0.50], services: [{name: vip/echo}]}"} {
+		synctest.Test(t, func(t *testing.T) {
+			client := localCluster(t, testSlice("1", discoveryv1.AddressTypeIPv4, "worker-a"))
+			if _, err := client.CoreV1().ConfigMaps("vip").Update(t.Context(), testConfigMap(map[string]string{"web": entry}), metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			r := start(t, testOptions(), client)
+			vrid := r.applied()[0].Routers[0].VRID
+			all := client.CoreV1().Services("vip")
+			if err := all.Delete(t.Context(), "echo", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			r.wantEligible(t, true, "without the Service")
+			if f := r.applied()[len(r.applied())-1].Datapath.Forwards; len(f) != 1 || len(f[0].Ports) != 0 || f[0].Open {
+				t.Errorf("forwards without the Service: %+v", f)
+			}
+			service := internallyLocal(testService("echo", "10.96.0.77", corev1.ServicePort{Port: 80, Protocol: corev1.ProtocolTCP}))
+			if _, err := all.Create(t.Context(), service, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			r.wantEligible(t, true, "with it again")
+			last := r.applied()[len(r.applied())-1]
+			if got := last.Datapath.Forwards[0].Ports; len(got) != 1 || got[0].Target.String() != "10.96.0.77:80" || last.Routers[0].VRID != vrid {
+				t.Errorf("ports %+v, VRID %d, want %d", got, last.Routers[0].VRID, vrid)
+			}
+			for i, s := range r.applied() {
+				if vrid == 60 && s.Routers[0].NoLocalEndpoint {
+					t.Errorf("State %d takes the VIP away", i)
+				}
+			}
+		})
+	}
+}
