@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
-	"os"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -15,81 +13,67 @@ import (
 	"kube-vrrp-vip/pkg/desired"
 )
 
-// dialTimeout is how long the target has to take a connection.
-const dialTimeout = 5 * time.Second
+const (
+	// dialTimeout is how long the target has to take a connection.
+	dialTimeout = 5 * time.Second
+	// burst is how much is read at once. Who has that much to say may have
+	// more, which is moved by splice(2) then.
+	burst = 16 << 10
+	// turn is how often a connection moves bytes before others have theirs.
+	turn = 16
+)
 
-// side is one of the two connections that make one.
+// connection is a client's connection and the one to the target. After dial it
+// is the loop's.
+type connection struct {
+	listener       *listener
+	client, target side
+	// header is what the target is told first.
+	header []byte
+	// deadline is when the target has to have taken the connection, and then,
+	// if half of it is closed, when something has to have come on the other.
+	deadline         time.Time
+	connected, ended bool
+}
+
+// side is one of the two sockets of a connection.
 type side struct {
-	*net.TCPConn
-	// ended tells that its write half was closed, or is about to be.
-	ended atomic.Bool
+	*connection
+	fd   int
+	peer *side
+	// readable: there may be something to read. last: that may end with less
+	// than was asked for although there is more to be told, as a FIN.
+	readable, last bool
+	// done: it was read to its end. shut: its write half was closed.
+	done, shut bool
+	// rest came from the peer and waits to be written here, as does what is in
+	// the pipe.
+	rest []byte
+	pipe *pipe
 }
 
-// lead leads a client's connection to the port's target until both sides are
-// done, or ctx is, or one side fails. It owns the connection.
-func (p *Proxy) lead(ctx context.Context, conn *net.TCPConn, port Port) result {
-	client := &side{TCPConn: conn}
-	defer client.Close()
-	conn, err := p.dial(ctx, port.Target)
+// dial opens the connection to the target, without waiting for it. If it
+// fails, it returns as what that counts.
+func (c *connection) dial(target netip.AddrPort) (result, error) {
+	fd, address, err := c.listener.proxy.socket(target)
 	if err != nil {
-		abort(client)
-		if ctx.Err() != nil {
-			return drained
-		}
-		return unreachable
+		return failed, err
 	}
-	target := &side{TCPConn: conn}
-	defer target.Close()
-	defer context.AfterFunc(ctx, func() { abort(client, target) })()
-
-	up := make(chan error, 1)
-	go func() {
-		err := greet(target, addrPort(client.RemoteAddr()), port)
-		if err == nil {
-			err = move(target, client, p.dead)
-		}
-		if err != nil {
-			abort(client, target)
-		}
-		up <- err
-	}()
-	err = move(client, target, p.dead)
-	if err != nil {
-		abort(client, target)
+	c.target.fd = fd
+	if err := unix.Connect(fd, address); err != nil && err != unix.EINPROGRESS {
+		return unreachable, err
 	}
-	// The first to fail has closed both, so that the other one says closed.
-	if other := <-up; err == nil || errors.Is(err, net.ErrClosed) {
-		err = other
-	}
-	switch {
-	case err == nil:
-		// What the kernel still has to send is to arrive.
-		for _, s := range []*side{client, target} {
-			_ = s.SetLinger(-1) // It fails only if it is closed already.
-		}
-		return closed
-	case ctx.Err() != nil:
-		return drained
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return silent
-	default:
-		return reset
-	}
+	return unreachable, nil
 }
 
-func (p *Proxy) dial(ctx context.Context, target netip.AddrPort) (*net.TCPConn, error) {
-	d := net.Dialer{Timeout: dialTimeout, Control: p.prepare, KeepAliveConfig: p.keepAlive()}
-	d.SetMultipathTCP(false)
-	c, err := d.DialContext(ctx, "tcp", target.String())
-	if err != nil {
-		return nil, err
-	}
-	return c.(*net.TCPConn), nil
+// late tells that the deadline has passed. What waits for the other side to
+// take it is not silent.
+func (c *connection) late(now time.Time) bool {
+	return !c.deadline.IsZero() && now.After(c.deadline) && c.client.waits()+c.target.waits() == 0
 }
 
-// greet tells the target who the client is and what it asked for, if the port
-// wants that. It does not block: nothing has been written before.
-func greet(target *side, client netip.AddrPort, port Port) error {
+// header returns what the target is told about a client and what it asked for.
+func header(client netip.AddrPort, port *Port) ([]byte, error) {
 	var version byte
 	switch port.Header {
 	case desired.ProxyV1:
@@ -97,39 +81,148 @@ func greet(target *side, client netip.AddrPort, port Port) error {
 	case desired.ProxyV2:
 		version = 2
 	default:
-		return nil
+		return nil, nil
 	}
-	_, err := proxyproto.HeaderProxyFromAddrs(version, net.TCPAddrFromAddrPort(client), net.TCPAddrFromAddrPort(port.VIP)).WriteTo(target)
-	return err
+	return proxyproto.HeaderProxyFromAddrs(version, net.TCPAddrFromAddrPort(client), net.TCPAddrFromAddrPort(port.VIP)).Format()
 }
 
-// move moves what comes from one side to the other, and then its end. From
-// then on the opposite direction must not be silent for longer than silence.
-//
-// ReadFrom splices, as long as both are what they are: a wrapper around one of
-// them would have every byte copied through the daemon.
-func move(to, from *side, silence time.Duration) error {
-	for {
-		n, err := to.ReadFrom(from.TCPConn)
-		if err == nil {
-			break
+// event goes on with what the kernel told about a side.
+func (l *loop) event(s *side, events uint32) {
+	c := s.connection
+	if c.ended {
+		return
+	}
+	if !c.connected {
+		if code, err := unix.GetsockoptInt(c.target.fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || code != 0 {
+			l.end(c, unreachable)
+			return
 		}
-		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return err
+		c.connected = true
+		c.deadline = time.Time{}
+		// Mostly there is something to send with the header.
+		c.client.readable = true
+		if err := l.greet(c); err != nil {
+			l.end(c, reset)
+			return
 		}
-		// Something came since the deadline was set.
-		if err := from.SetReadDeadline(time.Now().Add(silence)); err != nil {
-			return err
+		if err := l.watch(&c.client); err != nil {
+			l.end(c, failed)
+			return
 		}
 	}
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		s.last = true
+	}
+	// The end is read once.
+	s.readable = !s.done && (s.readable || s.last || events&unix.EPOLLIN != 0)
+	l.advance(c)
+}
+
+// greet sends the header, and with it what the client has said already. It does
+// not block: nothing has been written before.
+func (l *loop) greet(c *connection) error {
+	if c.header == nil {
+		return nil
+	}
+	n := copy(l.buffer, c.header)
+	c.header = nil
+	// An end is read again. So is an error, as an end that lost knows.
+	if m, err := unix.Read(c.client.fd, l.buffer[n:]); err == nil {
+		n += m
+	}
+	return c.target.write(l.buffer[:n])
+}
+
+// advance moves what there is to move, and ends what is done.
+func (l *loop) advance(c *connection) {
+	err := l.move(&c.target, &c.client)
+	if err == nil {
+		err = l.move(&c.client, &c.target)
+	}
+	switch {
+	case err != nil:
+		l.end(c, reset)
+	case c.client.done && c.target.done && c.client.waits()+c.target.waits() == 0:
+		l.end(c, closed)
+	}
+}
+
+// move moves what comes from one side to the other, and then its end. It
+// returns when one of them has to be waited for.
+func (l *loop) move(to, from *side) error {
+	for range turn {
+		if waits := to.waits(); waits > 0 {
+			if err := to.flush(); err != nil {
+				return err
+			}
+			if to.waits() < waits {
+				l.moved(from)
+			}
+			if to.waits() > 0 {
+				return nil
+			}
+		}
+		if !from.readable {
+			l.release(to)
+			return nil
+		}
+		n, err := l.read(to, from)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			from.readable = false
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return err
+		case n == 0:
+			if err := l.finish(to, from); err != nil {
+				return err
+			}
+		default:
+			l.moved(from)
+		}
+	}
+	// The kernel does not tell again what it has told.
+	l.again = append(l.again, from.connection)
+	return nil
+}
+
+// moved puts off the deadline of a half that something came on.
+func (l *loop) moved(from *side) {
+	if from.shut {
+		from.deadline = l.now.Add(from.listener.proxy.dead)
+	}
+}
+
+// read reads from one side, and writes to the other one what that takes.
+func (l *loop) read(to, from *side) (n int, err error) {
+	if to.pipe != nil {
+		n, err = to.pipe.fill(from.fd)
+	} else if n, err = unix.Read(from.fd, l.buffer); n > 0 {
+		err = to.write(l.buffer[:n])
+	}
+	switch {
+	case n >= burst:
+		l.acquire(to)
+	case n > 0:
+		// That was all, unless there is an end too.
+		from.readable = from.last
+	}
+	return n, err
+}
+
+// finish passes on the end of one side. From then on the opposite direction
+// must not be silent for longer than the proxy allows.
+func (l *loop) finish(to, from *side) error {
 	if err := from.lost(); err != nil {
 		return err
 	}
-	to.ended.Store(true)
-	if err := to.CloseWrite(); err != nil {
-		return err
+	from.done, from.readable = true, false
+	if to.done {
+		return nil // Closing it says so.
 	}
-	return to.SetReadDeadline(time.Now().Add(silence))
+	to.shut = true
+	l.moved(to)
+	return unix.Shutdown(to.fd, unix.SHUT_WR)
 }
 
 // lost returns an error if a connection that was read to its end did not end by
@@ -137,31 +230,58 @@ func move(to, from *side, silence time.Duration) error {
 // sees an end like any other, but the connection is in state CLOSE. After a FIN
 // it gets there only when this side has closed its half too.
 func (s *side) lost() error {
-	raw, err := s.SyscallConn()
+	info, err := unix.GetsockoptTCPInfo(s.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
 		return err
 	}
-	var info *unix.TCPInfo
-	var failed error
-	if err := raw.Control(func(fd uintptr) {
-		info, failed = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-	}); err != nil {
-		return err
-	}
-	if failed != nil {
-		return failed
-	}
-	if info.State == unix.BPF_TCP_CLOSE && !s.ended.Load() {
+	if info.State == unix.BPF_TCP_CLOSE && !s.shut {
 		return unix.ECONNRESET
 	}
 	return nil
 }
 
-// abort closes connections so that the other side sees a reset, whatever is
-// waiting to be sent.
-func abort(sides ...*side) {
-	for _, s := range sides {
-		// It does not linger. It fails only if it is closed already.
-		_ = s.Close()
+// waits returns how many bytes wait to be written to a side.
+func (s *side) waits() int {
+	if s.pipe != nil {
+		return len(s.rest) + s.pipe.holds
 	}
+	return len(s.rest)
+}
+
+// write writes to a side, and keeps what it does not take now.
+func (s *side) write(data []byte) error {
+	rest, err := write(s.fd, data)
+	if len(rest) > 0 {
+		s.rest = slices.Clone(rest)
+	}
+	return err
+}
+
+// flush writes what waits, as far as it is taken.
+func (s *side) flush() (err error) {
+	if s.rest, err = write(s.fd, s.rest); len(s.rest) > 0 || err != nil {
+		return err
+	}
+	s.rest = nil
+	if s.pipe != nil {
+		return s.pipe.drain(s.fd)
+	}
+	return nil
+}
+
+// write returns what is not taken.
+func write(fd int, data []byte) ([]byte, error) {
+	for len(data) > 0 {
+		n, err := unix.Write(fd, data)
+		switch err {
+		case nil:
+			data = data[n:]
+		case unix.EAGAIN:
+			return data, nil
+		case unix.EINTR:
+		default:
+			return data, err
+		}
+	}
+	return nil, nil
 }

@@ -5,8 +5,8 @@
 // For each such port it listens on one private port of the node's own address.
 // nftables leads VIP:port there and lets nobody else in. A connection that is
 // accepted gets one of its own to the Service's ClusterIP, as any process of
-// the node could open it; after the header, if one is wanted, the kernel moves
-// the bytes (splice(2)).
+// the node could open it. A few goroutines move the bytes of all connections, as
+// epoll(7) tells; long bursts are moved by the kernel (splice(2)).
 //
 // # Ends
 //

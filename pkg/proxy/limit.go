@@ -7,11 +7,10 @@ import (
 )
 
 const (
-	// filesPerConnection are a socket to each side, and the two ends of a pipe
-	// for each direction that splice(2) needs.
-	filesPerConnection = 6
-	// filesReserved are left to the rest of the daemon.
-	filesReserved = 256
+	// filesPerConnection are a socket to each side.
+	filesPerConnection = 2
+	// filesReserved are left to the pipes and the rest of the daemon.
+	filesReserved = 256 + 2*maxPipes*maxLoops
 	// maxConnections bounds the memory where files are plenty.
 	maxConnections = 16384
 )

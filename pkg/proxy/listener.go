@@ -1,13 +1,12 @@
 package proxy
 
 import (
-	"context"
 	"errors"
-	"net"
+	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,11 +20,6 @@ import (
 // what does not: it is as long as NAT and firewalls on the way keep their own
 // state at least (RFC 5382 has minutes too), not as long as HTTP servers wait.
 const deadAfter = 5 * time.Minute
-
-// keepAlive finds out in time that a peer is gone while nothing is sent.
-func (p *Proxy) keepAlive() net.KeepAliveConfig {
-	return net.KeepAliveConfig{Enable: true, Idle: p.dead / 5, Interval: p.dead / 10, Count: 8}
-}
 
 // The waits between attempts to accept when the kernel has no more to give.
 const (
@@ -61,17 +55,16 @@ func (r result) String() string { return resultNames[r] }
 // listener is one port that is listened on.
 type listener struct {
 	proxy   *Proxy
-	socket  *net.TCPListener
+	socket  *os.File
 	address netip.AddrPort
 	// port is what new connections go by.
 	port  atomic.Pointer[Port]
 	limit limit
 	ended [results]atomic.Uint64
 
-	// closing ends accepting, ctx the connections.
+	// closing ends accepting, cut the connections.
 	closing     chan struct{}
-	ctx         context.Context
-	cancel      context.CancelFunc
+	cut         atomic.Bool
 	connections sync.WaitGroup
 }
 
@@ -80,24 +73,22 @@ func (p *Proxy) listen(port Port) (*listener, error) {
 	if !port.Address.IsValid() {
 		return nil, errors.New("the node's own address of this family is not known")
 	}
-	config := net.ListenConfig{Control: p.prepare, KeepAliveConfig: p.keepAlive()}
-	// A path of Multipath TCP more would be one that nftables knows nothing of.
-	config.SetMultipathTCP(false)
-	s, err := config.Listen(context.Background(), "tcp", netip.AddrPortFrom(port.Address, 0).String())
-	if err != nil {
+	if err := p.start(); err != nil {
 		return nil, err
 	}
-	socket := s.(*net.TCPListener)
+	socket, address, err := p.bind(port.Address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", port.Address, err)
+	}
 	l := &listener{
 		proxy:   p,
 		socket:  socket,
-		address: addrPort(socket.Addr()),
+		address: address,
 		// One port leaves something for the others.
 		limit:   limit{max: max(1, p.limit.max/2)},
 		closing: make(chan struct{}),
 	}
 	l.port.Store(&port)
-	l.ctx, l.cancel = context.WithCancel(context.Background())
 	p.serving.Go(l.serve)
 	return l, nil
 }
@@ -111,17 +102,22 @@ func (l *listener) close() {
 
 // serve accepts until close, and returns when the connections have ended.
 func (l *listener) serve() {
-	defer l.cancel()
 	for retry := minAcceptRetry; ; {
-		client, err := l.socket.AcceptTCP()
+		fd, client, err := accept(l.socket)
 		if err == nil {
 			retry = minAcceptRetry
-			l.accepted(client)
+			l.accepted(fd, client)
 			continue
 		}
 		select {
 		case <-l.closing:
-			defer time.AfterFunc(l.proxy.drain, l.cancel).Stop()
+			loops := l.proxy.loops // Close may have forgotten them.
+			defer time.AfterFunc(l.proxy.drain, func() {
+				l.cut.Store(true)
+				for _, loop := range loops {
+					loop.wake()
+				}
+			}).Stop()
 			l.connections.Wait()
 			return
 		case <-time.After(retry):
@@ -132,25 +128,48 @@ func (l *listener) serve() {
 	}
 }
 
-// accepted serves a connection on a goroutine of its own, if there is a place
-// for it.
-func (l *listener) accepted(client *net.TCPConn) {
+// accepted gives a connection to a loop, if there is a place for it.
+func (l *listener) accepted(fd int, client netip.AddrPort) {
 	if !l.limit.enter() {
-		abort(&side{TCPConn: client})
+		_ = unix.Close(fd)
 		l.ended[refused].Add(1)
 		return
 	}
 	if !l.proxy.limit.enter() {
 		l.limit.leave()
-		abort(&side{TCPConn: client})
+		_ = unix.Close(fd)
 		l.ended[refused].Add(1)
 		return
 	}
-	l.connections.Go(func() {
-		defer l.limit.leave()
-		defer l.proxy.limit.leave()
-		l.ended[l.proxy.lead(l.ctx, client, *l.port.Load())].Add(1)
-	})
+	l.connections.Add(1)
+	port := l.port.Load()
+	c := &connection{listener: l, deadline: time.Now().Add(dialTimeout)}
+	c.client = side{connection: c, fd: fd, peer: &c.target}
+	c.target = side{connection: c, fd: -1, peer: &c.client}
+	loop := l.proxy.loop()
+	var err error
+	ends := failed
+	if c.header, err = header(client, port); err == nil {
+		ends, err = c.dial(port.Target)
+	}
+	if err == nil {
+		ends, err = failed, loop.watch(&c.target)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		if c.target.fd >= 0 {
+			_ = unix.Close(c.target.fd)
+		}
+		l.left(ends)
+	}
+}
+
+// left counts a connection that has ended.
+func (l *listener) left(r result) {
+	l.ended[r].Add(1)
+	l.limit.leave()
+	l.proxy.limit.leave()
+	l.connections.Done()
 }
 
 func (l *listener) status() desired.ProxyStatus {
@@ -165,30 +184,4 @@ func (l *listener) status() desired.ProxyStatus {
 		}
 	}
 	return s
-}
-
-// prepare sets the options of every socket before it connects or listens; what
-// is accepted has those of the one that listens.
-//
-// TCP_USER_TIMEOUT bounds how long sent data may stay unacknowledged, or a window
-// closed. Without lingering a close is a reset, also the kernel's when the daemon
-// is killed.
-func (p *Proxy) prepare(_, _ string, c syscall.RawConn) error {
-	var err error
-	if e := c.Control(func(fd uintptr) {
-		err = errors.Join(
-			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(p.dead/time.Millisecond)),
-			unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
-		)
-	}); e != nil {
-		return e
-	}
-	return err
-}
-
-// addrPort returns a TCP address as a value without zone, an IPv4 address as
-// such.
-func addrPort(a net.Addr) netip.AddrPort {
-	ap := a.(*net.TCPAddr).AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 }
