@@ -34,6 +34,8 @@ type connection struct {
 	// if half of it is closed, when something has to have come on the other.
 	deadline         time.Time
 	connected, ended bool
+	// again: it has more to move than its turn allowed.
+	again bool
 }
 
 // side is one of the two sockets of a connection.
@@ -42,8 +44,9 @@ type side struct {
 	fd   int
 	peer *side
 	// readable: there may be something to read. last: that may end with less
-	// than was asked for although there is more to be told, as a FIN.
-	readable, last bool
+	// than was asked for although there is more to be told, as a FIN. broken: it
+	// was reset, or is gone.
+	readable, last, broken bool
 	// done: it was read to its end. shut: its write half was closed.
 	done, shut bool
 	// rest came from the peer and waits to be written here, as does what is in
@@ -110,8 +113,17 @@ func (l *loop) event(s *side, events uint32) {
 			return
 		}
 	}
-	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	// A read does not go beyond urgent data either (EPOLLPRI).
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR|unix.EPOLLPRI) != 0 {
 		s.last = true
+	}
+	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		s.broken = true
+		// Nobody reads it any more.
+		if s.done && events&unix.EPOLLERR != 0 {
+			l.end(c, reset)
+			return
+		}
 	}
 	// The end is read once.
 	s.readable = !s.done && (s.readable || s.last || events&unix.EPOLLIN != 0)
@@ -126,9 +138,14 @@ func (l *loop) greet(c *connection) error {
 	}
 	n := copy(l.buffer, c.header)
 	c.header = nil
-	// An end is read again. So is an error, as an end that lost knows.
-	if m, err := unix.Read(c.client.fd, l.buffer[n:]); err == nil {
+	// An end is read again, an error is not.
+	m, err := unix.Read(c.client.fd, l.buffer[n:])
+	switch err {
+	case nil:
 		n += m
+	case unix.EAGAIN, unix.EINTR:
+	default:
+		return err
 	}
 	return c.target.write(l.buffer[:n])
 }
@@ -168,6 +185,9 @@ func (l *loop) move(to, from *side) error {
 		}
 		n, err := l.read(to, from)
 		switch {
+		case errors.Is(err, unix.EAGAIN) && to.pipe != nil:
+			// splice(2) does not go beyond urgent data, a read does.
+			l.release(to)
 		case errors.Is(err, unix.EAGAIN):
 			from.readable = false
 		case errors.Is(err, unix.EINTR):
@@ -182,7 +202,10 @@ func (l *loop) move(to, from *side) error {
 		}
 	}
 	// The kernel does not tell again what it has told.
-	l.again = append(l.again, from.connection)
+	if !from.again {
+		from.again = true
+		l.again = append(l.again, from.connection)
+	}
 	return nil
 }
 
@@ -203,8 +226,9 @@ func (l *loop) read(to, from *side) (n int, err error) {
 	switch {
 	case n >= burst:
 		l.acquire(to)
-	case n > 0:
-		// That was all, unless there is an end too.
+	case n > 0 && to.pipe == nil:
+		// That was all, unless there is an end too. Of a pipe nobody knows: it may
+		// be full of small pieces.
 		from.readable = from.last
 	}
 	return n, err
@@ -213,8 +237,10 @@ func (l *loop) read(to, from *side) (n int, err error) {
 // finish passes on the end of one side. From then on the opposite direction
 // must not be silent for longer than the proxy allows.
 func (l *loop) finish(to, from *side) error {
-	if err := from.lost(); err != nil {
-		return err
+	if from.broken && !from.shut {
+		if err := from.lost(); err != nil {
+			return err
+		}
 	}
 	from.done, from.readable = true, false
 	if to.done {
@@ -225,16 +251,15 @@ func (l *loop) finish(to, from *side) error {
 	return unix.Shutdown(to.fd, unix.SHUT_WR)
 }
 
-// lost returns an error if a connection that was read to its end did not end by
-// a FIN. The kernel tells of a reset once: if who writes was told, who reads
-// sees an end like any other, but the connection is in state CLOSE. After a FIN
-// it gets there only when this side has closed its half too.
+// lost returns an error if a connection that was read to its end is open no more,
+// although this side has not closed its half: after its FIN it was reset, which
+// a read does not tell.
 func (s *side) lost() error {
 	info, err := unix.GetsockoptTCPInfo(s.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
 		return err
 	}
-	if info.State == unix.BPF_TCP_CLOSE && !s.shut {
+	if info.State == unix.BPF_TCP_CLOSE {
 		return unix.ECONNRESET
 	}
 	return nil

@@ -123,6 +123,7 @@ func (l *loop) turn() bool {
 		}
 	}
 	for _, c := range again {
+		c.again = false
 		if !c.ended {
 			l.advance(c)
 		}
@@ -130,16 +131,22 @@ func (l *loop) turn() bool {
 	return true
 }
 
-// watch has the kernel tell what happens on a socket.
+// watch has the kernel tell what happens on a socket. If it fails, the loop knows
+// nothing of it.
 func (l *loop) watch(s *side) error {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	for s.fd >= len(l.sides) {
 		l.sides = append(l.sides, nil)
 	}
-	l.sides[s.fd] = s
-	l.mu.Unlock()
-	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd,
-		&unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff, Fd: int32(s.fd)})
+	err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{
+		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff, Fd: int32(s.fd),
+	})
+	if err == nil {
+		// The loop looks for it only after this.
+		l.sides[s.fd] = s
+	}
+	return err
 }
 
 // wake makes the loop sweep.

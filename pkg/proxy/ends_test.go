@@ -1,0 +1,387 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/pkg/desired"
+)
+
+// speak says something and its end, and reads to the other's end, in one of the
+// orders that there are.
+func speak(c *net.TCPConn, order string, what []byte) ([]byte, error) {
+	say := func() error {
+		if _, err := c.Write(what); err != nil {
+			return err
+		}
+		return c.CloseWrite()
+	}
+	switch order {
+	case "first": // Says all, and hears then.
+		if err := say(); err != nil {
+			return nil, err
+		}
+		return io.ReadAll(c)
+	case "last": // Hears all, and says then.
+		heard, err := io.ReadAll(c)
+		if err != nil {
+			return heard, err
+		}
+		return heard, say()
+	case "late": // The end is said alone.
+		if _, err := c.Write(what); err != nil {
+			return nil, err
+		}
+		heard, err := io.ReadAll(c)
+		if err != nil {
+			return heard, err
+		}
+		return heard, c.CloseWrite()
+	default: // Says and hears at once.
+		said := make(chan error, 1)
+		go func() { said <- say() }()
+		heard, err := io.ReadAll(c)
+		return heard, errors.Join(err, <-said)
+	}
+}
+
+// TestEnds: in whatever order two sides end, and however much they said, each
+// gets all that the other one said, and then its end.
+func TestEnds(t *testing.T) {
+	const connections, atOnce = 10000, 32
+	type dialogue struct {
+		client, target         string
+		clientSays, targetSays []byte
+	}
+	content := make([]byte, 5*burst)
+	for i := range content {
+		content[i] = byte(i * i >> 8)
+	}
+	var dialogues []dialogue
+	for _, orders := range [][2]string{
+		{"first", "first"},
+		{"first", "last"},
+		{"first", "late"},
+		{"first", "both"},
+		{"last", "first"},
+		{"late", "first"},
+		{"last", "both"},
+		{"both", "last"},
+		{"both", "both"},
+		{"late", "both"},
+		{"both", "late"},
+		{"both", "first"},
+	} {
+		for _, n := range []int{0, 1, burst, burst + 1, len(content)} {
+			if n > burst+1 && slices.Equal(orders[:], []string{"first", "first"}) {
+				continue // Neither would read.
+			}
+			dialogues = append(dialogues,
+				dialogue{orders[0], orders[1], content[:n], content[:1]},
+				dialogue{orders[0], orders[1], content[1:2], content[:n]})
+		}
+	}
+
+	var ports []Port
+	for i, d := range dialogues {
+		target := backend(t, "127.0.0.3:0", func(c *net.TCPConn) {
+			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+			if heard, err := speak(c, d.target, d.targetSays); err != nil || !bytes.Equal(heard, d.clientSays) {
+				t.Errorf("%s, %s: the target got %d of %d bytes, %v", d.client, d.target, len(heard), len(d.clientSays), err)
+			}
+		})
+		ports = append(ports, Port{netip.AddrPortFrom(vip4.Addr(), uint16(1+i)), node4, target, desired.ProxyPlain})
+	}
+	p := newProxy(t)
+	private, err := p.Open(ports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := make(chan int)
+	var clients sync.WaitGroup
+	for range atOnce {
+		clients.Go(func() {
+			for i := range work {
+				d := dialogues[i]
+				c, err := net.DialTimeout("tcp", private[ports[i].VIP].String(), 10*time.Second)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+				if heard, err := speak(c.(*net.TCPConn), d.client, d.clientSays); err != nil || !bytes.Equal(heard, d.targetSays) {
+					t.Errorf("%s, %s: the client got %d of %d bytes, %v", d.client, d.target, len(heard), len(d.targetSays), err)
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	for i := range connections {
+		work <- i % len(dialogues)
+	}
+	close(work)
+	clients.Wait()
+	within(t, "end of all", func() bool { return p.limit.open.Load() == 0 })
+	all := map[string]uint64{}
+	for _, s := range p.Status() {
+		for result, n := range s.Ended {
+			all[result] += n
+		}
+	}
+	if d := cmp.Diff(map[string]uint64{"closed": connections}, all); d != "" {
+		t.Error(d)
+	}
+}
+
+// stopped returns a Proxy with one loop that is not started before the test ends,
+// or says so: until then it moves what it is told to, and nothing else.
+func stopped(t *testing.T) (p *Proxy, l *loop, start func()) {
+	t.Helper()
+	l, err := newLoop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = newProxy(t)
+	p.loops = []*loop{l}
+	var once sync.Once
+	start = func() { once.Do(func() { p.looping.Go(l.serve) }) }
+	t.Cleanup(start) // Closing the Proxy waits for it.
+	return p, l, start
+}
+
+// told has a target get what a client sends, and returns it when there are so
+// many bytes.
+func told(t *testing.T, bytes int) (netip.AddrPort, <-chan []byte) {
+	t.Helper()
+	got := make(chan []byte, 1)
+	return backend(t, "127.0.0.3:0", func(c *net.TCPConn) {
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		buffer := make([]byte, bytes)
+		n, _ := io.ReadFull(c, buffer)
+		got <- buffer[:n]
+	}), got
+}
+
+// TestFullPipe: a pipe that is full of little, as of small pieces or because the
+// kernel made it small, is not taken for the end of what there is.
+func TestFullPipe(t *testing.T) {
+	t.Parallel()
+	const first, pieces, piece = burst, 60, 500
+	target, got := told(t, first+pieces*piece)
+	p, l, start := stopped(t)
+	var s side
+	l.acquire(&s)
+	if _, err := unix.FcntlInt(uintptr(s.pipe.read), unix.F_SETPIPE_SZ, 4096); err != nil {
+		t.Fatal(err)
+	}
+	l.release(&s)
+	at := open(t, p, Port{vip4, node4, target, desired.ProxyPlain})
+	c, other := connect(t, at), connect(t, at)
+	content := bytes.Repeat([]byte("0123456789"), (first+pieces*piece)/10+1)[:first+pieces*piece]
+	if _, err := c.Write(content[:first]); err != nil {
+		t.Fatal(err)
+	}
+	for rest := content[first:]; len(rest) > 0; rest = rest[piece:] {
+		// The kernel would put pieces of one connection together.
+		for _, c := range []*net.TCPConn{c, other} {
+			if _, err := c.Write(rest[:piece]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_ = other.Close()
+	start()
+	for range 2 {
+		if heard := <-got; len(heard) > pieces*piece && !bytes.Equal(heard, content) {
+			t.Errorf("got %d of %d bytes", len(heard), len(content))
+		}
+	}
+}
+
+// TestUrgent: what follows an urgent byte arrives, though the kernel stops there
+// as if that was all.
+func TestUrgent(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{3, burst + 1000} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			t.Parallel()
+			target, got := told(t, 2*n)
+			p, l, _ := stopped(t)
+			c := connect(t, open(t, p, Port{vip4, node4, target, desired.ProxyPlain}))
+			within(t, "connection", func() bool {
+				l.turn()
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return slices.ContainsFunc(l.sides, func(s *side) bool { return s != nil && s == &s.client })
+			})
+			for l.turn() { // What is told from here on is told once.
+			}
+			half := bytes.Repeat([]byte("x"), n)
+			if _, err := c.Write(half); err != nil {
+				t.Fatal(err)
+			}
+			raw, err := c.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var failed error
+			if err := raw.Write(func(fd uintptr) bool {
+				failed = unix.Send(int(fd), []byte("!"), unix.MSG_OOB)
+				return true
+			}); err != nil || failed != nil {
+				t.Fatal(err, failed)
+			}
+			if _, err := c.Write(half); err != nil {
+				t.Fatal(err)
+			}
+			within(t, "all", func() bool {
+				l.turn()
+				select {
+				case heard := <-got:
+					if !bytes.Equal(heard, append(half, half...)) {
+						t.Errorf("got %d of %d bytes", len(heard), 2*n)
+					}
+					return true
+				default:
+					return false
+				}
+			})
+		})
+	}
+}
+
+// TestResetAfterEnd: a side that has ended and is reset then waits for nothing
+// more.
+func TestResetAfterEnd(t *testing.T) {
+	t.Parallel()
+	for _, by := range []string{"client", "target"} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			breaks := func(c *net.TCPConn, heard <-chan struct{}) {
+				_ = c.CloseWrite()
+				<-heard
+				_ = c.SetLinger(0)
+				_ = c.Close()
+			}
+			hears := func(c *net.TCPConn, heard chan<- struct{}) {
+				_, _ = io.ReadAll(c)
+				close(heard)
+			}
+			heard, over := make(chan struct{}), make(chan struct{})
+			target := backend(t, "127.0.0.3:0", func(c *net.TCPConn) {
+				if by == "target" {
+					breaks(c, heard)
+				} else {
+					hears(c, heard)
+				}
+				<-over
+			})
+			defer close(over)
+			p := newProxy(t)
+			c := connect(t, open(t, p, Port{vip4, node4, target, desired.ProxyPlain}))
+			if by == "target" {
+				hears(c, heard)
+			} else {
+				breaks(c, heard)
+			}
+			within(t, "end", func() bool { return ended(p)["reset"] == 1 })
+		})
+	}
+}
+
+// TestTurns: who always has more to move, in both directions, has one turn in
+// each round, as all others.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	p, l, start := stopped(t)
+	l.piped = maxPipes // Copied it takes longer.
+	both := func(c *net.TCPConn) {
+		var reads sync.WaitGroup
+		reads.Go(func() { _, _ = io.Copy(io.Discard, c) })
+		for block := make([]byte, 1<<18); ; {
+			if _, err := c.Write(block); err != nil {
+				break
+			}
+		}
+		reads.Wait()
+	}
+	target := backend(t, "127.0.0.3:0", both)
+	c := connect(t, open(t, p, Port{vip4, node4, target, desired.ProxyPlain}))
+	var client sync.WaitGroup
+	client.Go(func() { both(c) })
+	most := 0
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); {
+		l.turn()
+		most = max(most, len(l.again))
+	}
+	if most != 1 {
+		t.Errorf("%d turns of one connection in a round, want 1", most)
+	}
+	start()
+	_ = c.Close()
+	client.Wait()
+}
+
+// TestWatchFails: nothing is left of a socket that the kernel does not watch.
+func TestWatchFails(t *testing.T) {
+	t.Parallel()
+	l, err := newLoop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	file, err := os.CreateTemp(t.TempDir(), "") // epoll(7) takes no such file.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := l.watch(&side{fd: int(file.Fd())}); err == nil {
+		t.Error("watched")
+	}
+	for fd, s := range l.sides {
+		if s != nil {
+			t.Errorf("%d is left", fd)
+		}
+	}
+}
+
+// TestResetFirst: a client that is reset before the target has taken the
+// connection is not taken for one that ended, whatever it did before.
+func TestResetFirst(t *testing.T) {
+	t.Parallel()
+	for _, header := range []desired.Proxy{desired.ProxyPlain, desired.ProxyV2} {
+		for _, ends := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v end=%t", header, ends), func(t *testing.T) {
+				t.Parallel()
+				target := backend(t, "127.0.0.3:0", func(c *net.TCPConn) { _, _ = io.ReadAll(c) })
+				p, _, start := stopped(t)
+				c := connect(t, open(t, p, Port{vip4, node4, target, header}))
+				_, _ = c.Write([]byte("x"))
+				if ends {
+					_ = c.CloseWrite()
+				}
+				_ = c.SetLinger(0)
+				within(t, "connection", func() bool { return p.Status()[0].Connections == 1 })
+				_ = c.Close()
+				start()
+				within(t, "end", func() bool { return p.limit.open.Load() == 0 })
+				if d := cmp.Diff(map[string]uint64{"reset": 1}, ended(p)); d != "" {
+					t.Error(d)
+				}
+			})
+		}
+	}
+}
