@@ -363,14 +363,16 @@ func TestWatchFails(t *testing.T) {
 func TestResetFirst(t *testing.T) {
 	t.Parallel()
 	for _, header := range []desired.Proxy{desired.ProxyPlain, desired.ProxyV2} {
-		for _, ends := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%v end=%t", header, ends), func(t *testing.T) {
+		for _, before := range []string{"", "says", "says and ends"} {
+			t.Run(fmt.Sprint(header, before), func(t *testing.T) {
 				t.Parallel()
 				target := backend(t, "127.0.0.3:0", func(c *net.TCPConn) { _, _ = io.ReadAll(c) })
 				p, _, start := stopped(t)
 				c := connect(t, open(t, p, Port{vip4, node4, target, header}))
-				_, _ = c.Write([]byte("x"))
-				if ends {
+				if before != "" {
+					_, _ = c.Write([]byte("x"))
+				}
+				if before == "says and ends" {
 					_ = c.CloseWrite()
 				}
 				_ = c.SetLinger(0)
@@ -383,5 +385,39 @@ func TestResetFirst(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestPipeOfAnother: what was on its way through a pipe when its connection ended
+// reaches nobody else.
+func TestPipeOfAnother(t *testing.T) {
+	t.Parallel()
+	target := backend(t, "127.0.0.3:0", func(c *net.TCPConn) {
+		what := make([]byte, 1)
+		_, _ = c.Read(what)
+		_, _ = c.Write(bytes.Repeat(what, 8<<20))
+	})
+	p, _, start := stopped(t)
+	start()
+	at := open(t, p, Port{vip4, node4, target, desired.ProxyPlain})
+	for range 10 {
+		c := connect(t, at)
+		_, _ = c.Write([]byte("a"))
+		if _, err := io.ReadFull(c, make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+		// Now it takes no more: what the target says fills all that there is.
+		open := p.limit.open.Load()
+		_ = c.SetLinger(0)
+		_ = c.Close()
+		within(t, "end", func() bool { return p.limit.open.Load() < open })
+
+		c = connect(t, at)
+		_, _ = c.Write([]byte("b"))
+		got, err := io.ReadAll(c)
+		if others := bytes.Count(got, []byte("a")); others > 0 || len(got) != 8<<20 || err != nil {
+			t.Fatalf("got %d bytes, %d of another connection, %v", len(got), others, err)
+		}
+		_ = c.Close()
 	}
 }
