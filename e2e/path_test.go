@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -200,18 +201,19 @@ func liftLimits(t *testing.T, s *scenario.Site) {
 	t.Helper()
 	for _, n := range s.Nodes() {
 		for _, key := range []string{"net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"} {
-			set := func(ctx context.Context, value string) error {
-				_, err := s.Exec(ctx, n, "sysctl", "-qw", key+"="+value)
-				return err
+			set := func(value string) error {
+				return netns.Do(s.NetNS(n), func() error {
+					return os.WriteFile(filepath.Join("/proc/sys", key), []byte(value), 0)
+				})
 			}
 			if strings.Contains(key, "ipv6") && !s.Addr6(n).IsValid() {
 				continue
 			}
-			if err := set(t.Context(), "0"); err != nil {
+			if err := set("0"); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() {
-				if err := set(context.Background(), "1000"); err != nil {
+				if err := set("1000"); err != nil {
 					t.Error(err)
 				}
 			})
