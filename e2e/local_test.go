@@ -138,7 +138,19 @@ func checkSeenBy(t *testing.T, s *scenario.Site, c scenario.Client, protocol str
 	case c.Node != "" && !c.IsPod:
 		want = s.NodeAddrs(c.Node, vip)
 	}
-	body, err := ask(t.Context(), c.NetNS, protocol, vip)
+	// The kube-proxy of the client's node may not know yet that the pod has moved, and
+	// a datagram to the one that is gone is not sent again.
+	err := scenario.Eventually(t.Context(), "an answer", func(ctx context.Context) error {
+		body, err := ask(ctx, c.NetNS, protocol, vip)
+		if err == nil && probe.Field(body, "node") != node {
+			err = fmt.Errorf("%q: want a pod on %s", body, node)
+		}
+		return err
+	})
+	var body string
+	if err == nil {
+		body, err = ask(t.Context(), c.NetNS, protocol, vip)
+	}
 	if err == nil {
 		err = sees(body, node, want)
 	}
