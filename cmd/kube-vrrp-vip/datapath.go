@@ -121,6 +121,9 @@ func (d *datapath) listen(s desired.State) (desired.Datapath, error) {
 	rules := s.Datapath
 	rules.Forwards = slices.Clone(rules.Forwards)
 	for i, f := range rules.Forwards {
+		if !f.Proxied() {
+			continue
+		}
 		rules.Forwards[i].Ports = nil
 		for _, p := range f.Ports {
 			if p.Proxy != desired.NoProxy {

@@ -48,9 +48,7 @@ type surroundings struct {
 
 // apply notes what the newest state has.
 func (s *surroundings) apply(d desired.Datapath) {
-	proxied := slices.ContainsFunc(d.Forwards, func(f desired.Forward) bool {
-		return slices.ContainsFunc(f.Ports, func(p desired.Port) bool { return p.Proxy != desired.NoProxy })
-	})
+	proxied := slices.ContainsFunc(d.Forwards, desired.Forward.Proxied)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.proxied = proxied

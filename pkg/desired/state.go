@@ -2,6 +2,7 @@ package desired
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"kube-vrrp-vip/pkg/vrrp"
@@ -134,6 +135,11 @@ type Forward struct {
 	Open bool
 	// Ports are sorted by protocol and port, each at most once.
 	Ports []Port
+}
+
+// Proxied tells whether the daemon serves a port of f itself.
+func (f Forward) Proxied() bool {
+	return slices.ContainsFunc(f.Ports, func(p Port) bool { return p.Proxy != NoProxy })
 }
 
 // Port is one port of a VIP and where it leads.
