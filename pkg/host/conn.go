@@ -136,14 +136,21 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 
 // name returns the name of a link, empty if it does not exist.
 func (c *conn) name(link int) (string, error) {
-	l, err := c.handle.LinkByIndex(link)
+	l, err := c.link(link)
+	return l.Name, err
+}
+
+// link returns a link without its addresses, and the zero Link if it does not
+// exist.
+func (c *conn) link(index int) (Link, error) {
+	l, err := c.handle.LinkByIndex(index)
 	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
-		return "", nil
+		return Link{}, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("get link %d: %w", link, err)
+		return Link{}, fmt.Errorf("get link %d: %w", index, err)
 	}
-	return l.Attrs().Name, nil
+	return newLink(l), nil
 }
 
 // batch has the kernel carry out requests in one go, in order, and returns for
