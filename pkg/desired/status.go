@@ -66,6 +66,9 @@ type RouterStatus struct {
 	Alarms   []Alarm       `json:"alarms,omitempty"`
 	VIPs     []VIPStatus   `json:"vips"`
 	Counters vrrp.Counters `json:"counters"`
+	// AddressRemovals counts virtual addresses that somebody else has removed
+	// from the interface while this node was Master.
+	AddressRemovals uint64 `json:"addressRemovals"`
 }
 
 // VIPStatus is one address of a running virtual router.

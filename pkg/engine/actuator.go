@@ -45,6 +45,8 @@ type report struct {
 	failed map[host.VirtualAddress]error
 	// errs are the failures that concern no single address.
 	errs []error
+	// removed are the addresses that somebody else had removed.
+	removed map[host.VirtualAddress]bool
 }
 
 // actuator carries out the loop's orders. It is the only writer of addresses
@@ -133,6 +135,12 @@ func (a *actuator) bind(o order) {
 	a.bound.Store(&bound)
 	if err := a.addresses.Set(o.want); err != nil {
 		r.failed, r.errs = addressErrors(err)
+	}
+	for _, v := range a.addresses.Removed() {
+		if r.removed == nil {
+			r.removed = map[host.VirtualAddress]bool{}
+		}
+		r.removed[v] = true
 	}
 	now := make(map[host.VirtualAddress]bool, len(o.want))
 	for _, v := range o.want {

@@ -19,6 +19,7 @@ type fakeKernel struct {
 	mu      sync.Mutex
 	did     []string
 	bindErr error
+	removed []host.VirtualAddress
 	// setTakes is how long it takes to write who answers ARP.
 	setTakes time.Duration
 }
@@ -50,6 +51,8 @@ func (k fakeAddresses) Set(want []host.VirtualAddress) error {
 	k.note(s)
 	return k.bindErr
 }
+
+func (k fakeAddresses) Removed() []host.VirtualAddress { return k.removed }
 
 func (fakeAddresses) RemoveLeftovers() ([]host.VirtualAddress, error) { return nil, nil }
 

@@ -39,6 +39,7 @@ type ports interface {
 // addresses binds the virtual addresses.
 type addresses interface {
 	Set(want []host.VirtualAddress) error
+	Removed() []host.VirtualAddress
 	RemoveLeftovers() ([]host.VirtualAddress, error)
 }
 

@@ -57,7 +57,8 @@ type instance struct {
 	held    bool
 	unbound vrrp.Time
 	// failed are the addresses that could not be bound, and why.
-	failed map[netip.Addr]error
+	failed   map[netip.Addr]error
+	removals removals
 	// alarms are those that are on, each reason once.
 	alarms []desired.Alarm
 	// conflict is since when others use the VRID for something else; never if
@@ -312,6 +313,9 @@ func (l *loop) reported(r report, now vrrp.Time) {
 			continue
 		}
 		l.noteFailures(in, r, now)
+		if in.state() == vrrp.Master {
+			l.noteRemovals(in, r.removed, now)
+		}
 	}
 }
 

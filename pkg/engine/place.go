@@ -20,6 +20,7 @@ const (
 	faultNoMulticast     = "noMulticast"
 	faultNoSourceAddress = "noSourceAddress"
 	faultBindFailed      = "bindFailed"
+	faultAddressRemoved  = "addressRemoved"
 	faultSendFailed      = "sendFailed"
 	faultNotListening    = "notListening"
 	faultLeaseNotRenewed = "leaseNotRenewed"

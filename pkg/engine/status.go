@@ -60,7 +60,8 @@ func (l *loop) routerStatus(in *instance) desired.RouterStatus {
 		RouterKey: in.key, State: r.State, Reason: in.reason, Since: in.since,
 		Version: in.config.Version, Priority: in.config.Priority, Interval: in.config.AdvertisementInterval,
 		Master: r.Master, MasterPriority: r.MasterPriority, ListOf: r.ListOf, Alarms: in.alarms, Counters: r.Counters,
-		VIPs: make([]desired.VIPStatus, 0, len(in.vips)),
+		AddressRemovals: in.removals.total,
+		VIPs:            make([]desired.VIPStatus, 0, len(in.vips)),
 	}
 	if in.config.Unicast {
 		s.Unicast = in.config.Peers

@@ -101,11 +101,16 @@ type simNode struct {
 	failOnce      bool
 	announcements int
 	// flood is a packet that never ends to be waiting.
-	flood       []byte
-	flooded     int
-	told        []host.Link // as the engine was last told
-	bindFails   map[netip.Addr]bool
-	expiry      map[host.VirtualAddress]int64
+	flood     []byte
+	flooded   int
+	told      []host.Link // as the engine was last told
+	bindFails map[netip.Addr]bool
+	expiry    map[host.VirtualAddress]int64
+	// leased are what was bound last, at renewed; removed are those of them
+	// that were missing then.
+	leased      map[host.VirtualAddress]bool
+	renewed     int64
+	removed     []host.VirtualAddress
 	transitions []desired.Transition
 	alarms      []desired.AlarmChange
 	// unbinds counts, by address, how often it went from bound to unbound.
@@ -150,6 +155,7 @@ func simAddress(f vrrp.Family, index, id int) netip.Addr {
 
 // boot starts the node's process.
 func (n *simNode) boot(state *desired.State) {
+	n.leased = nil
 	n.dead, n.frozen, n.queue, n.told, n.pending = false, false, nil, nil, nil
 	n.engine = New(Config{
 		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: noNeighbors{}, Release: true,
@@ -376,12 +382,18 @@ func (n *simNode) Set(want []host.VirtualAddress) error {
 		}
 		return joined(failed)
 	}
+	leased := map[host.VirtualAddress]bool{}
+	n.removed = nil
+	defer func() { n.leased, n.renewed = leased, n.w.now }()
 	for _, v := range want {
+		if n.leased[v] && n.expiry[v] <= n.w.now && n.w.now-n.renewed < int64(lease) {
+			n.removed = append(n.removed, v)
+		}
 		if n.bindFails[v.Address] {
 			failed = append(failed, &host.AddressError{VirtualAddress: v, Err: fmt.Errorf("operation not permitted")})
 			continue
 		}
-		wanted[v] = true
+		wanted[v], leased[v] = true, true
 		n.expiry[v] = n.w.now + int64(lease)
 	}
 	for _, v := range n.bound() {
@@ -392,6 +404,8 @@ func (n *simNode) Set(want []host.VirtualAddress) error {
 	}
 	return joined(failed)
 }
+
+func (n *simNode) Removed() []host.VirtualAddress { return n.removed }
 
 func (n *simNode) RemoveLeftovers() ([]host.VirtualAddress, error) {
 	clear(n.expiry)

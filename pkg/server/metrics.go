@@ -85,6 +85,11 @@ var routerMetrics = []metric[desired.RouterStatus]{
 		func(c vrrp.Counters) uint64 { return c.AdvertisementsReceived }),
 	routerCounter("router_priority_zero_sent_total", "VRRP advertisements sent with priority 0: this node resigned.",
 		func(c vrrp.Counters) uint64 { return c.PriorityZeroSent }),
+	{
+		describe("router_address_removals_total", "Virtual addresses that another program has removed from the interface; they were bound again.", routerLabels...),
+		prometheus.CounterValue,
+		func(r desired.RouterStatus) float64 { return float64(r.AddressRemovals) },
+	},
 	routerCounter("router_priority_zero_received_total", "VRRP advertisements received with priority 0: the Master resigned.",
 		func(c vrrp.Counters) uint64 { return c.PriorityZeroReceived }),
 }
