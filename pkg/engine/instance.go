@@ -115,6 +115,9 @@ func (l *loop) configure(now vrrp.Time) {
 		if in != nil && (in.link.Index != p.link.Index || in.config.Version != p.config.Version) {
 			in = nil
 		}
+		if p.fault == "" && l.flapping(&p, now) {
+			p.fault = faultLinkFlapping
+		}
 		if p.fault == "" && l.cannotHear(p.port(), in != nil && in.state() != vrrp.Initialize) {
 			p.fault = faultNotListening
 		}

@@ -62,6 +62,10 @@ type loop struct {
 	ports      []*lan.Port
 	listening  map[portKey]vrrp.Time
 	deaf       map[portKey]error
+	// flaps are the links that had a fault lately; flapsEnd is when one of them
+	// may be used again.
+	flaps    flaps
+	flapsEnd vrrp.Time
 	// sightings are what was heard on a port since it is listened on.
 	sightings map[portKey]*vrrp.Sightings
 
@@ -123,6 +127,7 @@ func newLoop(e *Engine, logger klog.Logger, post func(order), listen func(listen
 	l := &loop{
 		network: e.config.Network, engine: e, logger: logger, post: post, listen: listen, notifier: e.notifier,
 		listening: map[portKey]vrrp.Time{}, deaf: map[portKey]error{}, sightings: map[portKey]*vrrp.Sightings{},
+		flaps: flaps{}, flapsEnd: never,
 		buffer:  make([]byte, 0, 2048),
 		unheard: map[string]uint64{}, logged: map[topic]string{},
 	}
@@ -134,7 +139,7 @@ func (l *loop) now() vrrp.Time { return vrrp.Time(l.network.Now()) }
 
 // deadline is when the loop must go round again.
 func (l *loop) deadline() vrrp.Time {
-	next := l.nextLease
+	next := min(l.nextLease, l.flapsEnd)
 	for _, in := range l.instances {
 		next = min(next, in.deadline())
 	}
@@ -360,7 +365,12 @@ func (l *loop) take() {
 		l.listened(r, now)
 	}
 	if m.links != nil {
+		l.noteLinks(m.links.Links, now)
 		l.links = m.links
+	}
+	steady := now >= l.flapsEnd
+	if steady {
+		l.flapsEnd = l.flaps.deadline(now)
 	}
 	if m.state != nil {
 		l.desired = m.state
@@ -368,7 +378,7 @@ func (l *loop) take() {
 	if (m.links != nil || m.state != nil) && l.links != nil {
 		l.place()
 	}
-	if (len(m.listening) > 0 || m.links != nil || m.state != nil) && l.desired != nil && l.links != nil && !l.stopping {
+	if (len(m.listening) > 0 || m.links != nil || m.state != nil || steady) && l.desired != nil && l.links != nil && !l.stopping {
 		l.configure(now)
 	}
 	if m.stop && !l.stopping {

@@ -17,6 +17,7 @@ import (
 const (
 	faultLinkDown        = "linkDown"
 	faultNoCarrier       = "noCarrier"
+	faultLinkFlapping    = "linkFlapping"
 	faultNoMulticast     = "noMulticast"
 	faultNoSourceAddress = "noSourceAddress"
 	faultBindFailed      = "bindFailed"
