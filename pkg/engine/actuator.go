@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // order is everything the loop wants of the kernel and the LAN at one moment.
@@ -31,7 +32,9 @@ type order struct {
 // announcement is a set of addresses to announce on one interface.
 type announcement struct {
 	hardwareAddr net.HardwareAddr
-	vips         []netip.Addr
+	// first are those that somebody else may have had until now, again the
+	// others.
+	first, again []netip.Addr
 }
 
 // report is what became of an order.
@@ -63,22 +66,32 @@ type actuator struct {
 	announcements *mailbox[map[int]announcement]
 	answers       *mailbox[map[netip.Addr]string]
 
+	// pacer has what waits to be announced. Only announce uses it.
+	pacer *pacer
+	// now is the time for pacer.
+	now func() vrrp.Time
+
 	// bound is what is on the links now, for announce.
 	bound atomic.Pointer[map[host.VirtualAddress]bool]
 	// answering is what neighbors was last told, nil if that failed. Only
 	// tell uses it.
 	answering map[netip.Addr]string
-	// announceFailed and tellFailed keep the end of a failure from going
-	// unreported. Each is used by one goroutine.
-	announceFailed, tellFailed bool
+	// announceFailed, by link, and tellFailed keep the end of a failure from
+	// going unreported. Each is used by one goroutine.
+	announceFailed map[int]bool
+	tellFailed     bool
 }
 
 func newActuator(a addresses, n announcer, nb neighbors, reported func(report)) *actuator {
+	began := time.Now()
 	act := &actuator{
 		addresses: a, announcer: n, neighbors: nb, reported: reported,
 		orders:        newMailbox[order](),
 		announcements: newMailbox[map[int]announcement](),
 		answers:       newMailbox[map[netip.Addr]string](),
+
+		pacer: newPacer(), now: func() vrrp.Time { return vrrp.Time(time.Since(began)) },
+		announceFailed: map[int]bool{},
 	}
 	act.bound.Store(&map[host.VirtualAddress]bool{})
 	return act
@@ -102,7 +115,7 @@ const tellAgain = 5 * time.Second
 func (a *actuator) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	announcing, stopAnnouncing := context.WithCancel(context.WithoutCancel(ctx))
-	wg.Go(func() { a.announcements.serve(announcing, a.announce) })
+	wg.Go(func() { a.runAnnouncements(announcing) })
 	wg.Go(func() {
 		tick := time.NewTicker(tellAgain)
 		defer tick.Stop()
@@ -153,28 +166,6 @@ func (a *actuator) bind(o order) {
 	a.reported(r)
 }
 
-// announce announces what is bound at that moment, so that a host that believes
-// it is answered.
-func (a *actuator) announce(all map[int]announcement) {
-	var errs []error
-	for link, n := range all {
-		bound := *a.bound.Load()
-		vips := slices.DeleteFunc(slices.Clone(n.vips), func(vip netip.Addr) bool {
-			return !bound[host.VirtualAddress{Link: link, Address: vip}]
-		})
-		if len(vips) == 0 {
-			continue
-		}
-		if err := a.announcer.Announce(link, n.hardwareAddr, vips); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if failed := len(errs) > 0; failed || a.announceFailed {
-		a.announceFailed = failed
-		a.reported(report{source: "announcements", errs: errs})
-	}
-}
-
 // tell tells neighbors who answers ARP, if that is new or to be repeated.
 func (a *actuator) tell(answer map[netip.Addr]string, again bool) {
 	if answer == nil || !again && a.answering != nil && maps.Equal(a.answering, answer) {
@@ -200,11 +191,19 @@ func mergeAnnouncements(old, v map[int]announcement) map[int]announcement {
 		merged = map[int]announcement{}
 	}
 	for link, n := range v {
-		vips := append(slices.Clone(merged[link].vips), n.vips...)
-		slices.SortFunc(vips, netip.Addr.Compare)
-		merged[link] = announcement{hardwareAddr: n.hardwareAddr, vips: slices.Compact(vips)}
+		merged[link] = announcement{
+			hardwareAddr: n.hardwareAddr,
+			first:        mergeAddresses(merged[link].first, n.first),
+			again:        mergeAddresses(merged[link].again, n.again),
+		}
 	}
 	return merged
+}
+
+func mergeAddresses(a, b []netip.Addr) []netip.Addr {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
 }
 
 // addressErrors sorts an error of addresses.Set by the address it concerns.

@@ -43,9 +43,11 @@ type addresses interface {
 	RemoveLeftovers() ([]host.VirtualAddress, error)
 }
 
-// announcer tells a LAN where an address is.
+// announcer tells a LAN where an address is. Reply is the second form of
+// telling it of an IPv4 address.
 type announcer interface {
 	Announce(index int, mac net.HardwareAddr, vips []netip.Addr) error
+	Reply(index int, mac net.HardwareAddr, vips []netip.Addr) error
 }
 
 // neighbors keeps the interfaces that a VIP does not belong to from answering

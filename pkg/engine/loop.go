@@ -243,8 +243,9 @@ func (l *loop) fire(now vrrp.Time) {
 			l.apply(in, in.router.Expire(now), now)
 			fired = true
 		}
+		first := in.announce.step == 0
 		if in.announce.due(now) {
-			l.announceVIPs(in)
+			l.announceVIPs(in, first)
 		}
 	}
 	if !fired {

@@ -40,7 +40,9 @@ func TestNetnsLinkFaults(t *testing.T) {
 		told := strings.Count(p.Output(), "transition of 50: Master -> Initialize ("+fault.reason+")")
 		begin := time.Now()
 		do(fault.begin)
-		s.eventually(func() bool { return strings.Count(p.Output(), "transition of 50: Master -> Initialize ("+fault.reason+")") > told }, "%s was not noticed", fault.name)
+		s.eventually(func() bool {
+			return strings.Count(p.Output(), "transition of 50: Master -> Initialize ("+fault.reason+")") > told
+		}, "%s was not noticed", fault.name)
 		t.Logf("measured: link_%s_to_fault=%v target=100ms", fault.name, time.Since(begin))
 		begin = time.Now()
 		do(fault.end)

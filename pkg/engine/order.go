@@ -32,14 +32,20 @@ func (l *loop) placeOrder(now vrrp.Time) {
 	l.post(o)
 }
 
-// announceVIPs has an instance's addresses announced with the next order.
-func (l *loop) announceVIPs(in *instance) {
+// announceVIPs has an instance's addresses announced with the next order. first
+// tells that somebody else may have had them until now.
+func (l *loop) announceVIPs(in *instance, first bool) {
 	if l.announce == nil {
 		l.announce = map[int]announcement{}
 	}
 	for _, v := range in.vips {
 		a := l.announce[v.link.Index]
-		a.hardwareAddr, a.vips = v.link.HardwareAddr, append(a.vips, v.address)
+		a.hardwareAddr = v.link.HardwareAddr
+		if first {
+			a.first = append(a.first, v.address)
+		} else {
+			a.again = append(a.again, v.address)
+		}
 		l.announce[v.link.Index] = a
 	}
 	l.orderDue = true

@@ -98,7 +98,9 @@ type simNode struct {
 	pending     *order
 	kernelDone  int64
 	// failOnce makes the next renewal fail as a whole.
-	failOnce      bool
+	failOnce bool
+	// announceAt is when announcements that wait may go out.
+	announceAt    int64
 	announcements int
 	// flood is a packet that never ends to be waiting.
 	flood     []byte
@@ -171,6 +173,7 @@ func (n *simNode) boot(state *desired.State) {
 	n.act = newActuator(n, n, noNeighbors{}, func(r report) {
 		n.engine.tell(func(m *messages) { m.reports = append(m.reports, r) })
 	})
+	n.act.now, n.announceAt = func() vrrp.Time { return vrrp.Time(n.w.now) }, math.MaxInt64
 	n.listener = newListener(n, func(r listenReport) { n.engine.tell(func(m *messages) { m.listening = append(m.listening, r) }) })
 	n.loop = newLoop(n.engine, logr.Discard(), n.order, n.listener.carryOut)
 	_, _ = n.RemoveLeftovers()
@@ -256,9 +259,7 @@ func (n *simNode) kernel() {
 
 func (n *simNode) carryOut(o order) {
 	n.act.bind(o)
-	if all, ok := n.act.announcements.take(); ok {
-		n.act.announce(all)
-	}
+	n.announceAt = int64(n.act.announce())
 	n.links()
 }
 
@@ -422,6 +423,9 @@ func (n *simNode) Announce(index int, _ net.HardwareAddr, vips []netip.Addr) err
 	return nil
 }
 
+// Reply says nothing new to the client.
+func (n *simNode) Reply(int, net.HardwareAddr, []netip.Addr) error { return nil }
+
 // noNeighbors has nothing to do: the simulated nodes have one interface.
 type noNeighbors struct{}
 
@@ -455,7 +459,7 @@ func (w *world) run(d time.Duration) {
 		}
 		for _, n := range w.nodes {
 			if !n.dead && !n.frozen {
-				next = min(next, int64(n.loop.deadline()))
+				next = min(next, int64(n.loop.deadline()), n.announceAt)
 			}
 			if !n.dead && n.pending != nil {
 				next = min(next, n.kernelDone)
@@ -473,6 +477,9 @@ func (w *world) run(d time.Duration) {
 		for _, n := range w.nodes {
 			if !n.dead {
 				n.kernel()
+			}
+			if !n.dead && !n.frozen && n.announceAt <= w.now {
+				n.announceAt = int64(n.act.announce())
 			}
 			if !n.dead && !n.frozen && (len(n.queue) > 0 || int64(n.loop.deadline()) <= w.now || !n.inboxEmpty()) {
 				n.turn()
