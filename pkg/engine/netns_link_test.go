@@ -89,3 +89,43 @@ func TestNetnsFlappingLink(t *testing.T) {
 		t.Errorf("%d transitions of the node that serves, want the two of its start and takeover\n%s", n, b.Output())
 	}
 }
+
+// A VIP follows the first of its interfaces that exists, as links come, go, and
+// come back with another index, and one on a bridge stays. The VIP of another
+// interface loses nothing.
+func TestNetnsVIPFollowsItsInterface(t *testing.T) {
+	s := newSegment(t, 1)
+	n := s.Hosts[0]
+	for _, c := range []string{
+		"link add br0 type bridge", "link set br0 up", "addr add 198.51.100.1/24 dev br0",
+		"link add port0 type veth peer name port1", "link set port0 master br0", "link set port0 up", "link set port1 up",
+	} {
+		n.Run("ip", strings.Fields(c)...)
+	}
+	moving := routerOf(50, vipC)
+	moving.VIPs[0].Interfaces = []string{"lan1", "br0"}
+	p, _ := s.start(0, statesOf(moving, routerOf(51, vipA)))
+	on := func(link string) {
+		t.Helper()
+		begin := time.Now()
+		s.eventually(func() bool {
+			shown := n.Run("ip", "-o", "-4", "addr", "show")
+			return strings.Count(shown, vipC.String()+"/32") == 1 && strings.Contains(shown, link+"    inet "+vipC.String()+"/32")
+		}, "%s is not on %s", vipC, link)
+		t.Logf("measured: vip_on_%s=%v target=4s", link, time.Since(begin))
+	}
+	on("br0")
+	s.held(vipA, 0, "alone")
+	r := s.record(0)
+	for i := range 2 {
+		port := string(rune('q' + i))
+		s.Connect(n, "lan1", port)
+		n.Run("ip", "addr", "add", "198.51.100.2/32", "dev", "lan1")
+		on("lan1")
+		n.Run("ip", "link", "del", "lan1")
+		on("br0")
+	}
+	if slices.Contains(r.gone(t), vipA) || strings.Count(p.Output(), "transition of 51:") != 2 {
+		t.Errorf("the virtual router of eth0 has lost something:\n%s", p.Output())
+	}
+}
