@@ -45,8 +45,8 @@ func (f *flap) fail(now vrrp.Time) {
 	f.faults = f.faults[max(0, len(f.faults)-flapFaults):]
 }
 
-// recover follows that the fault ended.
-func (f *flap) recover(now vrrp.Time) {
+// heal follows that the fault ended.
+func (f *flap) heal(now vrrp.Time) {
 	if f.over(now) {
 		*f = flap{}
 	}
@@ -84,7 +84,7 @@ func (f flaps) note(used map[string]bool, before, after []host.Link, now vrrp.Ti
 			entry.fail(now)
 		}
 		if entry != nil && entry.down && works {
-			entry.recover(now)
+			entry.heal(now)
 		}
 	}
 	for name, entry := range f {

@@ -40,7 +40,7 @@ func TestFlap(t *testing.T) {
 				t.Errorf("%s, %d: waits while it does not work", tt.name, i)
 			}
 			now = now.Add(second)
-			f.recover(now)
+			f.heal(now)
 			if got := f.until.Sub(now); got != fault.wait || f.waits(now) != (fault.wait > 0) {
 				t.Errorf("%s, %d: waits for %s, want %s", tt.name, i, got, fault.wait)
 			}
