@@ -41,7 +41,9 @@ func TestNetnsNoGapUnderLoad(t *testing.T) {
 				state.Routers = append(state.Routers, router)
 			}
 			p, _ := s.start(0, state)
-			bound := func() int { return strings.Count(s.Hosts[0].Run("ip", "-4", "-o", "addr", "show", "dev", "eth0"), "/32 ") }
+			bound := func() int {
+				return strings.Count(s.Hosts[0].Run("ip", "-4", "-o", "addr", "show", "dev", "eth0"), "/32 ")
+			}
 			s.eventually(func() bool { return bound() == tt.vips }, "not all addresses are bound")
 			r := s.record(0)
 			for _, load := range tt.loads {
