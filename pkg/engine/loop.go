@@ -43,6 +43,7 @@ type loop struct {
 	logger   klog.Logger
 	post     func(order)
 	listen   func(listenOrder)
+	look     func(lookOrder)
 	notifier *notifier
 
 	desired *desired.State
@@ -64,6 +65,13 @@ type loop struct {
 	deaf       map[portKey]error
 	// sightings are what was heard on a port since it is listened on.
 	sightings map[portKey]*vrrp.Sightings
+
+	// claims are what is known of each VIP on its link, watching the VIPs that
+	// are watched, and looking what is to be posted next.
+	claims   map[host.VirtualAddress]*claim
+	watching map[int][]netip.Addr
+	looking  lookOrder
+	ownMACs  map[lan.MAC]bool
 
 	seq   uint64
 	acked uint64
@@ -119,9 +127,9 @@ type message struct {
 	payload     []byte
 }
 
-func newLoop(e *Engine, logger klog.Logger, post func(order), listen func(listenOrder)) *loop {
+func newLoop(e *Engine, logger klog.Logger, post func(order), listen func(listenOrder), look func(lookOrder)) *loop {
 	l := &loop{
-		network: e.config.Network, engine: e, logger: logger, post: post, listen: listen, notifier: e.notifier,
+		network: e.config.Network, engine: e, logger: logger, post: post, listen: listen, look: look, notifier: e.notifier,
 		listening: map[portKey]vrrp.Time{}, deaf: map[portKey]error{}, sightings: map[portKey]*vrrp.Sightings{},
 		buffer:  make([]byte, 0, 2048),
 		unheard: map[string]uint64{}, logged: map[topic]string{},
@@ -167,6 +175,7 @@ func (l *loop) turn() (done bool) {
 		l.mend(now)
 		l.watchAlarms(now)
 	}
+	l.placeLook()
 	l.placeOrder(now)
 	l.publish(now)
 	return l.stopping && len(l.releases) == 0
@@ -216,6 +225,7 @@ func (l *loop) receive() {
 		return
 	}
 	in.router.CountChecksum(form)
+	in.noteMember(l.packet.MAC, now)
 	l.apply(in, in.router.Receive(now, arrived, header, &l.advert), now)
 }
 
@@ -223,6 +233,9 @@ func (l *loop) receive() {
 func (l *loop) fire(now vrrp.Time) {
 	stuck, fired := l.stuck(now), false
 	for _, in := range l.instances {
+		if in.claimAt <= now {
+			l.claim(in, now)
+		}
 		switch {
 		case stuck && in.state() != vrrp.Initialize:
 			l.fail(in, faultLeaseNotRenewed, now)
@@ -240,6 +253,9 @@ func (l *loop) fire(now vrrp.Time) {
 		}
 		if in.announce.due(now) {
 			l.announceVIPs(in)
+		}
+		if in.checkAt <= now {
+			l.checkHeld(in, now)
 		}
 	}
 	if !fired {
@@ -278,6 +294,7 @@ func (l *loop) firstSent(in *instance, now vrrp.Time) {
 	in.advertised = true
 	in.ordered, l.orderDue = l.seq+1, true
 	in.announce.start(now)
+	in.checkAt, in.defendAt = in.settled(), now
 }
 
 // changed follows a change of state.
@@ -286,6 +303,7 @@ func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrr
 	in.unbound, in.held = 0, false
 	if from == vrrp.Master {
 		in.announce.stop()
+		in.checkAt, in.duplicate = never, duplicate{}
 		in.sendFailures, in.advertised = 0, false
 		clear(in.failed)
 		l.orderDue = true
@@ -358,6 +376,9 @@ func (l *loop) take() {
 	}
 	for _, r := range m.listening {
 		l.listened(r, now)
+	}
+	for _, c := range m.claims {
+		l.heard(c, now)
 	}
 	if m.links != nil {
 		l.links = m.links

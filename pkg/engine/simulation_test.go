@@ -594,6 +594,7 @@ func TestSimulatedRandomLAN(t *testing.T) {
 				}
 			}
 		}
+		w.duplicatesFound()
 	}
 }
 
