@@ -119,11 +119,11 @@ func TestProbes(t *testing.T) {
 		{"duplicate address detection", AppendNeighborSolicitation(nil, net.HardwareAddr(claimMAC[:]), netip.Addr{}, claimVIP6), `
 			3333ff000100 020000000004 86dd 60000000 0018 3a ff
 			00000000000000000000000000000000 ff0200000000000000000001ff000100
-			8700 4c82 00000000 20010db8000000000000000000000100`},
+			8700 4aef 00000000 20010db8000000000000000000000100`},
 		{"solicitation", AppendNeighborSolicitation(nil, net.HardwareAddr(claimMAC[:]), netip.MustParseAddr("fe80::1"), claimVIP6), `
 			3333ff000100 020000000004 86dd 60000000 0020 3a ff
 			fe800000000000000000000000000001 ff0200000000000000000001ff000100
-			8700 4af1 00000000 20010db8000000000000000000000100 0101 020000000004`},
+			8700 4960 00000000 20010db8000000000000000000000100 0101 020000000004`},
 	} {
 		want := strings.Join(strings.Fields(test.want), "")
 		if got := hex.EncodeToString(test.frame); got != want {

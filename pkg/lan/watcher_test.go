@@ -130,7 +130,9 @@ func TestNetnsWatch(t *testing.T) {
 		if seen[other4] && seen[other6] {
 			return nil
 		}
-		third.Do(func() { _ = announcer.Announce(third.Index("eth0"), third.HardwareAddr("eth0"), []netip.Addr{other4, other6}) })
+		third.Do(func() {
+			_ = announcer.Announce(third.Index("eth0"), third.HardwareAddr("eth0"), []netip.Addr{other4, other6})
+		})
 		return fmt.Errorf("heard announcements of %v only", seen)
 	})
 
