@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,10 +98,10 @@ func FuzzParseClaim(f *testing.F) {
 	f.Add(withoutEthernet(AppendNeighborSolicitation(nil, claimMAC[:], claimVIP6, claimVIP6)))
 	f.Add(changed(withoutEthernet(AppendUnsolicitedNA(nil, claimMAC[:], claimVIP6, true)), 65, 255))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if address, _, ok := parseARP(b[:len(b):len(b)]); ok && (!address.Is4() || address.IsUnspecified()) {
+		if address, _, ok := parseARP(slices.Clip(b)); ok && (!address.Is4() || address.IsUnspecified()) {
 			t.Errorf("ARP claims %s", address)
 		}
-		if address, _, ok := parseNeighbor(b[:len(b):len(b)], frameMAC); ok && (!address.Is6() || address.IsUnspecified()) {
+		if address, _, ok := parseNeighbor(slices.Clip(b), frameMAC); ok && (!address.Is6() || address.IsUnspecified()) {
 			t.Errorf("ND claims %s", address)
 		}
 	})

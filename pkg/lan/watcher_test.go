@@ -3,6 +3,7 @@ package lan_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -76,10 +77,8 @@ func (h *claimsHeard) expect(t *testing.T, address netip.Addr, mac lan.MAC) {
 	var all []lan.Claim
 	eventually(t, func() error {
 		all = append(all, h.take()...)
-		for _, c := range all {
-			if c == want {
-				return nil
-			}
+		if slices.Contains(all, want) {
+			return nil
 		}
 		return fmt.Errorf("heard %v, want %v", all, want)
 	})
