@@ -52,15 +52,20 @@ func serve(ctx context.Context, o config.Options) (err error) {
 	announcer := &lan.Announcer{}
 	defer func() { err = errors.Join(err, announcer.Close()) }()
 
+	var eng *engine.Engine
+	watcher := lan.NewWatcher(func(c lan.Claim) { eng.Heard(c) })
+	defer func() { err = errors.Join(err, watcher.Close()) }()
+
 	var kube *controller.Controller
 	table, neighbors := nft.NewDatapath(), nft.NewNeighbors()
 	datapath := newDatapath(proxy.New(), table)
-	eng := engine.New(engine.Config{
+	eng = engine.New(engine.Config{
 		Network:      network,
 		Ports:        lan.Ports{},
 		Addresses:    addresses,
 		Announcer:    announcer,
 		Neighbors:    neighbors,
+		Watcher:      watcher,
 		Elevate:      lan.Elevate,
 		OnTransition: func(t desired.Transition) { kube.Transition(t) },
 		OnAlarm:      func(a desired.AlarmChange) { kube.Alarm(a) },

@@ -184,6 +184,7 @@ type RouterStatus struct {
 		Address    netip.Addr
 		Bound      bool
 		Advertised bool
+		InUseBy    string
 	}
 }
 

@@ -62,6 +62,9 @@ type RouterStatus struct {
 	// Unicast are the peers that advertisements are sent to; none with
 	// multicast.
 	Unicast []netip.Addr `json:"unicast,omitempty"`
+	// ForeignClaims counts how often others claimed an address that we held, by
+	// ARP or Neighbor Discovery, long after a takeover.
+	ForeignClaims uint64 `json:"foreignClaims"`
 	// Alarms are what an operator must look at.
 	Alarms   []Alarm       `json:"alarms,omitempty"`
 	VIPs     []VIPStatus   `json:"vips"`
@@ -81,6 +84,9 @@ type VIPStatus struct {
 	// Advertised tells that it is among the addresses that our advertisements
 	// carry. Those that are not are held and announced all the same.
 	Advertised bool `json:"advertised"`
+	// InUseBy is the MAC of the host that has the address, which therefore is not
+	// bound; empty if nobody was found to have it when it was asked for.
+	InUseBy string `json:"inUseBy,omitempty"`
 	// Placement says why the VIP is on this interface.
 	Placement string `json:"placement"`
 }

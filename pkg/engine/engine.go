@@ -56,6 +56,13 @@ type neighbors interface {
 	Set(bindings map[netip.Addr]string) error
 }
 
+// watcher hears who claims addresses on the LANs, which it tells Engine.Heard, and
+// asks who has them.
+type watcher interface {
+	Watch(vips map[int][]netip.Addr) error
+	Probe(index int, mac net.HardwareAddr, source netip.Addr, vips []netip.Addr) error
+}
+
 // Config is what an Engine is made of.
 type Config struct {
 	Network   network
@@ -63,6 +70,7 @@ type Config struct {
 	Addresses addresses
 	Announcer announcer
 	Neighbors neighbors
+	Watcher   watcher
 	// Elevate raises the loop's thread as far as permitted; it says what was
 	// reached and, if that is not everything, why not.
 	Elevate func() (string, error)
@@ -102,6 +110,10 @@ func (e *Engine) Apply(s desired.State) { e.tell(func(m *messages) { m.state = &
 // goroutine and never blocks; the last Snapshot counts.
 func (e *Engine) Links(s host.Snapshot) { e.tell(func(m *messages) { m.links = &s }) }
 
+// Heard tells of an address that somebody on a LAN claims. It may be called by
+// any goroutine and never blocks.
+func (e *Engine) Heard(c lan.Claim) { e.tell(func(m *messages) { m.claims = append(m.claims, c) }) }
+
 // Status returns what the engine is doing.
 func (e *Engine) Status() desired.Status {
 	s := *e.status.Load()
@@ -127,11 +139,15 @@ func (e *Engine) Run(ctx context.Context) error {
 	actuator := newActuator(e.config.Addresses, e.config.Announcer, e.config.Neighbors, func(r report) {
 		e.tell(func(m *messages) { m.reports = append(m.reports, r) })
 	})
+	lookout := newLookout(e.config.Watcher, func(r report) {
+		e.tell(func(m *messages) { m.reports = append(m.reports, r) })
+	})
 	listener := newListener(e.config.Ports, func(r listenReport) {
 		e.tell(func(m *messages) { m.listening = append(m.listening, r) })
 	})
 	var wg sync.WaitGroup
 	wg.Go(func() { actuator.run(others) })
+	wg.Go(func() { lookout.run(others) })
 	var listenErr error
 	wg.Go(func() { listenErr = listener.run(others) })
 	wg.Go(func() { e.notifier.run(others) })
@@ -141,7 +157,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	go func() {
 		runtime.LockOSThread()
 		// The thread's priority is raised: it is not given back.
-		l := newLoop(e, logger, actuator.post, listener.post)
+		l := newLoop(e, logger, actuator.post, listener.post, lookout.post)
 		reached, err := e.config.Elevate()
 		e.notifier.tell(func() {
 			if err != nil {
@@ -189,6 +205,7 @@ type messages struct {
 	links     *host.Snapshot
 	listening []listenReport
 	reports   []report
+	claims    []lan.Claim
 	stop      bool
 }
 

@@ -64,11 +64,25 @@ type instance struct {
 	// conflict is since when others use the VRID for something else; never if
 	// nobody does.
 	conflict vrrp.Time
+	// claimAt is when something is to be done about VIPs that are not known to be
+	// free, checkAt when those that are held are asked for; never if not.
+	claimAt, checkAt vrrp.Time
+	// inUse tells that all VIPs were found to be others' and that was told.
+	inUse bool
+	// members are the last senders of advertisements, of whom the last was heard
+	// at memberHeard.
+	members     [membersKept]member
+	memberHeard vrrp.Time
+	// duplicate is what others claim of what is held, which may be defended from
+	// defendAt on; claims counts them.
+	duplicate duplicate
+	defendAt  vrrp.Time
+	claims    uint64
 }
 
 // deadline is when something is to be done for the instance.
 func (in *instance) deadline() vrrp.Time {
-	next := min(in.startAt, in.announce.next)
+	next := min(in.startAt, in.announce.next, in.claimAt, in.checkAt)
 	if d, ok := in.timer(); ok {
 		next = min(next, d)
 	}
@@ -142,11 +156,12 @@ func (l *loop) configure(now vrrp.Time) {
 	}
 	l.instances = instances
 	l.answering = l.answers()
+	l.keepClaims(now)
 	l.orderDue = true
 }
 
 func (l *loop) newInstance(p placement, now vrrp.Time) *instance {
-	in := &instance{placement: p, startAt: never, retry: retryMin, reason: p.fault, since: wallClock(), conflict: never}
+	in := &instance{placement: p, startAt: never, retry: retryMin, reason: p.fault, since: wallClock(), conflict: never, claimAt: never, checkAt: never}
 	in.announce.stop()
 	if p.fault == "" {
 		in.router, in.applied = vrrp.NewRouter(p.config), p.config
@@ -169,6 +184,7 @@ func (l *loop) schedule(in *instance, now vrrp.Time) {
 	}
 	down := in.config.MasterDownInterval(in.config.AdvertisementInterval)
 	in.startAt = max(now, since.Add(listenTime-down))
+	in.claimAt, in.inUse = now, false
 }
 
 // reconfigure changes an instance in place.
@@ -240,7 +256,10 @@ func (l *loop) start(in *instance, now vrrp.Time) {
 			return
 		}
 	}
-	in.startAt, in.started = never, true
+	if !in.started && !l.mayStart(in, now) {
+		return
+	}
+	in.startAt, in.started, in.inUse, in.claimAt = never, true, false, now
 	l.apply(in, in.router.Startup(now, l.sightings[in.port()].HeardFor(now, in.key.VRID)...), now)
 }
 
@@ -331,9 +350,12 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 		in.noteHeld(now)
 		return
 	}
-	key, previous := in.key, in.failed
+	key, previous, claimed := in.key, in.failed, 0
 	in.failed = map[netip.Addr]error{}
 	for _, v := range in.vips {
+		if v.claimed() {
+			claimed++
+		}
 		err := r.failed[host.VirtualAddress{Link: v.link.Index, Address: v.address}]
 		if err == nil {
 			continue
@@ -351,7 +373,7 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 		}
 	}
 	switch n := len(in.failed); {
-	case n < len(in.vips):
+	case n < claimed || n == 0:
 		in.noteHeld(now)
 	case in.unbound == 0 && in.held:
 		in.unbound = now

@@ -15,6 +15,7 @@ import (
 // place decides anew what runs where, and what is listened on for it.
 func (l *loop) place() {
 	l.own, l.bound = addressesOf(l.links.Links)
+	l.ownMACs = ownMACs(l.links.Links)
 	l.placements = nil
 	if l.desired != nil {
 		var unplaced []desired.UnplacedVIP

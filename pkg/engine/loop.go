@@ -43,6 +43,7 @@ type loop struct {
 	logger   klog.Logger
 	post     func(order)
 	listen   func(listenOrder)
+	look     func(lookOrder)
 	notifier *notifier
 
 	desired *desired.State
@@ -68,6 +69,13 @@ type loop struct {
 	flapsEnd vrrp.Time
 	// sightings are what was heard on a port since it is listened on.
 	sightings map[portKey]*vrrp.Sightings
+
+	// claims are what is known of each VIP on its link, watching the VIPs that
+	// are watched, and looking what is to be posted next.
+	claims   map[host.VirtualAddress]*claim
+	watching map[int][]netip.Addr
+	looking  lookOrder
+	ownMACs  map[lan.MAC]bool
 
 	seq   uint64
 	acked uint64
@@ -123,9 +131,9 @@ type message struct {
 	payload     []byte
 }
 
-func newLoop(e *Engine, logger klog.Logger, post func(order), listen func(listenOrder)) *loop {
+func newLoop(e *Engine, logger klog.Logger, post func(order), listen func(listenOrder), look func(lookOrder)) *loop {
 	l := &loop{
-		network: e.config.Network, engine: e, logger: logger, post: post, listen: listen, notifier: e.notifier,
+		network: e.config.Network, engine: e, logger: logger, post: post, listen: listen, look: look, notifier: e.notifier,
 		listening: map[portKey]vrrp.Time{}, deaf: map[portKey]error{}, sightings: map[portKey]*vrrp.Sightings{},
 		flaps: flaps{}, flapsEnd: never,
 		buffer:  make([]byte, 0, 2048),
@@ -172,6 +180,7 @@ func (l *loop) turn() (done bool) {
 		l.mend(now)
 		l.watchAlarms(now)
 	}
+	l.placeLook()
 	l.placeOrder(now)
 	l.publish(now)
 	return l.stopping && len(l.releases) == 0
@@ -221,6 +230,7 @@ func (l *loop) receive() {
 		return
 	}
 	in.router.CountChecksum(form)
+	in.noteMember(l.packet.MAC, now)
 	l.apply(in, in.router.Receive(now, arrived, header, &l.advert), now)
 }
 
@@ -228,6 +238,9 @@ func (l *loop) receive() {
 func (l *loop) fire(now vrrp.Time) {
 	stuck, fired := l.stuck(now), false
 	for _, in := range l.instances {
+		if in.claimAt <= now {
+			l.claim(in, now)
+		}
 		switch {
 		case stuck && in.state() != vrrp.Initialize:
 			l.fail(in, faultLeaseNotRenewed, now)
@@ -246,6 +259,9 @@ func (l *loop) fire(now vrrp.Time) {
 		first := in.announce.step == 0
 		if in.announce.due(now) {
 			l.announceVIPs(in, first)
+		}
+		if in.checkAt <= now {
+			l.checkHeld(in, now)
 		}
 	}
 	if !fired {
@@ -284,6 +300,7 @@ func (l *loop) firstSent(in *instance, now vrrp.Time) {
 	in.advertised = true
 	in.ordered, l.orderDue = l.seq+1, true
 	in.announce.start(now)
+	in.checkAt, in.defendAt = in.settled(), now
 }
 
 // changed follows a change of state.
@@ -292,6 +309,7 @@ func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrr
 	in.unbound, in.held = 0, false
 	if from == vrrp.Master {
 		in.announce.stop()
+		in.checkAt, in.duplicate = never, duplicate{}
 		in.sendFailures, in.advertised = 0, false
 		clear(in.failed)
 		l.orderDue = true
@@ -364,6 +382,9 @@ func (l *loop) take() {
 	}
 	for _, r := range m.listening {
 		l.listened(r, now)
+	}
+	for _, c := range m.claims {
+		l.heard(c, now)
 	}
 	if m.links != nil {
 		l.noteLinks(m.links.Links, now)

@@ -26,6 +26,9 @@ func (l *loop) placeOrder(now vrrp.Time) {
 			continue
 		}
 		for _, v := range in.vips {
+			if !v.claimed() {
+				continue
+			}
 			o.want = append(o.want, host.VirtualAddress{Link: v.link.Index, Address: v.address})
 		}
 	}

@@ -27,6 +27,7 @@ const (
 	faultLeaseNotRenewed = "leaseNotRenewed"
 	faultInvalidConfig   = "invalidConfig"
 	faultVRIDConflict    = "vridConflict"
+	faultVIPInUse        = "vipInUse"
 	faultNoLocalEndpoint = desired.ReasonNoLocalEndpoint
 )
 
@@ -50,6 +51,8 @@ type placedVIP struct {
 	address netip.Addr
 	link    host.Link
 	reason  string
+	// claim is what is known of who has it; nil before the loop has taken it up.
+	claim *claim
 }
 
 // portKey names a port: what of one family is heard on an interface.

@@ -581,6 +581,7 @@ func TestSimulatedRandomLAN(t *testing.T) {
 				}
 			}
 		}
+		w.duplicatesFound()
 	}
 }
 

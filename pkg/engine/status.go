@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
 )
@@ -59,7 +58,7 @@ func (l *loop) routerStatus(in *instance) desired.RouterStatus {
 	s := desired.RouterStatus{
 		RouterKey: in.key, State: r.State, Reason: in.reason, Since: in.since,
 		Version: in.config.Version, Priority: in.config.Priority, Interval: in.config.AdvertisementInterval,
-		Master: r.Master, MasterPriority: r.MasterPriority, ListOf: r.ListOf, Alarms: in.alarms, Counters: r.Counters,
+		Master: r.Master, MasterPriority: r.MasterPriority, ListOf: r.ListOf, ForeignClaims: in.claims, Alarms: in.alarms, Counters: r.Counters,
 		AddressRemovals: in.removals.total,
 		VIPs:            make([]desired.VIPStatus, 0, len(in.vips)),
 	}
@@ -71,10 +70,14 @@ func (l *loop) routerStatus(in *instance) desired.RouterStatus {
 		advertised[a] = true
 	}
 	for _, v := range in.vips {
-		s.VIPs = append(s.VIPs, desired.VIPStatus{
+		vip := desired.VIPStatus{
 			Address: v.address, Interface: v.link.Name, Placement: v.reason, Advertised: advertised[v.address],
-			Bound: l.bound[host.VirtualAddress{Link: v.link.Index, Address: v.address}],
-		})
+			Bound: l.bound[v.key()],
+		}
+		if v.inUse() {
+			vip.InUseBy = v.claim.holder.String()
+		}
+		s.VIPs = append(s.VIPs, vip)
 	}
 	return s
 }

@@ -81,7 +81,7 @@ func manyRouters(t testing.TB, state vrrp.State) (*loop, *quietNetwork) {
 	})
 	l := newLoop(e, logr.Discard(), func(o order) {
 		e.tell(func(m *messages) { m.reports = append(m.reports, report{source: "leases", seq: o.seq}) })
-	}, listener.carryOut)
+	}, listener.carryOut, func(lookOrder) {})
 	e.Links(host.Snapshot{Links: []host.Link{link}})
 	e.Apply(s)
 	for end := n.now + int64(20*time.Second); n.now < end; {
@@ -146,12 +146,14 @@ func TestMastersAdvertiseTogether(t *testing.T) {
 func TestTurnAllocatesNothing(t *testing.T) {
 	for _, state := range []vrrp.State{vrrp.Backup, vrrp.Master} {
 		l, _ := manyRouters(t, state)
-		quiet := 0
+		quiet, asked := 0, false
+		l.look = func(lookOrder) { asked = true }
 		for range 500 {
 			before := l.seq
+			asked = false
 			got := testing.AllocsPerRun(2, l.round)
-			if l.seq != before {
-				continue // An order was placed.
+			if l.seq != before || asked {
+				continue // An order was placed, or VIPs were asked for.
 			}
 			if quiet++; got != 0 {
 				t.Fatalf("%s: %v allocations in a round", state, got)

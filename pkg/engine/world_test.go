@@ -26,8 +26,11 @@ import (
 // the real ones, the network, the kernel's addresses and the client's ARP
 // cache are simulated.
 type world struct {
-	t      *testing.T
-	rng    *rand.Rand
+	t   *testing.T
+	rng *rand.Rand
+	// claims is the chance of ARP and ND, which have their own so that they do not
+	// change what becomes of advertisements.
+	claims *rand.Rand
 	now    int64
 	nodes  []*simNode
 	flight []flying
@@ -38,6 +41,8 @@ type world struct {
 	// cache is the client's ARP cache: the node that a VIP was last
 	// announced by.
 	cache map[netip.Addr]int
+	// squatters are hosts that have an address which is ours, or want it.
+	squatters []*squatter
 	// strangers are routers that are none of the nodes.
 	strangers []*stranger
 	trace     []string
@@ -55,12 +60,26 @@ type stranger struct {
 	next   int64
 }
 
+// squatter has an address and says so to those who ask. While mute it does not.
+type squatter struct {
+	index int
+	vip   netip.Addr
+	mac   lan.MAC
+	mute  bool
+}
+
+// claim is what an ARP reply or a Neighbor Advertisement says.
+func (s *squatter) claim() lan.Claim { return lan.Claim{Index: s.index, Address: s.vip, MAC: s.mac} }
+
 // flying is a frame on its way to one node's link.
 type flying struct {
 	at    int64
 	to    int
 	index int
 	data  []byte
+	mac   lan.MAC
+	// claim is what an ARP or ND frame, which has no data, says.
+	claim lan.Claim
 }
 
 // lease is how long the simulated kernel keeps an address.
@@ -88,6 +107,10 @@ type simNode struct {
 	// linkDown tells that eth0 is without carrier, eth1Down the same of eth1.
 	linkDown, eth1Down bool
 	sendFails          bool
+	// watched are the addresses whose claims it hears, probes counts what it asked
+	// for.
+	watched map[int][]netip.Addr
+	probes  int
 	// noLocalEndpoint tells that the virtual routers are not for this node.
 	noLocalEndpoint bool
 	sendFailsTo     netip.Addr
@@ -128,7 +151,7 @@ type sentPacket struct {
 }
 
 func newWorld(t *testing.T, seed uint64, nodes int) *world {
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: int64(time.Hour), cut: map[[2]int]bool{}, cache: map[netip.Addr]int{}}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), claims: rand.New(rand.NewPCG(seed, 2)), now: int64(time.Hour), cut: map[[2]int]bool{}, cache: map[netip.Addr]int{}}
 	w.rank = w.rng.Perm(nodes)
 	for i := range nodes {
 		n := &simNode{
@@ -160,7 +183,7 @@ func (n *simNode) boot(state *desired.State) {
 	n.leased = nil
 	n.dead, n.frozen, n.queue, n.told, n.pending = false, false, nil, nil, nil
 	n.engine = New(Config{
-		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: noNeighbors{}, Release: true,
+		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: noNeighbors{}, Watcher: n, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
 			n.w.log("n%d %s %d %d: %s -> %s (%s)", n.id, t.Interface, t.Family, t.VRID, t.From, t.To, t.Reason)
@@ -175,7 +198,7 @@ func (n *simNode) boot(state *desired.State) {
 	})
 	n.act.now, n.announceAt = func() vrrp.Time { return vrrp.Time(n.w.now) }, math.MaxInt64
 	n.listener = newListener(n, func(r listenReport) { n.engine.tell(func(m *messages) { m.listening = append(m.listening, r) }) })
-	n.loop = newLoop(n.engine, logr.Discard(), n.order, n.listener.carryOut)
+	n.loop = newLoop(n.engine, logr.Discard(), n.order, n.listener.carryOut, newLookout(n, n.act.reported).carryOut)
 	_, _ = n.RemoveLeftovers()
 	n.links()
 	if state != nil {
@@ -207,7 +230,7 @@ func (n *simNode) links() {
 	var links []host.Link
 	for index, name := range map[int]string{eth0: "eth0", eth1: "eth1"} {
 		link := host.Link{
-			Index: index, Name: name, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, byte(index), byte(n.id)},
+			Index: index, Name: name, HardwareAddr: n.hardwareAddr(index),
 			Up: true, Running: !n.isDown(index), Multicast: true,
 			Addresses: []host.Address{
 				{Prefix: netip.PrefixFrom(simAddress(vrrp.IPv4, index, n.id), 24), Permanent: true},
@@ -227,6 +250,10 @@ func (n *simNode) links() {
 		n.told = links
 		n.engine.Links(host.Snapshot{Links: links})
 	}
+}
+
+func (n *simNode) hardwareAddr(index int) net.HardwareAddr {
+	return net.HardwareAddr{2, 0, 0, 0, byte(index), byte(n.id)}
 }
 
 func (n *simNode) isDown(index int) bool {
@@ -277,7 +304,7 @@ func (n *simNode) turn() {
 
 func (n *simNode) inboxEmpty() bool {
 	m := &n.engine.inbox.messages
-	return m.state == nil && m.links == nil && len(m.listening) == 0 && len(m.reports) == 0 && !m.stop
+	return m.state == nil && m.links == nil && len(m.listening) == 0 && len(m.reports) == 0 && len(m.claims) == 0 && !m.stop
 }
 
 // crash takes the node away, its kernel included.
@@ -348,7 +375,7 @@ func (n *simNode) Receive(p *lan.Packet) bool {
 	if len(n.queue) == 0 {
 		return false
 	}
-	p.Index, p.Data, p.Arrived = n.queue[0].index, n.queue[0].data, n.queue[0].at
+	p.Index, p.Data, p.Arrived, p.MAC = n.queue[0].index, n.queue[0].data, n.queue[0].at, n.queue[0].mac
 	n.queue = n.queue[1:]
 	return true
 }
@@ -365,10 +392,14 @@ func (n *simNode) Send(index int, source, destination netip.Addr, payload []byte
 // send puts a frame on a LAN.
 func (w *world) send(from *simNode, index int, destination netip.Addr, data []byte) {
 	for _, to := range w.nodes {
+		var mac lan.MAC
+		if from != nil {
+			mac = lan.MAC(from.hardwareAddr(index))
+		}
 		mine := destination.IsMulticast() || destination == simAddress(vrrp.FamilyOf(destination), index, to.id)
 		if mine && to != from && (from == nil || !w.cut[[2]int{from.id, to.id}]) && !to.isDown(index) && w.rng.Float64() >= w.loss {
 			delay := int64(50_000 + w.rng.IntN(150_000))
-			w.flight = append(w.flight, flying{at: w.now + delay, to: to.id, index: index, data: data})
+			w.flight = append(w.flight, flying{at: w.now + delay, to: to.id, index: index, data: data, mac: mac})
 		}
 	}
 }
@@ -416,6 +447,7 @@ func (n *simNode) RemoveLeftovers() ([]host.VirtualAddress, error) {
 func (n *simNode) Announce(index int, _ net.HardwareAddr, vips []netip.Addr) error {
 	n.announcements++
 	for _, vip := range vips {
+		n.w.say(n, lan.Claim{Index: index, Address: vip, MAC: lan.MAC(n.hardwareAddr(index))}, nil)
 		if !n.isDown(index) && n.w.rng.Float64() >= n.w.loss {
 			n.w.cache[vip] = n.id
 		}
@@ -425,6 +457,44 @@ func (n *simNode) Announce(index int, _ net.HardwareAddr, vips []netip.Addr) err
 
 // Reply says nothing new to the client.
 func (n *simNode) Reply(int, net.HardwareAddr, []netip.Addr) error { return nil }
+
+func (n *simNode) Watch(vips map[int][]netip.Addr) error {
+	n.watched = vips
+	return nil
+}
+
+// Probe asks all who have one of the addresses. They answer this node, whether or
+// not a process runs there.
+func (n *simNode) Probe(index int, _ net.HardwareAddr, _ netip.Addr, vips []netip.Addr) error {
+	n.probes += len(vips)
+	for _, vip := range vips {
+		for _, s := range n.w.squatters {
+			if s.index == index && s.vip == vip && !s.mute && n.w.claims.Float64() >= n.w.loss {
+				n.w.say(nil, s.claim(), n)
+			}
+		}
+		for _, other := range n.w.nodes {
+			if other == n || n.w.cut[[2]int{n.id, other.id}] || other.isDown(index) || n.w.claims.Float64() < n.w.loss {
+				continue
+			}
+			if slices.Contains(other.bound(), host.VirtualAddress{Link: index, Address: vip}) {
+				n.w.say(other, lan.Claim{Index: index, Address: vip, MAC: lan.MAC(other.hardwareAddr(index))}, n)
+			}
+		}
+	}
+	return nil
+}
+
+// say puts a claim on a LAN, to one node or to all. From nil it is a squatter's.
+func (w *world) say(from *simNode, c lan.Claim, only *simNode) {
+	for _, to := range w.nodes {
+		if only != nil && to != only || to == from || from != nil && (from.isDown(c.Index) || w.cut[[2]int{from.id, to.id}]) || to.isDown(c.Index) || w.claims.Float64() < w.loss {
+			continue
+		}
+		delay := int64(50_000 + w.claims.IntN(150_000))
+		w.flight = append(w.flight, flying{at: w.now + delay, to: to.id, index: c.Index, claim: c})
+	}
+}
 
 // noNeighbors has nothing to do: the simulated nodes have one interface.
 type noNeighbors struct{}
@@ -494,7 +564,11 @@ func (w *world) deliver() {
 	for len(w.flight) > 0 && w.flight[0].at <= w.now {
 		f := w.flight[0]
 		w.flight = w.flight[1:]
-		if n := w.nodes[f.to]; !n.dead && !n.isDown(f.index) {
+		n := w.nodes[f.to]
+		if f.data == nil && !n.dead && !n.isDown(f.index) && slices.Contains(n.watched[f.index], f.claim.Address) {
+			n.engine.Heard(f.claim)
+		}
+		if f.data != nil && !n.dead && !n.isDown(f.index) {
 			n.queue = append(n.queue, f)
 		}
 	}

@@ -92,6 +92,10 @@ var routerMetrics = []metric[desired.RouterStatus]{
 	},
 	routerCounter("router_priority_zero_received_total", "VRRP advertisements received with priority 0: the Master resigned.",
 		func(c vrrp.Counters) uint64 { return c.PriorityZeroReceived }),
+	{
+		describe("router_foreign_claims_total", "ARP and Neighbor Discovery packets by which others claimed an address that this node held.", routerLabels...),
+		prometheus.CounterValue, func(r desired.RouterStatus) float64 { return float64(r.ForeignClaims) },
+	},
 }
 
 var routerReasonMetrics = []reasonMetric[desired.RouterStatus]{

@@ -84,6 +84,9 @@ kube_vrrp_vip_router_advertisements_sent_total{family="IPv4",interface="eth0",vr
 # HELP kube_vrrp_vip_router_alarms Alarms of the virtual router that are on.
 # TYPE kube_vrrp_vip_router_alarms gauge
 kube_vrrp_vip_router_alarms{family="IPv4",interface="eth0",reason="addressList",vrid="50"} 1
+# HELP kube_vrrp_vip_router_foreign_claims_total ARP and Neighbor Discovery packets by which others claimed an address that this node held.
+# TYPE kube_vrrp_vip_router_foreign_claims_total counter
+kube_vrrp_vip_router_foreign_claims_total{family="IPv4",interface="eth0",vrid="50"} 9
 # HELP kube_vrrp_vip_router_master_transitions_total Times the virtual router became Master.
 # TYPE kube_vrrp_vip_router_master_transitions_total counter
 kube_vrrp_vip_router_master_transitions_total{family="IPv4",interface="eth0",vrid="50"} 1
