@@ -65,7 +65,7 @@ func announce(t *testing.T, h *Host, vip netip.Addr) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeFD(fd)
+	defer func() { _ = closeFD(fd) }()
 	mac, err := net.ParseMAC(h.MAC)
 	if err != nil {
 		t.Fatal(err)
