@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
 )
 
@@ -21,9 +22,9 @@ type order struct {
 	// want are the addresses to hold, all others are let go. Carrying out an
 	// order renews their leases.
 	want []host.VirtualAddress
-	// answer names for each configured VIP, held or not, the one interface
-	// that answers ARP for it.
-	answer map[netip.Addr]string
+	// answer tells for each configured VIP, held or not, how it is answered
+	// for.
+	answer map[netip.Addr]desired.Answer
 	// announce are the held addresses to announce, by link.
 	announce map[int]announcement
 }
@@ -59,13 +60,13 @@ type actuator struct {
 
 	orders        *mailbox[order]
 	announcements *mailbox[map[int]announcement]
-	answers       *mailbox[map[netip.Addr]string]
+	answers       *mailbox[map[netip.Addr]desired.Answer]
 
 	// bound is what is on the links now, for announce.
 	bound atomic.Pointer[map[host.VirtualAddress]bool]
 	// answering is what neighbors was last told, nil if that failed. Only
 	// tell uses it.
-	answering map[netip.Addr]string
+	answering map[netip.Addr]desired.Answer
 	// announceFailed and tellFailed keep the end of a failure from going
 	// unreported. Each is used by one goroutine.
 	announceFailed, tellFailed bool
@@ -76,7 +77,7 @@ func newActuator(a addresses, n announcer, nb neighbors, reported func(report)) 
 		addresses: a, announcer: n, neighbors: nb, reported: reported,
 		orders:        newMailbox[order](),
 		announcements: newMailbox[map[int]announcement](),
-		answers:       newMailbox[map[netip.Addr]string](),
+		answers:       newMailbox[map[netip.Addr]desired.Answer](),
 	}
 	act.bound.Store(&map[host.VirtualAddress]bool{})
 	return act
@@ -167,8 +168,8 @@ func (a *actuator) announce(all map[int]announcement) {
 	}
 }
 
-// tell tells neighbors who answers ARP, if that is new or to be repeated.
-func (a *actuator) tell(answer map[netip.Addr]string, again bool) {
+// tell tells neighbors who answers, if that is new or to be repeated.
+func (a *actuator) tell(answer map[netip.Addr]desired.Answer, again bool) {
 	if answer == nil || !again && a.answering != nil && maps.Equal(a.answering, answer) {
 		return
 	}

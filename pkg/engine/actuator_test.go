@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
 )
 
@@ -66,10 +67,10 @@ func (k fakeAnnouncer) Announce(_ int, _ net.HardwareAddr, vips []netip.Addr) er
 
 type fakeNeighbors struct{ *fakeKernel }
 
-func (k fakeNeighbors) Set(bindings map[netip.Addr]string) error {
+func (k fakeNeighbors) Set(answers map[netip.Addr]desired.Answer) error {
 	s := "neighbors"
-	for vip, link := range bindings {
-		s += " " + vip.String() + "@" + link
+	for vip, a := range answers {
+		s += " " + vip.String() + "@" + a.Interface
 	}
 	k.note(s)
 	time.Sleep(k.setTakes)
@@ -84,7 +85,7 @@ func newFakeActuator(k *fakeKernel) (*actuator, *[]report) {
 
 func orderFor(vips ...netip.Addr) order {
 	o := order{
-		answer:   map[netip.Addr]string{vipA: "eth0"},
+		answer:   map[netip.Addr]desired.Answer{vipA: {Interface: "eth0"}},
 		announce: map[int]announcement{2: {vips: []netip.Addr{vipA, vipB}}},
 	}
 	for _, vip := range vips {

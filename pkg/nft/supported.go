@@ -97,6 +97,16 @@ func sctpPortStays() (bool, error) {
 	return false, err
 }
 
+// SupportedGate asks the kernel the same about the table that makes ARP and
+// neighbor discovery depend on a Master's pulses. Without it the daemon works, and
+// an address whose Master has died is answered for until its lease ends.
+func SupportedGate() error {
+	if err := supported(*newGateSpec(nil)); err != nil {
+		return fmt.Errorf("nftables: chains at ingress (NF_TABLES_NETDEV, NETFILTER_INGRESS): %w", err)
+	}
+	return nil
+}
+
 // supported asks about one specification, as if it were a table of its own.
 func supported(s spec) error {
 	c, err := dial()
