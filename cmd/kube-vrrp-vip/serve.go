@@ -60,7 +60,7 @@ func serve(ctx context.Context, o config.Options) (err error) {
 	defer func() { err = errors.Join(err, pulser.Close()) }()
 	gates := nft.SupportedGate()
 	if gates != nil {
-		logger.Info("Answers to ARP and neighbor discovery do not depend on the loop", "reason", gates.Error())
+		logger.Info("No gate for ARP and neighbor discovery", "reason", gates.Error())
 	}
 	table, neighbors := nft.NewDatapath(), nft.NewNeighbors(gates == nil)
 	datapath := newDatapath(proxy.New(), table)

@@ -72,7 +72,7 @@ func probeRule(exprs ...expr) spec {
 }
 
 // Supported asks the kernel, without changing anything, whether it can do what
-// the two tables need. The error names each feature that is missing.
+// the tables need that it cannot do without. The error names each feature that is missing.
 func Supported() error {
 	var missing []error
 	for _, f := range features {
