@@ -49,7 +49,15 @@ func startAlone(ctx context.Context, t *testing.T, l *Lab, vips []netip.Addr, ar
 	return d
 }
 
-// ask asks for the VIPs until ctx ends, and returns when it did.
+// family names in figures how an address is asked for.
+func family(a netip.Addr) string {
+	if a.Is6() {
+		return "nd"
+	}
+	return "arp"
+}
+
+// askFor asks for the VIPs until ctx ends, and returns when it did.
 func (l *Lab) askFor(ctx context.Context, t *testing.T) (asked []time.Time) {
 	t.Helper()
 	tick := time.NewTicker(askEvery)
@@ -83,42 +91,43 @@ func (l *Lab) answersOf(host int, a netip.Addr, since time.Time) (at []time.Time
 // TestNetnsSilence has the only daemon killed or stopped: its kernel holds the
 // VIPs for a while, and stops answering for them much sooner.
 func TestNetnsSilence(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"2", "3"} {
-		for _, how := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
-			name := map[syscall.Signal]string{syscall.SIGKILL: "kill", syscall.SIGSTOP: "stop"}[how] + "_v" + version
+		for signal, how := range map[syscall.Signal]string{syscall.SIGKILL: "kill", syscall.SIGSTOP: "stop"} {
+			name := how + "_v" + version
 			t.Run(name, func(t *testing.T) {
-				all := map[netip.Addr][]time.Duration{}
-				for range *silenceRuns {
-					silence(t, how, version, all)
-				}
-				for vip := range all {
-					family := map[bool]string{false: "arp", true: "nd"}[vip.Is6()]
-					slices.Sort(all[vip])
-					t.Logf("measured: silence_%s_%s=%v target=%v runs=%d min=%v", name, family,
-						slices.Max(all[vip]), silenceTarget, len(all[vip]), slices.Min(all[vip]))
+				t.Parallel()
+				var mu sync.Mutex
+				all := map[string][]time.Duration{}
+				t.Cleanup(func() {
+					for family, took := range all {
+						slices.Sort(took)
+						t.Logf("measured: silence_%s_%s=%v target=%v median=%v min=%v runs=%d", name, family,
+							took[len(took)-1], silenceTarget, took[len(took)/2], took[0], len(took))
+					}
+				})
+				for i := range *silenceRuns {
+					t.Run(fmt.Sprint(i), func(t *testing.T) {
+						t.Parallel()
+						silence(t, signal, version, func(family string, took time.Duration) {
+							mu.Lock()
+							defer mu.Unlock()
+							all[family] = append(all[family], took)
+						})
+					})
 				}
 			})
 		}
 	}
 }
 
-func silence(t *testing.T, how syscall.Signal, version string, all map[netip.Addr][]time.Duration) {
+func silence(t *testing.T, how syscall.Signal, version string, measured func(family string, took time.Duration)) {
 	t.Helper()
 	vips := silentVIPs
 	if version == "2" {
 		vips = vips[:1] // It has no IPv6.
 	}
-	l, err := New(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	l, ctx := newLab(t, 1)
 	d := startAlone(ctx, t, l, vips, "--vrrp-version="+version)
 	asking, stopAsking := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -159,7 +168,7 @@ func silence(t *testing.T, how syscall.Signal, version string, all map[netip.Add
 			last = answers[len(answers)-1]
 		}
 		took := last.Sub(at)
-		all[vip] = append(all[vip], took)
+		measured(family(vip), took)
 		// The lease alone ends them after 1.5 s at the earliest.
 		if took > 1500*time.Millisecond {
 			t.Errorf("%s was answered for until %v after the signal", vip, took)
@@ -240,7 +249,7 @@ func TestNetnsAnswersUnderLoad(t *testing.T) {
 				})
 				cancel()
 				missed := len(asked) - len(answers)
-				t.Logf("measured: answers_missed_%s_%s=%d target=0 asked=%d", name, map[bool]string{false: "arp", true: "nd"}[vip.Is6()], missed, len(asked))
+				t.Logf("measured: answers_missed_%s_%s=%d target=0 asked=%d", name, family(vip), missed, len(asked))
 				if missed > 0 {
 					t.Errorf("%d of %d questions for %s were not answered", missed, len(asked), vip)
 				}

@@ -15,7 +15,7 @@ import (
 const (
 	// simAlive and simWatched are what the nftables table has for timeouts.
 	simAlive   = 500 * time.Millisecond
-	simWatched = 5 * time.Second
+	simWatched = 4 * time.Second
 )
 
 // gateState is what a node's kernel knows of pulses.

@@ -104,7 +104,7 @@ func BenchmarkPulse(b *testing.B) {
 	ns, p := newPulser(b)
 	ns.RunInput(`table netdev t {
 		set alive { type mark; size 4096; flags dynamic,timeout; timeout 500ms; }
-		set watched { type mark; size 4096; flags dynamic,timeout; timeout 5s; }
+		set watched { type mark; size 4096; flags dynamic,timeout; timeout 4s; }
 		chain c { type filter hook ingress device "lo" priority 0; meta protocol 0x88b5 update @alive { meta mark } update @watched { meta mark } counter drop; }
 	}`, "nft", "-f", "-")
 	b.ReportAllocs()

@@ -146,7 +146,7 @@
 //
 // In netdev kube_vrrp_vip a rule on lo takes the Master's pulses and refreshes two
 // elements for each virtual router: one that ends 0.5 s after the last pulse, and
-// one that ends 5 s after it. Between the two the questions for the router's VIPs
+// one that ends 4 s after it. Between the two the questions for the router's VIPs
 // are dropped as they come in. A pulse is a packet: no transaction of another
 // program can hold it up, and none of ours is made for it. What pulses do to the
 // sets is none of the contents that are read, compared and repaired.

@@ -17,8 +17,9 @@ const (
 	// aliveFor is how long a VIP is answered for after a pulse of its Master.
 	aliveFor = 500 * time.Millisecond
 	// watchedFor is how long the lack of pulses keeps a VIP from being answered
-	// for: until the kernel has surely taken the address away, and no longer.
-	watchedFor = 5 * time.Second
+	// for: until the kernel has taken the address away, 3 s after, and no longer. An
+	// earlier version of the program that takes over is Master no sooner.
+	watchedFor = 4 * time.Second
 	// maxPulses bounds the memory that pulses can take. A virtual router beyond
 	// it is not watched.
 	maxPulses = 4096
