@@ -181,7 +181,7 @@ func (g *gate) set(answers map[netip.Addr]desired.Answer) error {
 		if vip.Is6() {
 			f = ipv6
 		}
-		want[f.named(mapRouter)][string(vip.AsSlice())+nameKey(a.Interface)] = string(hostUint32(uint32(a.Pulse)))
+		want[f.named(mapRouter)][string(vip.AsSlice())+nameKey(a.Interface)] = string(hostUint32(a.Pulse))
 		names = append(names, a.Interface)
 	}
 	slices.Sort(names)
