@@ -25,14 +25,13 @@
 // A virtual router belongs to the port of its VIPs or, with unicast, to that of
 // the node's address, wherever its VIPs are bound.
 //
-// Between its last breath and the end of the lease nobody is to ask a dead Master:
-// the loop sends a pulse for each Master, and the kernel lets questions for its
-// addresses through only for a while after each. The loop itself sends them, and
-// it does nothing else that the kernel takes for a sign of life.
-//
 // An address is held by a lease: the actuator adds it with a short kernel
 // lifetime, and only a loop that runs and whose advertisements go out posts
 // the orders that renew it. A loop that dies, hangs or is stopped loses its
 // addresses without anybody's help. And a Master whose leases are not renewed
 // resigns before they end.
+//
+// Until such a lease ends the kernel has the address and would answer for it. So
+// the loop itself sends a pulse for each Master that is heard, and questions for
+// the addresses reach the kernel for half a second after each.
 package engine
