@@ -29,6 +29,9 @@ type Status struct {
 	// Unheard counts packets that belong to no virtual router or could not
 	// be parsed, by reason.
 	Unheard map[string]uint64 `json:"unheard,omitempty"`
+	// PulseFailures counts pulses that could not be sent: while they cannot, a
+	// VIP whose Master dies is answered for until its lease ends.
+	PulseFailures uint64 `json:"pulseFailures"`
 }
 
 // RouterKey identifies a running virtual router: VRIDs are per interface and

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/vrrp"
 )
@@ -22,9 +23,9 @@ type order struct {
 	// want are the addresses to hold, all others are let go. Carrying out an
 	// order renews their leases.
 	want []host.VirtualAddress
-	// answer names for each configured VIP, held or not, the one interface
-	// that answers ARP for it.
-	answer map[netip.Addr]string
+	// answer tells for each configured VIP, held or not, how it is answered
+	// for.
+	answer map[netip.Addr]desired.Answer
 	// announce are the held addresses to announce, by link.
 	announce map[int]announcement
 }
@@ -64,7 +65,7 @@ type actuator struct {
 
 	orders        *mailbox[order]
 	announcements *mailbox[map[int]announcement]
-	answers       *mailbox[map[netip.Addr]string]
+	answers       *mailbox[map[netip.Addr]desired.Answer]
 
 	// pacer has what waits to be announced. Only announce uses it.
 	pacer *pacer
@@ -75,7 +76,7 @@ type actuator struct {
 	bound atomic.Pointer[map[host.VirtualAddress]bool]
 	// answering is what neighbors was last told, nil if that failed. Only
 	// tell uses it.
-	answering map[netip.Addr]string
+	answering map[netip.Addr]desired.Answer
 	// announceFailed, by link, and tellFailed keep the end of a failure from
 	// going unreported. Each is used by one goroutine.
 	announceFailed map[int]bool
@@ -88,7 +89,7 @@ func newActuator(a addresses, n announcer, nb neighbors, reported func(report)) 
 		addresses: a, announcer: n, neighbors: nb, reported: reported,
 		orders:        newMailbox[order](),
 		announcements: newMailbox[map[int]announcement](),
-		answers:       newMailbox[map[netip.Addr]string](),
+		answers:       newMailbox[map[netip.Addr]desired.Answer](),
 
 		pacer: newPacer(), now: func() vrrp.Time { return vrrp.Time(time.Since(began)) },
 		announceFailed: map[int]bool{},
@@ -166,8 +167,8 @@ func (a *actuator) bind(o order) {
 	a.reported(r)
 }
 
-// tell tells neighbors who answers ARP, if that is new or to be repeated.
-func (a *actuator) tell(answer map[netip.Addr]string, again bool) {
+// tell tells neighbors who answers, if that is new or to be repeated.
+func (a *actuator) tell(answer map[netip.Addr]desired.Answer, again bool) {
 	if answer == nil || !again && a.answering != nil && maps.Equal(a.answering, answer) {
 		return
 	}

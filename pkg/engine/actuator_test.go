@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
 )
 
@@ -76,10 +77,10 @@ func (k fakeAnnouncer) say(s string, vips []netip.Addr) error {
 
 type fakeNeighbors struct{ *fakeKernel }
 
-func (k fakeNeighbors) Set(bindings map[netip.Addr]string) error {
+func (k fakeNeighbors) Set(answers map[netip.Addr]desired.Answer) error {
 	s := "neighbors"
-	for vip, link := range bindings {
-		s += " " + vip.String() + "@" + link
+	for vip, a := range answers {
+		s += " " + vip.String() + "@" + a.Interface
 	}
 	k.note(s)
 	time.Sleep(k.setTakes)
@@ -94,7 +95,7 @@ func newFakeActuator(k *fakeKernel) (*actuator, *[]report) {
 
 func orderFor(vips ...netip.Addr) order {
 	o := order{
-		answer:   map[netip.Addr]string{vipA: "eth0"},
+		answer:   map[netip.Addr]desired.Answer{vipA: {Interface: "eth0"}},
 		announce: map[int]announcement{2: {first: []netip.Addr{vipA, vipB}}},
 	}
 	for _, vip := range vips {

@@ -33,4 +33,8 @@
 // the orders that renew it. A loop that dies, hangs or is stopped loses its
 // addresses without anybody's help. And a Master whose leases are not renewed
 // resigns before they end.
+//
+// Until such a lease ends the kernel has the address and would answer for it. So
+// the loop itself sends a pulse for each Master that is heard, and questions for
+// the addresses reach the kernel for half a second after each.
 package engine

@@ -51,9 +51,9 @@ type announcer interface {
 }
 
 // neighbors keeps the interfaces that a VIP does not belong to from answering
-// ARP for it.
+// for it, and its own from doing so when the pulses have ceased.
 type neighbors interface {
-	Set(bindings map[netip.Addr]string) error
+	Set(answers map[netip.Addr]desired.Answer) error
 }
 
 // watcher hears who claims addresses on the LANs, which it tells Engine.Heard, and
@@ -71,6 +71,8 @@ type Config struct {
 	Announcer announcer
 	Neighbors neighbors
 	Watcher   watcher
+	// Pulser may be nil, if Neighbors has no use for pulses.
+	Pulser pulser
 	// Elevate raises the loop's thread as far as permitted; it says what was
 	// reached and, if that is not everything, why not.
 	Elevate func() (string, error)

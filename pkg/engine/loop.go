@@ -84,8 +84,9 @@ type loop struct {
 	waiting   vrrp.Time
 	orderDue  bool
 	announce  map[int]announcement
-	answering map[netip.Addr]string
+	answering map[netip.Addr]desired.Answer
 	nextLease vrrp.Time
+	pulses    pulses
 	releases  []release
 	stopping  bool
 
@@ -140,6 +141,7 @@ func newLoop(e *Engine, logger klog.Logger, post func(order), listen func(listen
 		unheard: map[string]uint64{}, logged: map[topic]string{},
 	}
 	l.nextLease = l.now()
+	l.pulses = pulses{pulser: e.config.Pulser, next: never}
 	return l
 }
 
@@ -147,7 +149,7 @@ func (l *loop) now() vrrp.Time { return vrrp.Time(l.network.Now()) }
 
 // deadline is when the loop must go round again.
 func (l *loop) deadline() vrrp.Time {
-	next := min(l.nextLease, l.flapsEnd)
+	next := min(l.nextLease, l.flapsEnd, l.pulses.next)
 	for _, in := range l.instances {
 		next = min(next, in.deadline())
 	}
@@ -173,6 +175,7 @@ func (l *loop) turn() (done bool) {
 		l.waiting = min(now, l.waiting.Add(late))
 	}
 	l.fire(now)
+	l.sendPulses(now)
 	l.release(now)
 	if now >= l.nextLease {
 		l.nextLease = now.Add(leaseRefresh)
@@ -299,6 +302,8 @@ func (l *loop) apply(in *instance, out vrrp.Output, now vrrp.Time) {
 func (l *loop) firstSent(in *instance, now vrrp.Time) {
 	in.advertised = true
 	in.ordered, l.orderDue = l.seq+1, true
+	// Before the address is bound: the first who asks for it is answered.
+	l.sendPulse(in, now)
 	in.announce.start(now)
 	in.checkAt, in.defendAt = in.settled(), now
 }
@@ -353,7 +358,9 @@ func (l *loop) send(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
 		})
 	}
 	if failed == 0 || failed < len(destinations) {
-		in.sendFailures = 0
+		if in.sendFailures > 0 {
+			in.sendFailures, l.pulses.next = 0, now
+		}
 		if !in.advertised && in.state() == vrrp.Master {
 			l.firstSent(in, now)
 		}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/vrrp"
 )
@@ -54,14 +55,16 @@ func (l *loop) announceVIPs(in *instance, first bool) {
 	l.orderDue = true
 }
 
-// answers names the interface that answers ARP for each VIP.
-func (l *loop) answers() map[netip.Addr]string {
-	answering := map[netip.Addr]string{}
+// answers tells how each VIP is answered for.
+func (l *loop) answers() map[netip.Addr]desired.Answer {
+	answering := map[netip.Addr]desired.Answer{}
 	for _, in := range l.instances {
+		var pulse desired.Pulse
+		if l.pulses.pulser != nil && !l.pulses.lost() {
+			pulse = in.pulse()
+		}
 		for _, v := range in.vips {
-			if v.address.Is4() {
-				answering[v.address] = v.link.Name
-			}
+			answering[v.address] = desired.Answer{Interface: v.link.Name, Pulse: pulse}
 		}
 	}
 	return answering

@@ -32,6 +32,8 @@ func (l *loop) publish(now vrrp.Time) {
 		Applied:  l.desired != nil && l.links != nil,
 		Lateness: l.late.worst(now),
 		Unheard:  maps.Clone(l.unheard),
+
+		PulseFailures: l.pulses.failures,
 	}
 	for _, in := range l.instances {
 		s.Routers = append(s.Routers, l.routerStatus(in))

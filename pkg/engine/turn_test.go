@@ -25,6 +25,8 @@ type quietNetwork struct {
 	pause time.Duration
 	due   int64
 	sent  int
+	// pulses counts those sent.
+	pulses int
 }
 
 func (n *quietNetwork) Now() int64           { return n.now }
@@ -35,6 +37,11 @@ func (n *quietNetwork) Wait(end int64) error { n.now = max(n.now, min(end, n.due
 
 func (n *quietNetwork) Send(int, netip.Addr, netip.Addr, []byte) error {
 	n.sent++
+	return nil
+}
+
+func (n *quietNetwork) Pulse(desired.Pulse) error {
+	n.pulses++
 	return nil
 }
 
@@ -75,7 +82,7 @@ func manyRouters(t testing.TB, state vrrp.State) (*loop, *quietNetwork) {
 		n.heard = append(n.heard, ipPacket(source, vrrp.GroupIPv4, a.Append(nil, source, vrrp.GroupIPv4)))
 		n.pause, n.due = interval/routers, n.now
 	}
-	e := New(Config{Network: n, OnTransition: func(desired.Transition) {}, OnAlarm: func(desired.AlarmChange) {}})
+	e := New(Config{Network: n, Pulser: n, OnTransition: func(desired.Transition) {}, OnAlarm: func(desired.AlarmChange) {}})
 	listener := newListener(ports(&fakePorts{}), func(r listenReport) {
 		e.tell(func(m *messages) { m.listening = append(m.listening, r) })
 	})
@@ -128,7 +135,7 @@ func BenchmarkTurn(b *testing.B) {
 // go round for each of them.
 func TestMastersAdvertiseTogether(t *testing.T) {
 	l, n := manyRouters(t, vrrp.Master)
-	begin, sent, turns := n.now, n.sent, 0
+	begin, sent, pulses, turns := n.now, n.sent, n.pulses, 0
 	for n.now-begin < int64(10*time.Second) {
 		l.round()
 		turns++
@@ -138,6 +145,9 @@ func TestMastersAdvertiseTogether(t *testing.T) {
 	}
 	if got := n.sent - sent; got < 255*100 || got > 255*107 {
 		t.Errorf("%d advertisements in 10 s, want 255 times 100, up to a sixteenth more", got)
+	}
+	if got := n.pulses - pulses; got < 255*80 || got > 255*134 {
+		t.Errorf("%d pulses in 10 s, want 255 times 80 to 133", got)
 	}
 }
 

@@ -104,6 +104,9 @@ type simNode struct {
 	queue    []flying
 	// dead: no process. frozen: a process that does not run.
 	dead, frozen bool
+	gate         gateState
+	// ran tells that the process has run up to now.
+	ran bool
 	// linkDown tells that eth0 is without carrier, eth1Down the same of eth1.
 	linkDown, eth1Down bool
 	sendFails          bool
@@ -182,8 +185,9 @@ func simAddress(f vrrp.Family, index, id int) netip.Addr {
 func (n *simNode) boot(state *desired.State) {
 	n.leased = nil
 	n.dead, n.frozen, n.queue, n.told, n.pending = false, false, nil, nil, nil
+	n.ran = false
 	n.engine = New(Config{
-		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: noNeighbors{}, Watcher: n, Release: true,
+		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: simGate{n}, Pulser: simGate{n}, Watcher: n, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
 			n.w.log("n%d %s %d %d: %s -> %s (%s)", n.id, t.Interface, t.Family, t.VRID, t.From, t.To, t.Reason)
@@ -193,7 +197,7 @@ func (n *simNode) boot(state *desired.State) {
 			n.w.log("n%d %s %d: alarm %s %t", n.id, a.Interface, a.VRID, a.Reason, a.On)
 		},
 	})
-	n.act = newActuator(n, n, noNeighbors{}, func(r report) {
+	n.act = newActuator(n, n, simGate{n}, func(r report) {
 		n.engine.tell(func(m *messages) { m.reports = append(m.reports, r) })
 	})
 	n.act.now, n.announceAt = func() vrrp.Time { return vrrp.Time(n.w.now) }, math.MaxInt64
@@ -285,6 +289,7 @@ func (n *simNode) kernel() {
 }
 
 func (n *simNode) carryOut(o order) {
+	n.act.tell(o.answer, false)
 	n.act.bind(o)
 	n.announceAt = int64(n.act.announce())
 	n.links()
@@ -292,6 +297,7 @@ func (n *simNode) carryOut(o order) {
 
 // turn lets the loop go round until it has nothing left to do now.
 func (n *simNode) turn() {
+	n.ran = true
 	for range 10 {
 		n.loop.turn()
 		told, _ := n.engine.notifier.queue.take()
@@ -496,10 +502,10 @@ func (w *world) say(from *simNode, c lan.Claim, only *simNode) {
 	}
 }
 
-// noNeighbors has nothing to do: the simulated nodes have one interface.
+// noNeighbors has nothing to do.
 type noNeighbors struct{}
 
-func (noNeighbors) Set(map[netip.Addr]string) error { return nil }
+func (noNeighbors) Set(map[netip.Addr]desired.Answer) error { return nil }
 
 // joined is errors.Join's shape without its text, which is not needed here.
 func joined(errs []error) error {
@@ -545,6 +551,7 @@ func (w *world) run(d time.Duration) {
 		w.now = max(w.now, next)
 		w.deliver()
 		for _, n := range w.nodes {
+			n.mastersAnswer()
 			if !n.dead {
 				n.kernel()
 			}
@@ -554,6 +561,7 @@ func (w *world) run(d time.Duration) {
 			if !n.dead && !n.frozen && (len(n.queue) > 0 || int64(n.loop.deadline()) <= w.now || !n.inboxEmpty()) {
 				n.turn()
 			}
+			n.deadAreSilent()
 		}
 	}
 }

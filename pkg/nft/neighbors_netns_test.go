@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/internal/netnstest"
 	"kube-vrrp-vip/pkg/nft"
 )
@@ -24,8 +25,8 @@ func TestNetnsNeighbors(t *testing.T) {
 	for _, ns := range []*netnstest.NS{client, otherClient} {
 		ns.Sysctl("net.ipv4.neigh.eth0.retrans_time_ms", "50")
 	}
-	n := nft.NewNeighbors()
-	set := func(bindings map[netip.Addr]string) {
+	n := nft.NewNeighbors(false)
+	set := func(bindings map[netip.Addr]desired.Answer) {
 		t.Helper()
 		node.Do(func() {
 			if err := n.Set(bindings); err != nil {
@@ -44,18 +45,18 @@ func TestNetnsNeighbors(t *testing.T) {
 	check(client, vip, true)
 	check(otherClient, vip, true)
 
-	set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0", netip.MustParseAddr("2001:db8::1"): "eth0"})
+	set(map[netip.Addr]desired.Answer{netip.MustParseAddr(vip): {Interface: "eth0"}, netip.MustParseAddr("2001:db8::1"): {Interface: "eth0"}})
 	check(client, vip, true)
 	check(otherClient, vip, false)
 	check(otherClient, plainVIP, true)
 	check(otherClient, "198.51.100.2", true)
 
-	set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth1"})
+	set(map[netip.Addr]desired.Answer{netip.MustParseAddr(vip): {Interface: "eth1"}})
 	check(client, vip, false)
 	check(otherClient, vip, true)
 
 	// The answer to the node's own question, asked with a VIP as its source.
-	set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0"})
+	set(map[netip.Addr]desired.Answer{netip.MustParseAddr(vip): {Interface: "eth0"}})
 	serve(otherClient, "198.51.100.1:7")
 	otherClient.Run("ip", "route", "add", vip, "via", "198.51.100.2")
 	node.Run("ip", "neigh", "flush", "all")

@@ -126,6 +126,10 @@ var snapshotMetrics = []metric[Snapshot]{
 		func(s Snapshot) float64 { return timestamp(time.Unix(0, s.Engine.Beat)) }),
 	gauge("loop_lateness_seconds", "Worst lateness of the VRRP loop in the last one to two minutes.",
 		func(s Snapshot) float64 { return s.Engine.Lateness.Seconds() }),
+	{
+		describe("pulse_failures_total", "Pulses of Masters, on which their answers to ARP and neighbor discovery depend, that could not be sent."), prometheus.CounterValue,
+		func(s Snapshot) float64 { return float64(s.Engine.PulseFailures) },
+	},
 	gauge("datapath_up", "Whether the latest attempt to write the nftables tables, and to listen on the proxy's ports, succeeded.",
 		func(s Snapshot) float64 {
 			return boolean(s.Datapath.Err == "" && s.Datapath.ProxyErr == "" && !s.Datapath.LastSync.IsZero())

@@ -62,6 +62,9 @@ kube_vrrp_vip_proxy_connections{port="443",vip="10.4.0.50"} 11
 # HELP kube_vrrp_vip_proxy_connections_total Connections of a port that the daemon serves itself that have ended, by how they did.
 # TYPE kube_vrrp_vip_proxy_connections_total counter
 kube_vrrp_vip_proxy_connections_total{port="443",result="closed",vip="10.4.0.50"} 12
+# HELP kube_vrrp_vip_pulse_failures_total Pulses of Masters, on which their answers to ARP and neighbor discovery depend, that could not be sent.
+# TYPE kube_vrrp_vip_pulse_failures_total counter
+kube_vrrp_vip_pulse_failures_total 12
 # HELP kube_vrrp_vip_router_address_removals_total Virtual addresses that another program has removed from the interface; they were bound again.
 # TYPE kube_vrrp_vip_router_address_removals_total counter
 kube_vrrp_vip_router_address_removals_total{family="IPv4",interface="eth0",vrid="50"} 3

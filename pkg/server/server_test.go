@@ -73,6 +73,8 @@ func snapshot() Snapshot {
 			Beat:       now.UnixNano(),
 			Lateness:   3 * time.Millisecond,
 			Unheard:    map[string]uint64{"unknownVRID": 9},
+
+			PulseFailures: 12,
 		},
 		Datapath: Datapath{LastSync: now, Errors: 10, Repairs: 11, Conflicts: []string{"flowtable"}, Proxy: []desired.ProxyStatus{{
 			VIP:         netip.MustParseAddrPort("10.4.0.50:443"),
