@@ -41,7 +41,7 @@ const (
 
 // cell is a fault and what is seen of it.
 type cell struct {
-	name, group string
+	name string
 	// The texts of its row: what happens, what clients see, what an operator
 	// sees beside sees, and what is to be done.
 	event, clients, operator, remedy string
@@ -57,9 +57,7 @@ type cell struct {
 	fault, heal func(s *site) error
 	// during checks what is to be seen while the fault lasts; it waits for it.
 	during func(s *site)
-	// moves says where the VIPs go: next, unless it is said otherwise. With stays
-	// they stay; with only4 the IPv6 VIP does.
-	moves int
+	// stays tells that the VIPs stay where they are, only4 that the IPv6 VIP does.
 	stays bool
 	only4 bool
 	// returns tells that the VIPs go back with the healing.
@@ -226,10 +224,9 @@ func (c *cell) run(t *testing.T, tries int) map[string]time.Duration {
 	if c.heal != nil {
 		s.check(c.heal(s))
 	}
-	if c.returns || c.stays {
+	if c.stays {
 		s.alone(old, moving...)
-	} else {
-		s.settled(moving...)
+	} else if s.settled(moving...); !c.returns {
 		s.state(old, "Backup", moving...)
 	}
 	s.bystander()

@@ -3,6 +3,7 @@ package failures
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -153,8 +154,13 @@ func writeDocument(measured map[string][]map[string]time.Duration) error {
 		}
 		text = text[:begin] + rows.String() + text[end:]
 	}
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return err
+	}
 	text = regexp.MustCompile(`(?m)^Measured on .*$`).ReplaceAllLiteralString(text, fmt.Sprintf(
-		"Measured on %s, %d times each: %d processors, Linux %s.", time.Now().Format(time.DateOnly), *runsFlag, runtime.NumCPU(), kernelRelease()))
+		"Measured on %s, runs of each cell: %d. %d processors, Linux %s; load average at the end: %s.",
+		time.Now().Format(time.DateOnly), *runsFlag, runtime.NumCPU(), kernelRelease(), strings.Fields(string(load))[0]))
 	return os.WriteFile(document, []byte(text), 0o644)
 }
 
@@ -231,9 +237,7 @@ func (c *cell) checkMeasured(figures map[string]time.Duration) error {
 		if err != nil {
 			return err
 		}
-		for event, text := range knownFigures(string(b)[begin:end]) {
-			known[event] = text
-		}
+		maps.Copy(known, knownFigures(string(b)[begin:end]))
 	}
 	names, _, err := documented(known[c.event])
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -53,9 +54,7 @@ var (
 func entries(parts ...map[string]string) map[string]string {
 	all := map[string]string{}
 	for _, p := range parts {
-		for k, v := range p {
-			all[k] = v
-		}
+		maps.Copy(all, p)
 	}
 	return all
 }
