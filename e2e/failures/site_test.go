@@ -106,6 +106,8 @@ func newSite(t *testing.T, c *cell) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A daemon that is starved is another fault than the cell's.
+	l.Nice = -15
 	s := &site{Lab: l, t: t, cell: c, wrote: map[*vrrplab.Daemon]int{}, probes: map[netip.Addr]*probe.Probe{}, figures: map[string]time.Duration{}}
 	t.Cleanup(func() {
 		if t.Failed() {
