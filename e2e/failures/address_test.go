@@ -15,14 +15,6 @@ var addressCells = []*cell{
 		name: "vipRemoved", event: "Somebody removes a VIP from the interface", clients: "No answer until it is back, without a change of state", remedy: "find out who did it", stays: true,
 		targets: map[string]time.Duration{outage: repair, back: repair},
 		fault:   func(s *site) error { return s.ip(old, "addr del "+vip4.String()+"/32 dev eth0") },
-		during: func(s *site) {
-			s.eventually("the address is back", func() error {
-				if _, ok := s.rebound(vip4); !ok {
-					return errors.New("it is away")
-				}
-				return nil
-			})
-		},
 	},
 	{
 		name: "takenAtTakeover", event: "The Master dies, and the next node has a VIP as an address that is not the daemon's", clients: "Two nodes answer: the third one takes over this VIP, and the next the others. The foreign address is left alone", remedy: "`ip addr del` on that node",

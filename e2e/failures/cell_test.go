@@ -232,8 +232,12 @@ func (c *cell) run(t *testing.T, tries int) map[string]time.Duration {
 	s.bystander()
 	s.answered(20)
 	s.figures[outage] = s.outage(moving...)
-	if at, ok := s.rebound(vip4); ok && c.stays {
-		s.figures[back] = at.Sub(s.at)
+	if _, ok := c.targets[back]; ok {
+		// What is away for less than the recorder takes to read it was not away.
+		s.figures[back] = 0
+		if at, ok := s.rebound(vip4); ok {
+			s.figures[back] = at.Sub(s.at)
+		}
 	}
 	s.look(c)
 	s.judge()
