@@ -116,6 +116,15 @@ func (r *Result) clone() *Result {
 	return &c
 }
 
+// next returns the Result that goes on where this one ends.
+func (r *Result) next() Result {
+	n := Result{Begin: r.Begin, End: r.End, bodies: r.bodies}
+	if last := len(r.Successes) - 1; last >= 0 {
+		n.Begin = r.Successes[last].End
+	}
+	return n
+}
+
 // Gap is a time without answers.
 type Gap struct {
 	From, To time.Time
