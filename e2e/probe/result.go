@@ -165,6 +165,17 @@ func (r *Result) Gaps(atLeast time.Duration) []Gap {
 // or never came back, is not taken for a good one.
 func (r *Result) Outage() time.Duration { return r.OutageAfter(r.Begin) }
 
+// Longest returns the longest of the Gaps; the first one if there are several.
+func (r *Result) Longest() Gap {
+	var longest Gap
+	for _, g := range r.Gaps(0) {
+		if g.Duration() > longest.Duration() {
+			longest = g
+		}
+	}
+	return longest
+}
+
 // OutageAfter is Outage of the gaps that end after t. A gap that t is within counts
 // with its whole length.
 func (r *Result) OutageAfter(t time.Time) time.Duration {

@@ -2,22 +2,29 @@ package soak
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"kube-vrrp-vip/e2e/probe"
 )
 
 // Doubled returns the longest time in which two hosts or more answered for an address
-// without a pause.
-func Doubled(spans []probe.Span) time.Duration {
-	var longest, d time.Duration
+// without a pause, with all of them; an empty Span if there is none.
+func Doubled(spans []probe.Span) probe.Span {
+	var longest, d probe.Span
 	for _, s := range spans {
 		if len(s.Holders) < 2 {
-			d = 0
+			d = probe.Span{}
 			continue
 		}
-		d += s.Duration()
-		longest = max(longest, d)
+		if d.Holders == nil {
+			d.From = s.From
+		}
+		d.To = s.To
+		d.Holders = slices.Compact(slices.Sorted(slices.Values(slices.Concat(d.Holders, s.Holders))))
+		if d.Duration() > longest.Duration() {
+			longest = d
+		}
 	}
 	return longest
 }

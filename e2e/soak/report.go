@@ -24,7 +24,7 @@ type Event struct {
 	Requests, Lost int
 	// Doubled is for how long an address had two holders, at worst.
 	Doubled time.Duration
-	// Settled is how long it took until all was well again.
+	// Settled is how long it took, from the end of the fault, until all was well again.
 	Settled time.Duration
 }
 
@@ -36,27 +36,28 @@ type Leak struct {
 	Allowed int
 }
 
+// Leaked tells that it is too much more.
+func (l Leak) Leaked() bool { return l.End > l.Begin+l.Allowed }
+
 // Report is what is said of a run.
 type Report struct {
 	Events []Event
 	Leaks  []Leak
 }
 
-// Failures returns what is not good enough, most important first; nothing if all is
-// well.
+// Failures returns what is not good enough; nothing if all is well.
 func (r Report) Failures() []string {
 	var failures []string
-	for _, k := range r.kinds() {
-		s := r.of(k)
-		if s.outages[len(s.outages)-1] > s.bound {
-			failures = append(failures, fmt.Sprintf("%s: a client was without an answer for %s, more than %s", k, round(s.outages[len(s.outages)-1]), s.bound))
+	for _, e := range r.Events {
+		if e.Outage > e.Bound {
+			failures = append(failures, fmt.Sprintf("%s: a client was without an answer for %s, more than %s", e.Kind, round(e.Outage), round(e.Bound)))
 		}
-		if s.doubled > HoldersBound {
-			failures = append(failures, fmt.Sprintf("%s: an address had two holders for %s, more than %s", k, round(s.doubled), HoldersBound))
+		if e.Doubled > HoldersBound {
+			failures = append(failures, fmt.Sprintf("%s: an address had two holders for %s, more than %s", e.Kind, round(e.Doubled), HoldersBound))
 		}
 	}
 	for _, l := range r.Leaks {
-		if l.End > l.Begin+l.Allowed {
+		if l.Leaked() {
 			failures = append(failures, fmt.Sprintf("%s: %d at the beginning, %d at the end", l.What, l.Begin, l.End))
 		}
 	}

@@ -2,6 +2,7 @@ package soak
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +48,10 @@ func TestVerdictFails(t *testing.T) {
 		reasons []string
 		want    string
 	}{
+		{"outage of the one with the smaller bound", func(r *Report) {
+			r.Events[0].Bound, r.Events[0].Outage = 10*time.Second, 9*time.Second
+			r.Events[2].Outage = 6 * time.Second
+		}, nil, "crash: a client was without an answer for 6s, more than 5s"},
 		{"outage", func(r *Report) { r.Events[2].Outage = 5001 * time.Millisecond }, nil, "crash: a client was without an answer for 5.001s, more than 5s"},
 		{"holders", func(r *Report) { r.Events[1].Doubled = 6 * time.Second }, nil, "cable cut: an address had two holders for 6s, more than 5s"},
 		{"leak", func(r *Report) { r.Leaks = []Leak{{"open files", 20, 41, 20}} }, nil, "open files: 20 at the beginning, 41 at the end"},
@@ -78,20 +83,20 @@ func TestHolders(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		spans []probe.Span
-		want  time.Duration
+		want  probe.Span
 		one   bool
 	}{
-		{"one", spans(a), 0, true},
-		{"nobody", spans(none), 0, false},
-		{"not asked", nil, 0, false},
-		{"one after nobody", spans(none, a), 0, false},
-		{"two", spans(a, ab, a), time.Second, false},
-		{"two and others", spans(ab, bc, a, ab), 2 * time.Second, false},
+		{"one", spans(a), probe.Span{}, true},
+		{"nobody", spans(none), probe.Span{}, false},
+		{"not asked", nil, probe.Span{}, false},
+		{"one after nobody", spans(none, a), probe.Span{}, false},
+		{"two", spans(a, ab, a), probe.Span{From: t0.Add(time.Second), To: t0.Add(2 * time.Second), Holders: ab}, false},
+		{"two and others", spans(ab, bc, a, ab), probe.Span{From: t0, To: t0.Add(2 * time.Second), Holders: []string{"a", "b", "c"}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := Doubled(tt.spans); got != tt.want {
-				t.Errorf("Doubled = %s, want %s", got, tt.want)
+			if got := Doubled(tt.spans); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("Doubled = %v, want %v", got, tt.want)
 			}
 			if err := One(tt.spans, time.Second); (err == nil) != tt.one {
 				t.Errorf("One = %v, want one: %v", err, tt.one)

@@ -16,7 +16,8 @@ import (
 // fault is a kind of what can happen.
 type fault struct {
 	kind string
-	// bound is how long a client may be without an answer.
+	// bound is how long a client may be without an answer, beside what the fault itself
+	// takes away.
 	bound time.Duration
 	// run makes it happen somewhere, and undoes it. It tells where.
 	run func(ctx context.Context, r *runner) (where string, err error)
@@ -24,9 +25,6 @@ type fault struct {
 
 // usual is the bound of what costs a failover or nothing.
 var usual = scenario.Bound(scenario.CrashTarget)
-
-// remade is for how long a Service is gone.
-const remade = time.Second
 
 var faults = []fault{
 	{"daemon killed", usual, func(ctx context.Context, r *runner) (string, error) {
@@ -134,15 +132,17 @@ var faults = []fault{
 	{"missing Service", usual, func(ctx context.Context, r *runner) (string, error) {
 		return vipExtra.String(), r.withEntry(ctx, vipExtra.String(), namespace+"/missing", true, func(context.Context) error { return nil })
 	}},
-	{"Service made again", usual + remade, func(ctx context.Context, r *runner) (string, error) {
+	{"Service made again", usual, func(ctx context.Context, r *runner) (string, error) {
 		e := r.entries()[r.rand.IntN(len(r.entries()))]
+		began := time.Now()
 		_, err := r.Kubectl(ctx, "", "--namespace="+namespace, "delete", "service", e.service)
 		if err == nil {
-			err = rest(ctx, remade)
+			err = rest(ctx, time.Second)
 		}
 		if err == nil {
 			_, err = r.Kubectl(ctx, r.service(e), "apply", "--filename=-")
 		}
+		r.gone = time.Since(began)
 		return e.service, err
 	}},
 	{"tables deleted", usual, func(ctx context.Context, r *runner) (string, error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"kube-vrrp-vip/e2e/probe"
@@ -20,6 +21,10 @@ const (
 	ask = 100 * time.Millisecond
 	// quiet is for how long an address must have had one holder.
 	quiet = time.Second
+	// prompt is how lately every client must have been answered.
+	prompt = 200 * time.Millisecond
+	// slow is when it is told what has taken so long.
+	slow = 20 * time.Second
 	// warmUp is how old a daemon is when it is counted first, and how long the clients
 	// run before the first fault and after the last one.
 	warmUp = 15 * time.Second
@@ -36,6 +41,11 @@ type runner struct {
 	endpoint endpoint
 	probes   map[netip.Addr]*probe.Probe
 	watch    *probe.Watch
+
+	// gone is for how long the fault being made has taken away what a client uses.
+	gone time.Duration
+	// last is what was the last to be well again.
+	last string
 
 	report soak.Report
 	lives  soak.Lives
@@ -82,7 +92,7 @@ func (r *runner) makeFaults(ctx context.Context, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	r.take() // what it cost to begin
+	r.take(time.Now()) // what it cost to begin
 	if err := r.watchNothing(ctx); err != nil {
 		return err
 	}
@@ -95,11 +105,9 @@ func (r *runner) makeFaults(ctx context.Context, d time.Duration) error {
 	if err := r.watchNothing(ctx); err != nil {
 		return err
 	}
-	after, err := r.count(ctx)
-	if err != nil {
+	if err := r.countAgain(ctx, before); err != nil {
 		return err
 	}
-	r.report.Leaks = append(r.lives.Leaks(), leaks(before, after)...)
 	return r.countConnections(ctx)
 }
 
@@ -113,81 +121,114 @@ func (r *runner) watchNothing(ctx context.Context) error {
 // makeFault makes a fault, waits until all is well again, and notes what it cost.
 func (r *runner) makeFault(ctx context.Context, f fault) error {
 	began := time.Now()
-	what, err := f.run(ctx, r)
+	r.gone = 0
+	where, err := f.run(ctx, r)
+	undone := time.Now()
 	if err == nil {
-		err = r.settle(ctx, time.Now(), r.vips())
+		err = r.settle(ctx, undone, r.vips())
 	}
-	settled := time.Since(began)
+	settled := time.Since(undone)
 	if err == nil {
 		// A connection may take as long as that to be lost.
-		err = rest(ctx, probe.Timeout+time.Duration(r.rand.Int64N(int64(2*time.Second))))
+		err = rest(ctx, probe.Timeout+r.between(0, 2*time.Second))
 	}
 	if err == nil {
 		err = r.see(ctx)
 	}
-	e := r.take()
-	e.Kind, e.Bound, e.Settled = f.kind, f.bound, settled
-	for _, vip := range r.vips() {
-		e.Doubled = max(e.Doubled, soak.Doubled(r.watch.Spans(vip, began)))
+	e, details := r.take(began)
+	if settled > slow && r.last != "" {
+		details += "\n           the last to be waited for: " + r.last
 	}
+	e.Kind, e.Bound, e.Settled = f.kind, f.bound+r.gone, settled
 	r.report.Events = append(r.report.Events, e)
-	r.say("%3d %s %s: outage %d ms, %d of %d lost, two holders for %d ms, settled after %.1f s", len(r.report.Events), f.kind, what,
-		e.Outage.Milliseconds(), e.Lost, e.Requests, e.Doubled.Milliseconds(), settled.Seconds())
+	r.say("%3d %s %s: outage %d ms, %d of %d lost, two holders for %d ms, settled %.1f s after its end%s", len(r.report.Events), f.kind, where,
+		e.Outage.Milliseconds(), e.Lost, e.Requests, e.Doubled.Milliseconds(), settled.Seconds(), details)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", f.kind, what, err)
+		return fmt.Errorf("%s %s: %w", f.kind, where, err)
 	}
 	return nil
 }
 
-// take returns what the clients have seen since the last time.
-func (r *runner) take() soak.Event {
-	var e soak.Event
-	for _, p := range r.probes {
-		seen := p.Take()
+// take returns what the clients have seen since the last time, and where and when what
+// is out of the ordinary was.
+func (r *runner) take(began time.Time) (e soak.Event, details string) {
+	at := func(t time.Time) string { return fmt.Sprintf("%.2f s after it began", t.Sub(began).Seconds()) }
+	for _, vip := range r.vips() {
+		seen := r.probes[vip].Take()
 		e.Requests += seen.Begun
 		e.Lost += len(seen.Failures)
-		e.Outage = max(e.Outage, seen.Outage())
+		gap := seen.Longest()
+		e.Outage = max(e.Outage, gap.Duration())
+		if gap.Duration() > scenario.CrashTarget {
+			details += fmt.Sprintf("\n           %s was without an answer for %d ms, %s", vip, gap.Duration().Milliseconds(), at(gap.From))
+		}
+		doubled := soak.Doubled(r.watch.Spans(vip, began))
+		e.Doubled = max(e.Doubled, doubled.Duration())
+		if doubled.Duration() > 0 {
+			details += fmt.Sprintf("\n           %s was held by %v for %d ms, %s", vip, r.hosts(doubled.Holders), doubled.Duration().Milliseconds(), at(doubled.From))
+		}
 	}
-	return e
+	return e, details
 }
 
-// settle waits until all is well after a time: the daemons agree, each VIP has one
-// holder, every client is answered, and every pod and node is Ready.
+// hosts are those of Ethernet addresses, or the addresses themselves.
+func (r *runner) hosts(macs []string) []string {
+	var hosts []string
+	for _, mac := range macs {
+		host := mac
+		for _, n := range r.Nodes() {
+			if r.MAC(n).String() == mac {
+				host = n
+			}
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts
+}
+
+// settle waits until all is well after a time. It notes what was last to be.
 func (r *runner) settle(ctx context.Context, after time.Time, vips []netip.Addr) error {
+	r.last = ""
 	return scenario.Eventually(ctx, "settle", func(ctx context.Context) error {
-		if _, err := r.Spread(ctx, vips); err != nil {
-			return err
-		}
-		now := time.Now()
-		for _, vip := range vips {
-			since := now.Add(-quiet - 2*ask)
-			if since.Before(after) {
-				since = after
-			}
-			if err := soak.One(r.watch.Spans(vip, since), quiet); err != nil {
-				return fmt.Errorf("%s: %w", vip, err)
-			}
-		}
-		for vip, p := range r.probes {
-			if since := now.Sub(p.LastAnswer()); since > quiet {
-				return fmt.Errorf("client of %s: no answer for %s", vip, since.Round(time.Millisecond))
-			}
-		}
-		pods, err := r.Pods(ctx, scenario.Namespace, "app.kubernetes.io/name=kube-vrrp-vip")
+		err := r.settled(ctx, after, vips)
 		if err != nil {
-			return err
+			r.last = err.Error()
 		}
-		ready := 0
-		for _, p := range pods {
-			if p.Ready {
-				ready++
-			}
-		}
-		if ready != len(r.Nodes()) {
-			return fmt.Errorf("%d pods are ready", ready)
-		}
-		return nil
+		return err
 	})
+}
+
+// settled returns an error unless all is well: the daemons agree, each VIP has had one
+// holder for a while, every client is answered, and every pod is Ready.
+func (r *runner) settled(ctx context.Context, after time.Time, vips []netip.Addr) error {
+	if _, err := r.Spread(ctx, vips); err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, vip := range vips {
+		since := now.Add(-quiet - 2*ask)
+		if since.Before(after) {
+			since = after
+		}
+		if err := soak.One(r.watch.Spans(vip, since), quiet); err != nil {
+			return fmt.Errorf("%s: %w", vip, err)
+		}
+	}
+	for vip, p := range r.probes {
+		if since := now.Sub(p.LastAnswer()); since > prompt {
+			return fmt.Errorf("client of %s: no answer for %s", vip, since.Round(time.Millisecond))
+		}
+	}
+	pods, err := r.Pods(ctx, scenario.Namespace, "app.kubernetes.io/name=kube-vrrp-vip")
+	if err != nil {
+		return err
+	}
+	for _, n := range r.Nodes() {
+		if !slices.ContainsFunc(pods, func(p scenario.Pod) bool { return p.Node == n && p.Ready }) {
+			return fmt.Errorf("the pod of %s is not ready", n)
+		}
+	}
+	return nil
 }
 
 // rest waits for that long.
