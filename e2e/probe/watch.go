@@ -17,12 +17,15 @@ import (
 )
 
 // Watch asks a LAN again and again who has each of several addresses, by ARP or
-// Neighbor Discovery, and notes who answers. Like Probe it is one thread.
+// Neighbor Discovery, and notes who answers. It asks as a stranger, whose addresses are
+// the ones after the host's own: answers to the host would be in its neighbor table, and
+// lead its connections to any of two holders. Like Probe it is one thread.
 type Watch struct {
 	targets []netip.Addr
 	every   time.Duration
 	link    *net.Interface
-	own     map[bool]netip.Addr // what is asked with, by Is4
+	mac     net.HardwareAddr    // the stranger's
+	own     map[bool]netip.Addr // its addresses, by Is4
 	socket  int
 	timer   int
 	wake    int // an eventfd that ends the loop
@@ -119,10 +122,14 @@ func (w *Watch) open(path, ifname string) error {
 	if w.link, err = net.InterfaceByName(ifname); err != nil {
 		return err
 	}
+	w.mac = slices.Clone(w.link.HardwareAddr)
+	w.mac[len(w.mac)-2]++
 	for _, target := range w.targets {
-		if w.own[target.Is4()], err = ownAddress(w.link, target.Is4()); err != nil {
+		own, err := ownAddress(w.link, target.Is4())
+		if err != nil {
 			return err
 		}
+		w.own[target.Is4()] = own.Next()
 	}
 	if w.socket, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 		return os.NewSyscallError("socket", err)
@@ -160,7 +167,7 @@ var answers = []unix.SockFilter{
 	{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
 }
 
-// ownAddress returns an address of the family to ask with.
+// ownAddress returns an address of the host's, of the family.
 func ownAddress(link *net.Interface, is4 bool) (netip.Addr, error) {
 	if is4 {
 		return firstIPv4(link)
@@ -220,9 +227,9 @@ func (w *Watch) tick(now time.Time) {
 	w.asked = now
 	to := &unix.SockaddrLinklayer{Ifindex: w.link.Index}
 	for _, target := range w.targets {
-		frame := NeighborSolicitation(w.link.HardwareAddr, w.own[false], target)
+		frame := NeighborSolicitation(w.mac, w.own[false], target)
 		if target.Is4() {
-			frame = arpRequest(w.link.HardwareAddr, w.own[true], target)
+			frame = arpRequest(w.mac, w.own[true], target)
 		}
 		// One that cannot be sent just now has no answer.
 		_ = unix.Sendto(w.socket, frame, 0, to)

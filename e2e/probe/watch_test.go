@@ -3,31 +3,31 @@ package probe
 import (
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"kube-vrrp-vip/e2e/netns"
 )
 
 // TestNetnsWatch has two hosts on a LAN with a client: one has two addresses, and then
 // the other has them, too.
 func TestNetnsWatch(t *testing.T) {
-	client, _ := newNetNS(t)
-	hosts := make([]string, 2)
-	for _, line := range []string{
-		"link add eth0 type bridge", "link set eth0 address 02:00:00:00:00:09 up",
-		"addr add 192.0.2.9/24 dev eth0", "addr add 2001:db8::9/64 dev eth0 nodad",
-	} {
-		ip(t, client, line)
-	}
-	for i := range hosts {
+	lan, _ := newNetNS(t)
+	ip(t, lan, "link add br0 type bridge mcast_snooping 0")
+	ip(t, lan, "link set br0 up")
+	connect := func(last int) (path string) {
 		path, id := newNetNS(t)
-		hosts[i] = path
-		ip(t, client, fmt.Sprintf("link add p%d type veth peer name eth0 address 02:00:00:00:00:0%[1]d netns %d", i, id))
-		ip(t, client, fmt.Sprintf("link set p%d master eth0 up", i))
-		ip(t, path, fmt.Sprintf("addr add 192.0.2.%d/24 dev eth0", i+1))
-		ip(t, path, fmt.Sprintf("addr add 2001:db8::%d/64 dev eth0 nodad", i+1))
+		ip(t, lan, fmt.Sprintf("link add p%d type veth peer name eth0 address 02:00:00:00:00:0%[1]d netns %d", last, id))
+		ip(t, lan, fmt.Sprintf("link set p%d master br0 up", last))
+		ip(t, path, fmt.Sprintf("addr add 192.0.2.%d/24 dev eth0", last))
+		ip(t, path, fmt.Sprintf("addr add 2001:db8::%d/64 dev eth0 nodad", last))
 		ip(t, path, "link set eth0 up")
+		return path
 	}
+	hosts, client := []string{connect(1), connect(2)}, connect(8)
 	targets := []netip.Addr{netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("2001:db8::100")}
 	bind := func(host, what string) {
 		ip(t, host, "addr "+what+" 192.0.2.100/32 dev eth0")
@@ -39,7 +39,7 @@ func TestNetnsWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Stop()
-	const first, second = "02:00:00:00:00:00", "02:00:00:00:00:01"
+	const first, second = "02:00:00:00:00:01", "02:00:00:00:00:02"
 	seen := func(since time.Time, want ...string) {
 		t.Helper()
 		for _, target := range targets {
@@ -61,7 +61,14 @@ func TestNetnsWatch(t *testing.T) {
 	seen(both, first, second)
 	bind(hosts[0], "del")
 	seen(time.Now(), second)
+	table, err := output(client, "ip", "neigh", "show", "dev", "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, target := range targets {
+		if strings.Contains(table, target.String()+" ") {
+			t.Errorf("%s is in the client's neighbor table:\n%s", target, table)
+		}
 		spans := w.Spans(target, both)
 		if spans[0].From.Before(both) {
 			t.Errorf("%s: the first span begins at %s, before %s", target, spans[0].From, both)
@@ -72,4 +79,14 @@ func TestNetnsWatch(t *testing.T) {
 			}
 		}
 	}
+}
+
+// output returns what a command prints in a namespace.
+func output(path string, argv ...string) (text string, err error) {
+	err = netns.Do(path, func() error {
+		b, err := exec.Command(argv[0], argv[1:]...).Output()
+		text = string(b)
+		return err
+	})
+	return text, err
 }

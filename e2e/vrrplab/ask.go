@@ -31,8 +31,14 @@ func openAsker(client *Host) (fd int, err error) {
 	return fd, err
 }
 
+// Stranger is the IPv4 address that AskAsStranger asks with.
+var Stranger = netip.AddrFrom4([4]byte{192, 0, 2, 251})
+
+// strangerMAC is its Ethernet address.
+var strangerMAC = net.HardwareAddr{2, 0, 0, 0, 1, 251}
+
 // Ask lets the client ask the LAN once who has an address. Answers tells who
-// answered.
+// answered. They change the client's own neighbor table, too.
 func (l *Lab) Ask(a netip.Addr) error {
 	mac, err := net.ParseMAC(l.Client.MAC)
 	if err != nil {
@@ -42,6 +48,16 @@ func (l *Lab) Ask(a netip.Addr) error {
 	if a.Is4() {
 		frame = arpRequest(mac, l.Client.IPv4, a)
 	}
+	return l.send(a, frame)
+}
+
+// AskAsStranger asks the LAN once who has an IPv4 address, as a host behind the
+// client's cable that nobody knows. The recorder sees the answers.
+func (l *Lab) AskAsStranger(a netip.Addr) error {
+	return l.send(a, arpRequest(strangerMAC, Stranger, a))
+}
+
+func (l *Lab) send(a netip.Addr, frame []byte) error {
 	if _, err := unix.Write(l.asker, frame); err != nil {
 		return fmt.Errorf("ask who has %s: %w", a, err)
 	}

@@ -160,10 +160,11 @@ func (s *site) askOn(ctx context.Context, dead int) error {
 	}
 }
 
-// ask asks once who has the VIP.
+// ask asks once who has the VIP. Answers to the client itself would lead it to the
+// dead node.
 func (s *site) ask() error {
 	s.asked = append(s.asked, time.Now())
-	return s.lab.Ask(vip)
+	return s.lab.AskAsStranger(vip)
 }
 
 func (s *site) lastAsked() time.Time {
@@ -177,7 +178,7 @@ func (s *site) lastAsked() time.Time {
 func (s *site) answers() []vrrplab.Packet {
 	return s.lab.Recorder.Packets(s.began, func(p vrrplab.Packet) bool {
 		n := p.Neighbor
-		return n != nil && n.Answer && !n.Gratuitous && n.Address == vip
+		return n != nil && n.Answer && n.Address == vip && n.To == vrrplab.Stranger
 	})
 }
 
