@@ -56,7 +56,7 @@ demo: deps build ## a VIP on a real Kubernetes, two failovers measured
 soak: deps build ## random faults on a real Kubernetes for MINUTES=30, a client on every VIP; SEED=N repeats them
 	@cd e2e && go run ./cmd/soak -minutes $(MINUTES) -seed "$(SEED)"
 
-bench: deps build ## measure beside keepalived and HAProxy (about 45 minutes, on a quiet machine), write docs/benchmarks.md
+bench: deps build ## measure beside keepalived and HAProxy (about an hour, on a quiet machine), write docs/benchmarks.md
 	@hack/deps bench
 	go test -run '^$$' -bench . -benchmem ./pkg/vrrp ./pkg/engine
 	cd e2e && go run ./cmd/bench -out ../docs/benchmarks.md $(BENCHFLAGS)

@@ -162,7 +162,7 @@ include its Kubernetes client. With few virtual routers most of its CPU time is 
 # Benchmarks
 
 Written by `+"`make bench`"+`: kube-vrrp-vip and what it is measured beside in the same run, in turn, in network namespaces on one machine,
-with a stub of the Kubernetes API. Each section is measured by itself, and says when and where that was. It takes about 45 minutes on a
+with a stub of the Kubernetes API. Each section is measured by itself, and says when and where that was. It takes about an hour on a
 machine that does nothing else; `+"`make bench BENCHFLAGS=\"-only datapath\"`"+` measures one section again and leaves the others as they are.
 
 Beside keepalived there are hosts on a bridge, and a client that asks the VIP by ICMP echo every %v through its own neighbour table. Figures
