@@ -34,8 +34,10 @@ func openAsker(client *Host) (fd int, err error) {
 // Stranger is the IPv4 address that AskAsStranger asks with.
 var Stranger = netip.AddrFrom4([4]byte{192, 0, 2, 251})
 
-// strangerMAC is its Ethernet address.
-var strangerMAC = net.HardwareAddr{2, 0, 0, 0, 1, 251}
+var (
+	strangerMAC       = net.HardwareAddr{2, 0, 0, 0, 1, 251}
+	strangerLinkLocal = netip.MustParseAddr("fe80::1fb")
+)
 
 // Ask lets the client ask the LAN once who has an address. Answers tells who
 // answered. They change the client's own neighbor table, too.
@@ -51,10 +53,16 @@ func (l *Lab) Ask(a netip.Addr) error {
 	return l.send(a, frame)
 }
 
-// AskAsStranger asks the LAN once who has an IPv4 address, as a host behind the
-// client's cable that nobody knows. The recorder sees the answers.
+// AskAsStranger asks the LAN once who has an address, as a host behind the client's
+// cable that nobody knows. What it is answered teaches no kernel where an address
+// is, so that the client finds out by announcements and questions of its own. The
+// recorder sees the answers.
 func (l *Lab) AskAsStranger(a netip.Addr) error {
-	return l.send(a, arpRequest(strangerMAC, Stranger, a))
+	frame := probe.NeighborSolicitation(strangerMAC, strangerLinkLocal, a)
+	if a.Is4() {
+		frame = arpRequest(strangerMAC, Stranger, a)
+	}
+	return l.send(a, frame)
 }
 
 func (l *Lab) send(a netip.Addr, frame []byte) error {

@@ -1,21 +1,9 @@
 package vrrplab
 
 import (
-	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
-)
-
-// The questioner is nobody's: what it is answered teaches no kernel where an
-// address is, so that a client finds out by announcements and questions of its own.
-var (
-	questionerMAC       = net.HardwareAddr{0x02, 0, 0, 0, 0, 0xfb}
-	questionerIPv4      = netip.MustParseAddr("192.0.2.251")
-	questionerLinkLocal = netip.MustParseAddr("fe80::fb:1")
 )
 
 // Questions asks the LAN again and again who has some addresses.
@@ -55,12 +43,8 @@ func (q *Questions) Stop() error {
 
 func (q *Questions) ask() error {
 	for _, a := range q.addresses {
-		frame := neighborSolicitation(questionerMAC, questionerLinkLocal, a)
-		if a.Is4() {
-			frame = arpRequest(questionerMAC, questionerIPv4, a)
-		}
-		if _, err := unix.Write(q.lab.asker, frame); err != nil {
-			return fmt.Errorf("ask who has %s: %w", a, err)
+		if err := q.lab.AskAsStranger(a); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -77,7 +61,7 @@ func (q *Questions) Replies(a netip.Addr, since time.Time) []Reply {
 	var replies []Reply
 	for _, p := range q.lab.Recorder.Packets(since, func(p Packet) bool {
 		n := p.Neighbor
-		return n != nil && n.Answer && n.Address == a && (n.To == questionerIPv4 || n.To == questionerLinkLocal)
+		return n != nil && n.Answer && n.Address == a && (n.To == Stranger || n.To == strangerLinkLocal)
 	}) {
 		replies = append(replies, Reply{p.At, p.Host})
 	}
