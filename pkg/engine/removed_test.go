@@ -27,12 +27,19 @@ func TestRemovals(t *testing.T) {
 		{"seldom", []step{{0, 1, true, false}, {10 * time.Second, 1, true, false}, {10 * time.Second, 1, true, false}}, 3},
 		{"not quite too often", []step{
 			{0, 1, true, false},
-			{2500 * time.Millisecond, 1, false, false}, {2500 * time.Millisecond, 1, false, false}, {2500 * time.Millisecond, 1, false, false},
-			{2500 * time.Millisecond, 1, true, false}, {2500 * time.Millisecond, 1, false, false},
+			{2500 * time.Millisecond, 1, false, false},
+			{2500 * time.Millisecond, 1, false, false},
+			{2500 * time.Millisecond, 1, false, false},
+			{2500 * time.Millisecond, 1, true, false},
+			{2500 * time.Millisecond, 1, false, false},
 		}, 6},
 		{"too often, and from the beginning", []step{
-			{0, 1, true, false}, {time.Second, 1, false, false}, {time.Second, 1, false, false}, {time.Second, 1, false, false},
-			{time.Second, 255, false, true}, {time.Second, 1, false, false},
+			{0, 1, true, false},
+			{time.Second, 1, false, false},
+			{time.Second, 1, false, false},
+			{time.Second, 1, false, false},
+			{time.Second, 255, false, true},
+			{time.Second, 1, false, false},
 		}, 260},
 	} {
 		var r removals
