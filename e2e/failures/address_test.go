@@ -13,6 +13,7 @@ import (
 var addressCells = []*cell{
 	{
 		name: "vipRemoved", event: "Somebody removes a VIP from the interface", clients: "No answer until it is back, without a change of state", remedy: "find out who did it", stays: true,
+		sees:    []sight{logged(old, "Address was removed by another program, bound it again")},
 		targets: map[string]time.Duration{outage: repair, back: repair},
 		fault:   func(s *site) error { return s.ip(old, "addr del "+vip4.String()+"/32 dev eth0") },
 	},
@@ -23,7 +24,7 @@ var addressCells = []*cell{
 	},
 	{
 		name: "duplicate", event: "A stranger has a VIP as its address", clients: "Two answer. Who knows the address goes on; who asks anew gets either", remedy: "find it by its MAC, `arping` shows it; take its address away", stays: true, stranger: true,
-		// Once the daemon looks for duplicates, its alarm is to be seen here.
+		sees:    []sight{alarmed(old, "duplicateAddress")},
 		targets: map[string]time.Duration{outage: 20 * time.Millisecond},
 		fault:   func(s *site) error { return s.ip(stranger, "addr add "+vip4.String()+"/32 dev eth0") },
 		during: func(s *site) {
@@ -55,7 +56,7 @@ var addressCells = []*cell{
 }
 
 // repair is how soon an address that somebody has removed is back.
-const repair = 500 * time.Millisecond
+const repair = 100 * time.Millisecond
 
 // flood makes a Backup's daemon miss events: it stands still while more come than its
 // socket holds.
@@ -75,7 +76,6 @@ func flood(s *site) error {
 func takenAtTakeover(s *site) {
 	s.check(s.ip(next, "addr add "+vip4.String()+"/24 dev eth0"))
 	s.eventually("it is the address of two", func() error { return s.held(vip4, old, next) })
-	// A finding of the duplicate belongs to what is seen here, once the daemon looks.
 	s.kill(old)
 	s.eventually("the others have taken over", func() error {
 		return errors.Join(s.held(vip4, next, third), s.held(vip6, next))

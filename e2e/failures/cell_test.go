@@ -28,13 +28,14 @@ const (
 	crash   = 450 * time.Millisecond
 	release = 150 * time.Millisecond
 	lease   = 3 * time.Second
+	// silence is the target for the answers of a host whose daemon is dead.
+	silence = 600 * time.Millisecond
 	// least is what a test bound is not below.
 	least = 5 * time.Second
 	// answersEnd bounds how long a host whose daemon is dead, hangs or stands still
-	// may answer ARP and ND for its addresses: as long as it may hold them. Once
-	// its answers end with a set of nftables that only a healthy Master renews,
-	// this is time.Second.
-	answersEnd = leaseEnd
+	// may answer ARP and ND for its addresses: the kernel's answers depend on pulses
+	// that only a healthy Master sends.
+	answersEnd = time.Second
 	// leaseEnd bounds how long it may hold them.
 	leaseEnd = 5 * time.Second
 )
@@ -90,6 +91,9 @@ func (c *cell) target(what string) time.Duration {
 		return release
 	case what == outage, what == two && !c.dead, what == silent && !c.dead, what == gone && !c.dead:
 		return crash
+	}
+	if c.dead && (what == silent || what == two) {
+		return silence
 	}
 	return lease
 }

@@ -145,12 +145,12 @@ var nodeCells = []*cell{
 	},
 	{
 		name: "interfaceRemoved", event: "The interface is removed, and made again", clients: "As with a crash", operator: "`unplaced` in `/status` of the old Master", remedy: "make it again",
-		sees:  []sight{became(next, "Master", "masterDown"), logged(old, "VIP has no interface on this node")},
+		sees:  []sight{became(old, "Initialize", "noInterface"), became(next, "Master", "masterDown"), logged(old, "VIP has no interface on this node")},
 		fault: removeInterface,
 		heal:  restoreInterface,
 	},
 	{
-		name: "sourceAddress", event: "The node loses the address that it advertises from (with `--iface`; without, the VIP has no interface then, and the old Master's reason is `shutdown`)", clients: "As with a crash. VIPs of the other family stay", remedy: "give it one", only4: true,
+		name: "sourceAddress", event: "The node loses the address that it advertises from (with `--iface`; without, the VIP has no interface then, and the reason is `noInterface`)", clients: "As with a crash. VIPs of the other family stay", remedy: "give it one", only4: true,
 		args:  []string{"--iface=eth0"},
 		sees:  []sight{became(old, "Initialize", "noSourceAddress"), {who: next, line: "Virtual router changed state", fields: []string{`state="Master"`}, event: "Master", text: roles[next] + ": `Master`"}},
 		fault: func(s *site) error { return s.ip(old, "addr del "+s.Hosts[old].IPv4.String()+"/24 dev eth0") },

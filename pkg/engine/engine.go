@@ -94,12 +94,16 @@ type Engine struct {
 	inbox    inbox
 	notifier *notifier
 	status   atomic.Pointer[desired.Status]
-	beat     atomic.Int64
+	// beat is when the loop last went round, in nanoseconds after began, and 0
+	// before that: a jump of the wall clock is no sign of a loop that hangs, and
+	// does not hide one.
+	beat  atomic.Int64
+	began time.Time
 }
 
 // New returns an Engine that does nothing until Run.
 func New(c Config) *Engine {
-	e := &Engine{config: c, notifier: newNotifier()}
+	e := &Engine{config: c, notifier: newNotifier(), began: wallClock()}
 	e.status.Store(&desired.Status{})
 	return e
 }
@@ -119,7 +123,10 @@ func (e *Engine) Heard(c lan.Claim) { e.tell(func(m *messages) { m.claims = appe
 // Status returns what the engine is doing.
 func (e *Engine) Status() desired.Status {
 	s := *e.status.Load()
-	s.Beat = e.beat.Load()
+	if beat := e.beat.Load(); beat != 0 {
+		now := wallClock()
+		s.Beat = now.Add(time.Duration(beat) - now.Sub(e.began)).UnixNano()
+	}
 	return s
 }
 

@@ -148,7 +148,11 @@ func (l *loop) configure(now vrrp.Time) {
 	}
 	for _, in := range l.instances {
 		if running[in.key] == in {
-			l.shutdown(in, string(vrrp.ReasonShutdown), now)
+			reason := string(vrrp.ReasonShutdown)
+			if l.lacksInterface(in) {
+				reason = faultNoInterface
+			}
+			l.shutdown(in, reason, now)
 			for _, a := range in.alarms {
 				l.tellAlarm(in, a, false)
 			}
@@ -158,6 +162,14 @@ func (l *loop) configure(now vrrp.Time) {
 	l.answering = l.answers()
 	l.keepClaims(now)
 	l.orderDue = true
+}
+
+// lacksInterface tells whether an instance that is not wanted any more still would
+// be, if an interface of this node took its VIPs.
+func (l *loop) lacksInterface(in *instance) bool {
+	return slices.ContainsFunc(l.unplaced, func(u desired.UnplacedVIP) bool {
+		return slices.ContainsFunc(in.vips, func(v placedVIP) bool { return v.address == u.Address })
+	})
 }
 
 func (l *loop) newInstance(p placement, now vrrp.Time) *instance {

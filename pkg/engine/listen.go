@@ -40,6 +40,7 @@ func portOf(i lan.Interface) portKey {
 // of them names is to be given back too.
 func (l *loop) listened(r listenReport, now vrrp.Time) {
 	old := l.ports
+	l.releaseBefore(r.ports, now)
 	l.ports, l.deaf = r.ports, r.failed
 	l.network.Use(l.ports)
 	since := map[portKey]vrrp.Time{}

@@ -6,6 +6,7 @@ import (
 
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -83,6 +84,18 @@ func (l *loop) releaseLater(in *instance, a *vrrp.Advertisement, now vrrp.Time) 
 	}
 	l.orderDue = true
 	l.releases = append(l.releases, r)
+}
+
+// releaseBefore sends those that could not be sent any more when only these ports
+// are in use: an address is let go of with its interface, or a moment later.
+func (l *loop) releaseBefore(ports []*lan.Port, now vrrp.Time) {
+	for i := range l.releases {
+		r := &l.releases[i]
+		if !slices.ContainsFunc(ports, func(p *lan.Port) bool { return p.Index == r.link && p.IPv6 == r.source.Is6() }) {
+			r.deadline = now
+		}
+	}
+	l.release(now)
 }
 
 // release sends the priority 0 advertisements whose addresses are gone.

@@ -20,6 +20,7 @@ const (
 	faultLinkFlapping    = "linkFlapping"
 	faultNoMulticast     = "noMulticast"
 	faultNoSourceAddress = "noSourceAddress"
+	faultNoInterface     = "noInterface"
 	faultBindFailed      = "bindFailed"
 	faultAddressRemoved  = "addressRemoved"
 	faultSendFailed      = "sendFailed"

@@ -20,7 +20,7 @@ const publishPause = 20 * time.Millisecond
 // every turn; the rest when an order was placed, which every change causes
 // and every lease refresh too.
 func (l *loop) publish(now vrrp.Time) {
-	l.engine.beat.Store(wallClock().UnixNano())
+	l.engine.beat.Store(int64(max(time.Since(l.engine.began), 1)))
 	if l.published == l.seq || now < l.mayPublish && !l.stopping {
 		return
 	}
