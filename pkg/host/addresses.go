@@ -58,6 +58,9 @@ type Addresses struct {
 	links map[int]bool
 	// names are the links' names when last looked up, for errors.
 	names map[int]string
+	// virtual are the virtual links among those that have an address: they
+	// are up as long as they have one.
+	virtual map[int]bool
 }
 
 // NewAddresses returns an Addresses whose addresses the kernel removes by
@@ -70,6 +73,7 @@ func NewAddresses(lifetime time.Duration) (*Addresses, error) {
 		lifetime: uint32(lifetime / time.Second),
 		links:    make(map[int]bool),
 		names:    make(map[int]string),
+		virtual:  make(map[int]bool),
 	}
 	if err := a.use(func(*conn) error { return nil }); err != nil {
 		return nil, err
@@ -92,6 +96,8 @@ func (a *Addresses) Set(want []VirtualAddress) error {
 	}
 	p := newPlan(want, present)
 	errs := a.remove(p.remove)
+	errs = append(errs, a.lower(want)...)
+	errs = append(errs, a.raise(&p)...)
 	errs = append(errs, a.add(p.add, p.renew)...)
 	errs = append(errs, a.failures(adding, p.foreign, ErrForeign)...)
 	errs = append(errs, a.failures(adding, p.invalid, errInvalid)...)
@@ -164,12 +170,7 @@ func (a *Addresses) remove(addresses []labeled) []error {
 func (a *Addresses) add(addresses []VirtualAddress, there []labeled) []error {
 	var batch []VirtualAddress
 	var requests []*nl.NetlinkRequest
-	looked := make(map[int]bool)
 	for _, v := range addresses {
-		if !looked[v.Link] {
-			a.lookUp(v.Link)
-			looked[v.Link] = true
-		}
 		batch = append(batch, v)
 		l := labeled{VirtualAddress: v}
 		if v.Address.Is4() {
@@ -184,15 +185,19 @@ func (a *Addresses) add(addresses []VirtualAddress, there []labeled) []error {
 	return a.carryOut(adding, batch, requests)
 }
 
-// lookUp updates the name of a link. One that is not known has no label, and
-// the kernel will say what is wrong with the link.
+// lookUp updates what is known of a link. One that is not known has no label,
+// and the kernel will say what is wrong with the link.
 func (a *Addresses) lookUp(link int) {
 	delete(a.names, link)
+	delete(a.virtual, link)
 	// An error that matters will be met again at once.
 	_ = a.use(func(c *conn) error {
-		name, err := c.name(link)
-		if name != "" {
-			a.names[link] = name
+		l, err := c.link(link)
+		if l.Name != "" {
+			a.names[link] = l.Name
+		}
+		if l.Virtual != (VirtualLink{}) {
+			a.virtual[link] = true
 		}
 		return err
 	})
