@@ -2,7 +2,9 @@ package nft
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
+	"sync"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -12,6 +14,7 @@ import (
 const (
 	setBoundVIP = "vip4"   // Every IPv4 VIP that is bound.
 	setBound    = "bound4" // VIP and interface.
+	setSender   = "from4"  // VIP to the address that asks in its place.
 )
 
 var neighborsSpec = &spec{
@@ -20,20 +23,24 @@ var neighborsSpec = &spec{
 	sets: []set{
 		{name: setBoundVIP, key: datatype{SetDatatype: nftables.TypeIPAddr}},
 		{name: setBound, key: joined(nftables.TypeIPAddr, nftables.TypeIFName)},
+		{name: setSender, key: datatype{SetDatatype: nftables.TypeIPAddr}, value: datatype{SetDatatype: nftables.TypeIPAddr}},
 	},
-	chains: []chain{{
-		name:  "input",
-		hook:  &hook{"filter", arpIn, 0},
-		rules: []rule{ignoreRequest},
-	}},
+	chains: []chain{
+		{name: "input", hook: &hook{"filter", arpIn, 0}, rules: []rule{ignoreRequest}},
+		{name: "output", hook: &hook{"filter", arpOut, 0}, rules: []rule{askAsNode}},
+	},
 }
 
-// arpIn is NF_ARP_IN.
-const arpIn = 0
+// NF_ARP_IN and NF_ARP_OUT.
+const (
+	arpIn  = 0
+	arpOut = 1
+)
 
 // Fields of an ARP packet for IPv4 over Ethernet (RFC 826).
 var (
 	arpOperation = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 6, 2}
+	arpSender    = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 14, 4}
 	arpTarget    = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 4}
 )
 
@@ -55,13 +62,32 @@ var ignoreRequest = rule{
 	},
 }
 
+// askAsNode is
+//
+//	arp operation request arp saddr ip set arp saddr ip map @from4
+//
+// Linux asks from the address that it has a packet of, and from the interface
+// that the packet leaves by: whoever is asked learns the MAC address of that
+// interface for the VIP.
+var askAsNode = rule{
+	comment: "a VIP with a virtual MAC asks from the node's address",
+	exprs: []expr{
+		load(arpOperation, reg0), equal(binary.BigEndian.AppendUint16(nil, arpRequest)...),
+		load(arpSender, reg0), mapped(setSender, regTarget),
+		write(arpSender, regTarget, sum{}),
+	},
+}
+
 const arpRequest = 1 // RFC 826: ares_op$REQUEST
 
 // Neighbors keeps the table arp kube_vrrp_vip of the network namespace it is
 // used in: Linux would answer ARP for each of its addresses on every
-// interface. It is not safe for concurrent use, but for Repairs.
+// interface, and ask from each of them on any. It is safe for concurrent use.
 type Neighbors struct {
-	table table
+	mu       sync.Mutex
+	bindings map[netip.Addr]string
+	senders  map[netip.Addr]netip.Addr
+	table    table
 }
 
 // NewNeighbors returns a Neighbors that has not looked at the kernel yet.
@@ -73,8 +99,27 @@ func NewNeighbors() *Neighbors { return &Neighbors{table: table{spec: neighborsS
 // address and on no other. As Datapath's Sync it adopts, writes differences and
 // repairs.
 func (n *Neighbors) Set(bindings map[netip.Addr]string) error {
-	want := contents{setBoundVIP: {}, setBound: {}}
-	for vip, link := range bindings {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.bindings = maps.Clone(bindings)
+	return n.update()
+}
+
+// SetSenders has the node ask by ARP from another address whenever it would ask
+// from one of these VIPs, all of them IPv4.
+func (n *Neighbors) SetSenders(senders map[netip.Addr]netip.Addr) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.senders = maps.Clone(senders)
+	return n.update()
+}
+
+func (n *Neighbors) update() error {
+	want := contents{setBoundVIP: {}, setBound: {}, setSender: {}}
+	for vip, sender := range n.senders {
+		want[setSender][string(vip.AsSlice())] = string(sender.AsSlice())
+	}
+	for vip, link := range n.bindings {
 		if !vip.Is4() {
 			continue
 		}
