@@ -58,6 +58,7 @@ func runNode(file string) (err error) {
 	defer announcer.Close()
 	e := New(Config{
 		Network: network, Ports: lan.Ports{}, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, Release: true,
+		VirtualLinks: &host.VirtualLinks{}, Senders: noNeighbors{},
 		Elevate: lan.Elevate,
 		OnTransition: func(t desired.Transition) {
 			fmt.Printf("transition of %d: %s -> %s (%s)\n", t.VRID, t.From, t.To, t.Reason)

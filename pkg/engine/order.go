@@ -26,7 +26,9 @@ func (l *loop) placeOrder(now vrrp.Time) {
 			continue
 		}
 		for _, v := range in.vips {
-			o.want = append(o.want, host.VirtualAddress{Link: v.link.Index, Address: v.address})
+			if v.on.Index != 0 {
+				o.want = append(o.want, host.VirtualAddress{Link: v.on.Index, Address: v.address})
+			}
 		}
 	}
 	l.post(o)
@@ -38,9 +40,12 @@ func (l *loop) announceVIPs(in *instance) {
 		l.announce = map[int]announcement{}
 	}
 	for _, v := range in.vips {
-		a := l.announce[v.link.Index]
-		a.hardwareAddr, a.vips = v.link.HardwareAddr, append(a.vips, v.address)
-		l.announce[v.link.Index] = a
+		if v.on.Index == 0 {
+			continue
+		}
+		a := l.announce[v.on.Index]
+		a.hardwareAddr, a.vips = v.on.HardwareAddr, append(a.vips, v.address)
+		l.announce[v.on.Index] = a
 	}
 	l.orderDue = true
 }
@@ -51,7 +56,7 @@ func (l *loop) answers() map[netip.Addr]string {
 	for _, in := range l.instances {
 		for _, v := range in.vips {
 			if v.address.Is4() {
-				answering[v.address] = v.link.Name
+				answering[v.address] = v.on.Name
 			}
 		}
 	}

@@ -25,6 +25,7 @@ const (
 	faultLeaseNotRenewed = "leaseNotRenewed"
 	faultInvalidConfig   = "invalidConfig"
 	faultVRIDConflict    = "vridConflict"
+	faultVirtualMAC      = "virtualMACFailed"
 	faultNoLocalEndpoint = desired.ReasonNoLocalEndpoint
 )
 
@@ -39,6 +40,9 @@ type placement struct {
 	// like any other, but the last to be told of.
 	noLocalEndpoint bool
 	vips            []placedVIP
+	// via is the link that advertisements go out on instead, 0 for none: the
+	// one with the virtual MAC, so that switches know where that is.
+	via int
 	// fault is why the router cannot run, empty if it can.
 	fault string
 }
@@ -48,6 +52,11 @@ type placedVIP struct {
 	address netip.Addr
 	link    host.Link
 	reason  string
+	// virtual is the link with the virtual MAC that the address is to have.
+	virtual host.VirtualLink
+	// on is the link that has the address: link or, with a virtual MAC, that
+	// one, which has the index 0 as long as it can not be used.
+	on host.Link
 }
 
 // portKey names a port: what of one family is heard on an interface.
@@ -84,7 +93,11 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 				p = newPlacement(key, router, node, transport)
 				placements[key] = p
 			}
-			p.vips = append(p.vips, placedVIP{address: vip.Address, link: link, reason: reason})
+			v := placedVIP{address: vip.Address, link: link, on: link, reason: reason}
+			if vip.VirtualMAC {
+				v.virtual = host.VirtualLink{Parent: link.Index, IPv6: router.Family == vrrp.IPv6, VRID: router.VRID}
+			}
+			p.vips = append(p.vips, v)
 			p.config.Addresses = append(p.config.Addresses, vip.Address)
 		}
 	}
@@ -268,11 +281,11 @@ func isLinkLocal(a host.Address) bool {
 
 func hasLinkLocal(l host.Link) bool { return slices.ContainsFunc(l.Addresses, isLinkLocal) }
 
-// withoutOurs returns the links without our virtual addresses, which say
-// nothing about the node. There may be thousands, and each VIP is compared with
+// withoutOurs returns the links without our virtual links and addresses, which
+// say nothing about the node. There may be thousands, and each VIP is compared with
 // every address.
 func withoutOurs(links []host.Link) []host.Link {
-	links = slices.Clone(links)
+	links = slices.DeleteFunc(slices.Clone(links), func(l host.Link) bool { return l.Virtual != host.VirtualLink{} })
 	for i := range links {
 		links[i].Addresses = slices.DeleteFunc(slices.Clone(links[i].Addresses), func(a host.Address) bool { return a.Ours })
 	}

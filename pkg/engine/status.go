@@ -70,10 +70,14 @@ func (l *loop) routerStatus(in *instance) desired.RouterStatus {
 		advertised[a] = true
 	}
 	for _, v := range in.vips {
-		s.VIPs = append(s.VIPs, desired.VIPStatus{
+		status := desired.VIPStatus{
 			Address: v.address, Interface: v.link.Name, Placement: v.reason, Advertised: advertised[v.address],
-			Bound: l.bound[host.VirtualAddress{Link: v.link.Index, Address: v.address}],
-		})
+			Bound: l.bound[host.VirtualAddress{Link: v.on.Index, Address: v.address}],
+		}
+		if v.virtual.Parent != 0 {
+			status.VirtualMAC = v.virtual.HardwareAddr().String()
+		}
+		s.VIPs = append(s.VIPs, status)
 	}
 	return s
 }
