@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -85,7 +86,7 @@ func (a *Addresses) setLinks(links []int, up bool) map[int]error {
 		switch {
 		case err != nil:
 			failed[link] = err
-		case results[i] == unix.ENODEV && !up:
+		case errors.Is(results[i], unix.ENODEV) && !up:
 		case results[i] != nil:
 			failed[link] = results[i]
 		}

@@ -49,7 +49,11 @@ func (v VirtualLink) settings() []setting {
 func applySettings(v VirtualLink, parent string) error {
 	var errs []error
 	for _, s := range v.settings() {
-		if err := s.apply(v.Name(), parent); err != nil && !(errors.Is(err, fs.ErrNotExist) && s.family == "ipv6" && !v.IPv6) {
+		err := s.apply(v.Name(), parent)
+		if s.family == "ipv6" && !v.IPv6 && errors.Is(err, fs.ErrNotExist) {
+			continue // A kernel without IPv6 has nothing to switch off.
+		}
+		if err != nil {
 			errs = append(errs, err)
 		}
 	}
