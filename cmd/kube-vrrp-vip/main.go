@@ -46,7 +46,7 @@ func run(args []string, getenv func(string) string, out, errOut io.Writer) int {
 	}
 	o, err := config.ParseOptions(args, getenv, out, klog.InitFlags)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(out, "Commands:\n  version\n    \tprint the version\n  cleanup\n    \tremove this node's virtual addresses and nftables tables")
+		fmt.Fprintln(out, "Commands:\n  version\n    \tprint the version\n  cleanup\n    \tremove this node's virtual addresses, their links and the nftables tables")
 		return 0
 	}
 	if err != nil {

@@ -49,6 +49,8 @@ func serve(ctx context.Context, o config.Options) (err error) {
 		return fmt.Errorf("open rtnetlink: %w", err)
 	}
 	defer func() { err = errors.Join(err, addresses.Close()) }()
+	virtualLinks := &host.VirtualLinks{}
+	defer func() { err = errors.Join(err, virtualLinks.Close()) }()
 	announcer := &lan.Announcer{}
 	defer func() { err = errors.Join(err, announcer.Close()) }()
 
@@ -75,6 +77,8 @@ func serve(ctx context.Context, o config.Options) (err error) {
 		Announcer:    announcer,
 		Neighbors:    neighbors,
 		Watcher:      watcher,
+		VirtualLinks: virtualLinks,
+		Senders:      neighbors,
 		Elevate:      lan.Elevate,
 		OnTransition: func(t desired.Transition) { kube.Transition(t) },
 		OnAlarm:      func(a desired.AlarmChange) { kube.Alarm(a) },
@@ -131,14 +135,17 @@ func serve(ctx context.Context, o config.Options) (err error) {
 }
 
 // cleanup removes what a daemon leaves on a node on purpose: its tables, which
-// outlive it so that a restart interrupts nobody, and addresses whose lease
-// has not ended yet.
+// outlive it so that a restart interrupts nobody, addresses whose lease has not
+// ended yet, and the links with virtual MAC addresses of one that was killed.
 func cleanup() (err error) {
 	addresses, err := host.NewAddresses(lifetime)
 	if err != nil {
 		return fmt.Errorf("open rtnetlink: %w", err)
 	}
 	defer func() { err = errors.Join(err, addresses.Close()) }()
+	virtualLinks := &host.VirtualLinks{}
+	defer func() { err = errors.Join(err, virtualLinks.Close()) }()
 	_, err = addresses.RemoveLeftovers()
-	return errors.Join(err, nft.Cleanup())
+	_, linkErr := virtualLinks.Set(nil)
+	return errors.Join(err, linkErr, nft.Cleanup())
 }

@@ -20,6 +20,9 @@ type Instance struct {
 	Version  int
 	Interval time.Duration
 	Preempt  bool
+	// VirtualMAC asks for a link with the virtual MAC address, with keepalived
+	// only: FRR has no other.
+	VirtualMAC bool
 	// Password asks for VRRPv2's simple authentication, with keepalived only.
 	Password string
 	// Unicast are the addresses of the peers, with keepalived only; none asks
@@ -49,6 +52,9 @@ func (l *Lab) StartKeepalived(h *Host, instances ...Instance) (*Process, error) 
 `, n, i.VRID, i.Priority, i.Interval.Seconds(), i.Version)
 		if !i.Preempt {
 			b.WriteString("    nopreempt\n")
+		}
+		if i.VirtualMAC {
+			fmt.Fprintf(&b, "    use_vmac vrrp.%d\n    vmac_xmit_base\n", i.VRID)
 		}
 		if i.Password != "" {
 			fmt.Fprintf(&b, "    authentication {\n        auth_type PASS\n        auth_pass %s\n    }\n", i.Password)

@@ -38,6 +38,9 @@ type Entry struct {
 	// Interfaces are the names of the interfaces that may have the VIP: the
 	// first that exists. Empty: not named.
 	Interfaces []string
+	// VirtualMAC tells whether the LAN knows the VIP by the virtual router's MAC
+	// address; nil: not said.
+	VirtualMAC *bool
 	// VRID is the VIP's virtual router identifier; 0: not named.
 	VRID uint8
 	// Force starts its virtual router although others use the VRID.

@@ -19,6 +19,7 @@ import (
 //	guard: false
 //	proxyProtocol: v2
 //	interface: [eth1, ens3]                       or one name
+//	virtualMAC: true
 //	vrid: 60
 //	force: true
 //
@@ -134,6 +135,11 @@ func (e *Entry) setField(name string, n *yaml.Node) (err error) {
 		}
 	case "interface":
 		e.Interfaces, err = parseInterfaces(n)
+	case "virtualMAC":
+		var virtual bool
+		if virtual, err = parseBool(n); err == nil {
+			e.VirtualMAC = &virtual
+		}
 	case "vrid":
 		vrid, err := parseNumber(text(n), 8)
 		if err != nil || resolve(n).ShortTag() != "!!int" {
@@ -143,7 +149,7 @@ func (e *Entry) setField(name string, n *yaml.Node) (err error) {
 	case "force":
 		e.Force, err = parseBool(n)
 	default:
-		return errors.New("no such field: there are addresses, services, guard, proxyProtocol, interface, vrid and force")
+		return errors.New("no such field: there are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force")
 	}
 	return err
 }

@@ -77,7 +77,7 @@ func TestParseMapping(t *testing.T) {
 			name:     "unknown field",
 			value:    one + "service: vip/echo",
 			entries:  kept,
-			problems: []string{`web: "vip/echo": service: no such field: there are addresses, services, guard, proxyProtocol, interface, vrid and force` + refused},
+			problems: []string{`web: "vip/echo": service: no such field: there are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force` + refused},
 		},
 		{
 			name:    "every field is wrong",
@@ -139,8 +139,8 @@ func TestParseMapping(t *testing.T) {
 			value:   one + "\"\\e[31m\\n\": 1\n? [vrid]\n: 2\n",
 			entries: kept,
 			problems: []string{
-				`web: "1": "\x1b[31m\n": no such field: there are addresses, services, guard, proxyProtocol, interface, vrid and force` + refused,
-				`web: "2": "": no such field: there are addresses, services, guard, proxyProtocol, interface, vrid and force` + refused,
+				`web: "1": "\x1b[31m\n": no such field: there are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force` + refused,
+				`web: "2": "": no such field: there are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force` + refused,
 			},
 		},
 		{
@@ -208,6 +208,22 @@ func TestParseMapping(t *testing.T) {
 			value:    one + "guard: false\nservices: [{name: vip/echo}]\nproxyProtocol: v1\nvrid: 0",
 			entries:  kept,
 			problems: []string{`web: "0": vrid: must be a number from 1 to 255` + refused},
+		},
+		{
+			name:    "virtual MAC",
+			value:   one + "virtualMAC: true",
+			entries: []Entry{{Key: "web", VIP: ipv4, VirtualMAC: new(true)}},
+		},
+		{
+			name:    "no virtual MAC",
+			value:   one + "virtualMAC: false",
+			entries: []Entry{{Key: "web", VIP: ipv4, VirtualMAC: new(false)}},
+		},
+		{
+			name:     "virtual MAC that is none",
+			value:    one + "services: [{name: vip/echo}]\nvirtualMAC: 00:00:5e:00:01:32",
+			entries:  kept,
+			problems: []string{`web: "00:00:5e:00:01:32": virtualMAC: must be true or false` + refused},
 		},
 		{
 			name:     "guard that is empty",

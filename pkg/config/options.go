@@ -30,6 +30,9 @@ type Options struct {
 	VRIDs VRIDRange
 	// Interface is where all VIPs go; empty: chosen per VIP.
 	Interface string
+	// VirtualMAC has the LAN know VIPs by the MAC address of their virtual
+	// router, but for those whose Entry says otherwise.
+	VirtualMAC bool
 	// ProxyProtocolMode asked kube-keepalived-vip for HAProxy in front of all
 	// entries.
 	ProxyProtocolMode bool
@@ -104,6 +107,7 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 	fs.IntVar(&o.VRID, "vrid", 50, "virtual router identifier, 1 to 255")
 	vrids := fs.String("vrids", "", "spread the VIPs over virtual routers, such as 50-57 (default: --vrid for all)")
 	fs.StringVar(&o.Interface, "iface", "", "network interface for all VIPs (default: chosen per VIP)")
+	fs.BoolVar(&o.VirtualMAC, "virtual-mac", false, "have the LAN know the VIPs by the MAC address of their virtual router")
 	fs.BoolVar(&o.ProxyProtocolMode, "proxy-protocol-mode", false, "changes nothing: entries with :PROXY or proxyProtocol are proxied with or without it, and the others are forwarded by nftables")
 	fs.BoolVar(&o.Guard, "guard", true, "refuse ports of a VIP that its Services do not have")
 	fs.IntVar(&o.HTTPPort, "http-port", 8080, "port of /healthz, /readyz, /metrics and /status")

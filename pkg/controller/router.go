@@ -31,6 +31,10 @@ func routers(o config.Options, self member, peers []member, entries []config.Ent
 		if len(vip.Interfaces) == 0 && o.Interface != "" {
 			vip.Interfaces = []string{o.Interface}
 		}
+		vip.VirtualMAC = o.VirtualMAC
+		if e.VirtualMAC != nil {
+			vip.VirtualMAC = *e.VirtualMAC
+		}
 		r.VIPs = append(r.VIPs, vip)
 		r.Force = r.Force || e.Force
 	}

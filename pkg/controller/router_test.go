@@ -44,6 +44,33 @@ func summary(s desired.State) []string {
 	return lines
 }
 
+// A VIP has a virtual MAC if its entry says so or, where that says nothing, the
+// flag.
+func TestRoutersVirtualMAC(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	data := map[string]string{
+		"10.4.0.50": "",
+		"yes":       `{addresses: [10.4.0.51, "2001:db8::51"], virtualMAC: true}`,
+		"no":        `{addresses: [10.4.0.52], virtualMAC: false}`,
+	}
+	for flag, want := range map[bool]string{
+		false: "10.4.0.50 false 10.4.0.51 true 10.4.0.52 false 2001:db8::51 true ",
+		true:  "10.4.0.50 true 10.4.0.51 true 10.4.0.52 false 2001:db8::51 true ",
+	} {
+		o.VirtualMAC = flag
+		got := ""
+		for _, r := range build(o, inputs{configMap: testConfigMap(data)}).state.Routers {
+			for _, v := range r.VIPs {
+				got += fmt.Sprint(v.Address, " ", v.VirtualMAC, " ")
+			}
+		}
+		if got != want {
+			t.Errorf("--virtual-mac=%t: got %s, want %s", flag, got, want)
+		}
+	}
+}
+
 func messages(problems []config.Problem) []string {
 	var lines []string
 	for _, p := range problems {

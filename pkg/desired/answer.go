@@ -3,8 +3,10 @@ package desired
 // Answer says how the LAN's questions for a VIP are answered, by ARP or neighbor
 // discovery.
 type Answer struct {
-	// Interface is the one that answers.
+	// Interface is the one that answers, and Index tells it from another one that
+	// had its name before; 0 if there is none yet.
 	Interface string
+	Index     int
 	// Pulse is that of the VIP's virtual router. As long as it comes now and
 	// then, the answers depend on it. 0: they depend on nothing.
 	Pulse Pulse

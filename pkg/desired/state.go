@@ -90,6 +90,9 @@ type VIP struct {
 	// is taken. Empty: the interface whose connected prefix contains Address,
 	// else the one that carries the node's address of the family.
 	Interfaces []string
+	// VirtualMAC has the LAN know the VIP by the MAC address of its virtual
+	// router (RFC 9568 section 7.3) instead of the interface's own.
+	VirtualMAC bool
 }
 
 // Datapath is what becomes of the packets that reach a VIP.

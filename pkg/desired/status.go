@@ -92,6 +92,9 @@ type VIPStatus struct {
 	InUseBy string `json:"inUseBy,omitempty"`
 	// Placement says why the VIP is on this interface.
 	Placement string `json:"placement"`
+	// VirtualMAC is the MAC address of the virtual router, if that is what the
+	// LAN knows the address by.
+	VirtualMAC string `json:"virtualMAC,omitempty"`
 }
 
 // Alarm is something about a running virtual router that an operator must look

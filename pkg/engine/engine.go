@@ -27,6 +27,7 @@ type network interface {
 	Wait(deadline int64) error
 	Receive(*lan.Packet) bool
 	Send(index int, source, destination netip.Addr, payload []byte) error
+	SendVia(index, via int, source, destination netip.Addr, payload []byte) error
 	Wake()
 }
 
@@ -73,6 +74,9 @@ type Config struct {
 	Watcher   watcher
 	// Pulser may be nil, if Neighbors has no use for pulses.
 	Pulser pulser
+	// VirtualLinks are the links of VIPs with a virtual MAC address.
+	VirtualLinks virtualLinks
+	Senders      senders
 	// Elevate raises the loop's thread as far as permitted; it says what was
 	// reached and, if that is not everything, why not.
 	Elevate func() (string, error)
@@ -143,6 +147,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		logger.Info("Removed address left by an earlier run", "vip", a.Address, "link", a.Link)
 	}
 
+	if _, err := e.config.VirtualLinks.Set(nil); err != nil {
+		return fmt.Errorf("remove links left by an earlier run: %w", err)
+	}
+
 	// What the loop leans on outlives ctx: it ends when the loop has.
 	others, stopOthers := context.WithCancel(context.WithoutCancel(ctx))
 	actuator := newActuator(e.config.Addresses, e.config.Announcer, e.config.Neighbors, func(r report) {
@@ -154,9 +162,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	listener := newListener(e.config.Ports, func(r listenReport) {
 		e.tell(func(m *messages) { m.listening = append(m.listening, r) })
 	})
+	linker := newLinker(e.config.VirtualLinks, e.config.Senders, func(r virtualReport) { e.tell(func(m *messages) { m.virtual = &r }) })
 	var wg sync.WaitGroup
 	wg.Go(func() { actuator.run(others) })
 	wg.Go(func() { lookout.run(others) })
+	wg.Go(func() { linker.run(others) })
 	var listenErr error
 	wg.Go(func() { listenErr = listener.run(others) })
 	wg.Go(func() { e.notifier.run(others) })
@@ -167,6 +177,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		runtime.LockOSThread()
 		// The thread's priority is raised: it is not given back.
 		l := newLoop(e, logger, actuator.post, listener.post, lookout.post)
+		l.makeLinks = linker.post
 		reached, err := e.config.Elevate()
 		e.notifier.tell(func() {
 			if err != nil {
@@ -181,7 +192,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	stopWatching()
 	stopOthers()
 	wg.Wait()
-	return errors.Join(loopErr, listenErr)
+	if e.config.Release {
+		_, err = e.config.VirtualLinks.Set(nil)
+	}
+	return errors.Join(loopErr, listenErr, err)
 }
 
 // tell leaves a message for the loop and wakes it.
@@ -212,6 +226,7 @@ type inbox struct {
 type messages struct {
 	state     *desired.State
 	links     *host.Snapshot
+	virtual   *virtualReport
 	listening []listenReport
 	reports   []report
 	claims    []lan.Claim

@@ -190,8 +190,8 @@ func (l *loop) newInstance(p placement, now vrrp.Time) *instance {
 func (l *loop) schedule(in *instance, now vrrp.Time) {
 	in.reason = reasonListening
 	since, ok := l.listening[in.port()]
-	if !ok {
-		in.startAt = never // Its sockets are being opened.
+	if !ok || in.waitsForAll() {
+		in.startAt = never // Its sockets are being opened, or its links made.
 		return
 	}
 	down := in.config.MasterDownInterval(in.config.AdvertisementInterval)
@@ -237,14 +237,14 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 // hasAll tells whether VIPs are where they were, as their neighbors know them,
 // and could be announced there.
 func (p *placement) hasAll(vips []placedVIP) bool {
-	links := make(map[netip.Addr]*host.Link, len(p.vips))
+	placed := make(map[netip.Addr]*placedVIP, len(p.vips))
 	for i := range p.vips {
-		links[p.vips[i].address] = &p.vips[i].link
+		placed[p.vips[i].address] = &p.vips[i]
 	}
 	for i := range vips {
-		was, now := links[vips[i].address], &vips[i].link
-		if was == nil || was.Index != now.Index || !bytes.Equal(was.HardwareAddr, now.HardwareAddr) ||
-			linkFault(*was) != "" && linkFault(*now) == "" {
+		was, now := placed[vips[i].address], &vips[i]
+		if was == nil || was.on.Index != now.on.Index || !bytes.Equal(was.on.HardwareAddr, now.on.HardwareAddr) ||
+			linkFault(was.link) != "" && linkFault(now.link) == "" {
 			return false
 		}
 	}
@@ -358,7 +358,7 @@ func (l *loop) reported(r report, now vrrp.Time) {
 // their Master: only a router that can bind none of its addresses gives up,
 // and one that could before only when its leases are about to end.
 func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
-	if len(r.failed) == 0 && len(in.failed) == 0 {
+	if len(r.failed) == 0 && len(in.failed) == 0 && !in.waits() {
 		in.noteHeld(now)
 		return
 	}
@@ -368,7 +368,10 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 		if v.claimed() {
 			claimed++
 		}
-		err := r.failed[host.VirtualAddress{Link: v.link.Index, Address: v.address}]
+		err := r.failed[host.VirtualAddress{Link: v.on.Index, Address: v.address}]
+		if v.on.Index == 0 {
+			err = l.virtualFailure(v.virtual)
+		}
 		if err == nil {
 			continue
 		}

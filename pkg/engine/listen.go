@@ -22,6 +22,7 @@ func (l *loop) place() {
 		l.placements, unplaced = place(*l.desired, l.links.Links)
 		l.tellUnplaced(unplaced)
 	}
+	l.useVirtualLinks()
 	l.interfaces = candidates(l.links.Links, l.placements)
 	// A port that is not wanted any more is listened on until the listener says
 	// that it is closed: it may be wanted again before the listener looks.

@@ -38,13 +38,14 @@ const (
 
 // loop owns every virtual router. All of its methods run on one thread.
 type loop struct {
-	network  network
-	engine   *Engine
-	logger   klog.Logger
-	post     func(order)
-	listen   func(listenOrder)
-	look     func(lookOrder)
-	notifier *notifier
+	network   network
+	engine    *Engine
+	logger    klog.Logger
+	post      func(order)
+	listen    func(listenOrder)
+	look      func(lookOrder)
+	makeLinks func(linkOrder)
+	notifier  *notifier
 
 	desired *desired.State
 	links   *host.Snapshot
@@ -87,8 +88,12 @@ type loop struct {
 	answering map[netip.Addr]desired.Answer
 	nextLease vrrp.Time
 	pulses    pulses
-	releases  []release
-	stopping  bool
+	// wanted is what was last asked for VIPs with virtual MAC addresses, virtual
+	// what became of it.
+	wanted   linkOrder
+	virtual  virtualReport
+	releases []release
+	stopping bool
 
 	packet  lan.Packet
 	advert  vrrp.Advertisement
@@ -345,7 +350,7 @@ func (l *loop) send(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
 	failed, destinations := 0, in.destinations()
 	for _, to := range destinations {
 		l.buffer = a.Append(l.buffer[:0], in.config.Source, to)
-		err := l.network.Send(in.link.Index, in.config.Source, to, l.buffer)
+		err := l.transmit(in, to)
 		said := topic{what: "send", link: in.key.Interface, destination: to}
 		if err == nil {
 			delete(l.logged, said)
@@ -404,10 +409,13 @@ func (l *loop) take() {
 	if m.state != nil {
 		l.desired = m.state
 	}
-	if (m.links != nil || m.state != nil) && l.links != nil {
+	if m.virtual != nil {
+		l.linked(*m.virtual)
+	}
+	if (m.links != nil || m.state != nil || m.virtual != nil) && l.links != nil {
 		l.place()
 	}
-	if (len(m.listening) > 0 || m.links != nil || m.state != nil || steady) && l.desired != nil && l.links != nil && !l.stopping {
+	if (len(m.listening) > 0 || m.links != nil || m.state != nil || m.virtual != nil || steady) && l.desired != nil && l.links != nil && !l.stopping {
 		l.configure(now)
 	}
 	if m.stop && !l.stopping {

@@ -61,6 +61,7 @@ func runNode(file string) (err error) {
 	defer watcher.Close()
 	e = New(Config{
 		Network: network, Ports: lan.Ports{}, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, Watcher: watcher, Release: true,
+		VirtualLinks: &host.VirtualLinks{}, Senders: noNeighbors{},
 		Elevate: lan.Elevate,
 		OnTransition: func(t desired.Transition) {
 			fmt.Printf("transition of %d: %s -> %s (%s)\n", t.VRID, t.From, t.To, t.Reason)

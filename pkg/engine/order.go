@@ -28,10 +28,9 @@ func (l *loop) placeOrder(now vrrp.Time) {
 			continue
 		}
 		for _, v := range in.vips {
-			if !v.claimed() {
-				continue
+			if v.claimed() && v.on.Index != 0 {
+				o.want = append(o.want, host.VirtualAddress{Link: v.on.Index, Address: v.address})
 			}
-			o.want = append(o.want, host.VirtualAddress{Link: v.link.Index, Address: v.address})
 		}
 	}
 	l.post(o)
@@ -44,14 +43,17 @@ func (l *loop) announceVIPs(in *instance, first bool) {
 		l.announce = map[int]announcement{}
 	}
 	for _, v := range in.vips {
-		a := l.announce[v.link.Index]
-		a.hardwareAddr = v.link.HardwareAddr
+		if v.on.Index == 0 {
+			continue
+		}
+		a := l.announce[v.on.Index]
+		a.hardwareAddr = v.on.HardwareAddr
 		if first {
 			a.first = append(a.first, v.address)
 		} else {
 			a.again = append(a.again, v.address)
 		}
-		l.announce[v.link.Index] = a
+		l.announce[v.on.Index] = a
 	}
 	l.orderDue = true
 }
@@ -65,7 +67,7 @@ func (l *loop) answers() map[netip.Addr]desired.Answer {
 			pulse = in.pulse()
 		}
 		for _, v := range in.vips {
-			answering[v.address] = desired.Answer{Interface: v.link.Name, Pulse: pulse}
+			answering[v.address] = desired.Answer{Interface: v.on.Name, Index: v.on.Index, Pulse: pulse}
 		}
 	}
 	return answering

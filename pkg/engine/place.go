@@ -29,6 +29,7 @@ const (
 	faultInvalidConfig   = "invalidConfig"
 	faultVRIDConflict    = "vridConflict"
 	faultVIPInUse        = "vipInUse"
+	faultVirtualMAC      = "virtualMACFailed"
 	faultNoLocalEndpoint = desired.ReasonNoLocalEndpoint
 )
 
@@ -43,6 +44,9 @@ type placement struct {
 	// like any other, but the last to be told of.
 	noLocalEndpoint bool
 	vips            []placedVIP
+	// via is the link that advertisements go out on instead, 0 for none: the
+	// one with the virtual MAC, so that switches know where that is.
+	via int
 	// fault is why the router cannot run, empty if it can.
 	fault string
 }
@@ -54,6 +58,11 @@ type placedVIP struct {
 	reason  string
 	// claim is what is known of who has it; nil before the loop has taken it up.
 	claim *claim
+	// virtual is the link with the virtual MAC that the address is to have.
+	virtual host.VirtualLink
+	// on is the link that has the address: link or, with a virtual MAC, that
+	// one, which has the index 0 as long as it can not be used.
+	on host.Link
 }
 
 // portKey names a port: what of one family is heard on an interface.
@@ -90,7 +99,11 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 				p = newPlacement(key, router, node, transport)
 				placements[key] = p
 			}
-			p.vips = append(p.vips, placedVIP{address: vip.Address, link: link, reason: reason})
+			v := placedVIP{address: vip.Address, link: link, on: link, reason: reason}
+			if vip.VirtualMAC {
+				v.virtual = host.VirtualLink{Parent: link.Index, IPv6: router.Family == vrrp.IPv6, VRID: router.VRID}
+			}
+			p.vips = append(p.vips, v)
 			p.config.Addresses = append(p.config.Addresses, vip.Address)
 		}
 	}
@@ -274,11 +287,11 @@ func isLinkLocal(a host.Address) bool {
 
 func hasLinkLocal(l host.Link) bool { return slices.ContainsFunc(l.Addresses, isLinkLocal) }
 
-// withoutOurs returns the links without our virtual addresses, which say
-// nothing about the node. There may be thousands, and each VIP is compared with
+// withoutOurs returns the links without our virtual links and addresses, which
+// say nothing about the node. There may be thousands, and each VIP is compared with
 // every address.
 func withoutOurs(links []host.Link) []host.Link {
-	links = slices.Clone(links)
+	links = slices.DeleteFunc(slices.Clone(links), func(l host.Link) bool { return l.Virtual != host.VirtualLink{} })
 	for i := range links {
 		links[i].Addresses = slices.DeleteFunc(slices.Clone(links[i].Addresses), func(a host.Address) bool { return a.Ours })
 	}

@@ -41,6 +41,10 @@ var sites = []struct {
 		statesOf(routerOf(50, vipA), routerOf(50, vip6A)), statesOf(routerOf(50, vipA, vipB), routerOf(50, vip6A)),
 		statesOf(routerOf(50, vipC), unicast(routerOf(51, vip6A, vip6B))),
 	}},
+	{"virtual MAC", []desired.State{
+		statesOf(virtual(routerOf(50, vipA)), virtual(routerOf(50, vip6A))), statesOf(routerOf(50, vipA), routerOf(50, vip6A)),
+		statesOf(virtual(unicast(routerOf(50, vipA, vipC))), virtual(routerOf(51, vipB))),
+	}},
 	{"everything", []desired.State{
 		statesOf(routerOf(50, vipA, vipC), unicast(routerOf(51, vipB)), routerOf(50, vip6A), unicast(routerOf(51, vip6B))),
 		statesOf(unicast(routerOf(50, vipA, vipC)), routerOf(51, vipB), unicast(routerOf(50, vip6A)), routerOf(51, vip6B)),
@@ -596,7 +600,7 @@ func (w *world) leasesHold() {
 		for _, v := range n.bound() {
 			if !slices.ContainsFunc(n.loop.instances, func(in *instance) bool {
 				return in.state() == vrrp.Master && slices.ContainsFunc(in.vips, func(p placedVIP) bool {
-					return p.address == v.Address && p.link.Index == v.Link
+					return p.address == v.Address && p.on.Index == v.Link
 				})
 			}) {
 				w.fatalf("n%d holds %v, of which it is not Master", n.id, v)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -141,6 +142,11 @@ type simNode struct {
 	removed     []host.VirtualAddress
 	transitions []desired.Transition
 	alarms      []desired.AlarmChange
+	// macvlans are the links with virtual MAC addresses and their indexes, up
+	// those that have an address. macvlanFails keeps any from being made.
+	macvlans     map[host.VirtualLink]int
+	macvlanIndex int
+	macvlanFails bool
 	// unbinds counts, by address, how often it went from bound to unbound.
 	unbinds map[netip.Addr]int
 	sent    []sentPacket
@@ -151,6 +157,8 @@ type sentPacket struct {
 	index               int
 	source, destination netip.Addr
 	payload             []byte
+	// via is the link that it left by; 0 is that of index.
+	via int
 }
 
 func newWorld(t *testing.T, seed uint64, nodes int) *world {
@@ -160,6 +168,7 @@ func newWorld(t *testing.T, seed uint64, nodes int) *world {
 		n := &simNode{
 			w: w, id: i, address: simAddress(vrrp.IPv4, eth0, i),
 			expiry: map[host.VirtualAddress]int64{}, bindFails: map[netip.Addr]bool{}, unbinds: map[netip.Addr]int{},
+			macvlans: map[host.VirtualLink]int{}, macvlanIndex: 100,
 		}
 		w.nodes = append(w.nodes, n)
 	}
@@ -187,7 +196,7 @@ func (n *simNode) boot(state *desired.State) {
 	n.dead, n.frozen, n.queue, n.told, n.pending = false, false, nil, nil, nil
 	n.ran = false
 	n.engine = New(Config{
-		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: simGate{n}, Pulser: simGate{n}, Watcher: n, Release: true,
+		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: simGate{n}, Pulser: simGate{n}, Watcher: n, VirtualLinks: simLinks{n}, Senders: noNeighbors{}, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
 			n.w.log("n%d %s %d %d: %s -> %s (%s)", n.id, t.Interface, t.Family, t.VRID, t.From, t.To, t.Reason)
@@ -204,6 +213,9 @@ func (n *simNode) boot(state *desired.State) {
 	n.listener = newListener(n, func(r listenReport) { n.engine.tell(func(m *messages) { m.listening = append(m.listening, r) }) })
 	n.loop = newLoop(n.engine, logr.Discard(), n.order, n.listener.carryOut, newLookout(n, n.act.reported).carryOut)
 	_, _ = n.RemoveLeftovers()
+	clear(n.macvlans)
+	linker := newLinker(simLinks{n}, noNeighbors{}, func(r virtualReport) { n.engine.tell(func(m *messages) { m.virtual = &r }) })
+	n.loop.makeLinks = func(want linkOrder) { linker.carryOut(want); n.links() }
 	n.links()
 	if state != nil {
 		n.apply(*state)
@@ -245,6 +257,16 @@ func (n *simNode) links() {
 		for _, v := range n.bound() {
 			if v.Link == index {
 				link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(v.Address, v.Address.BitLen()), Ours: true})
+			}
+		}
+		links = append(links, link)
+	}
+	for v, index := range n.macvlans {
+		link := host.Link{Index: index, Name: v.Name(), HardwareAddr: v.HardwareAddr(), Running: !n.isDown(v.Parent), Multicast: true, Virtual: v, Kind: "macvlan"}
+		for _, a := range n.bound() {
+			if a.Link == index {
+				link.Up = true
+				link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(a.Address, a.Address.BitLen()), Ours: true})
 			}
 		}
 		links = append(links, link)
@@ -390,9 +412,43 @@ func (n *simNode) Send(index int, source, destination netip.Addr, payload []byte
 	if n.isDown(index) || n.sendFails || destination == n.sendFailsTo {
 		return fmt.Errorf("network is down")
 	}
-	n.sent = append(n.sent, sentPacket{index, source, destination, slices.Clone(payload)})
+	n.sent = append(n.sent, sentPacket{index, source, destination, slices.Clone(payload), 0})
 	n.w.send(n, index, destination, ipPacket(source, destination, payload))
 	return nil
+}
+
+// SendVia fails as long as the link is down, which is as long as it has no
+// address.
+func (n *simNode) SendVia(index, via int, source, destination netip.Addr, payload []byte) error {
+	if !slices.ContainsFunc(n.bound(), func(v host.VirtualAddress) bool { return v.Link == via }) {
+		return fmt.Errorf("network is down")
+	}
+	if err := n.Send(index, source, destination, payload); err != nil {
+		return err
+	}
+	n.sent[len(n.sent)-1].via = via
+	return nil
+}
+
+// simLinks are the links with virtual MAC addresses of a node.
+type simLinks struct{ n *simNode }
+
+func (s simLinks) Set(want []host.VirtualLink) (map[host.VirtualLink]int, error) {
+	var failed []error
+	present := s.n.macvlans
+	s.n.macvlans = map[host.VirtualLink]int{}
+	for _, v := range want {
+		switch index := present[v]; {
+		case index != 0:
+			s.n.macvlans[v] = index
+		case s.n.macvlanFails:
+			failed = append(failed, &host.VirtualLinkError{VirtualLink: v, Err: fmt.Errorf("operation not supported")})
+		default:
+			s.n.macvlanIndex++
+			s.n.macvlans[v] = s.n.macvlanIndex
+		}
+	}
+	return maps.Clone(s.n.macvlans), joined(failed)
 }
 
 // send puts a frame on a LAN.
@@ -506,6 +562,8 @@ func (w *world) say(from *simNode, c lan.Claim, only *simNode) {
 type noNeighbors struct{}
 
 func (noNeighbors) Set(map[netip.Addr]desired.Answer) error { return nil }
+
+func (noNeighbors) SetSenders(map[netip.Addr]netip.Addr) error { return nil }
 
 // joined is errors.Join's shape without its text, which is not needed here.
 func joined(errs []error) error {

@@ -67,6 +67,9 @@ type Addresses struct {
 	renewed time.Time
 	// removed are those of them that the Set after it missed.
 	removed []VirtualAddress
+	// virtual are the virtual links among those that have an address: they
+	// are up as long as they have one.
+	virtual map[int]bool
 }
 
 // NewAddresses returns an Addresses whose addresses the kernel removes by
@@ -79,6 +82,7 @@ func NewAddresses(lifetime time.Duration) (*Addresses, error) {
 		lifetime: uint32(lifetime / time.Second),
 		links:    make(map[int]bool),
 		names:    make(map[int]string),
+		virtual:  make(map[int]bool),
 	}
 	if err := a.use(func(*conn) error { return nil }); err != nil {
 		return nil, err
@@ -104,7 +108,9 @@ func (a *Addresses) Set(want []VirtualAddress) error {
 	p := newPlan(want, present)
 	a.noteRemoved(p.add)
 	errs := a.remove(p.remove)
-	failed := a.add(p.add, p.renew)
+	errs = append(errs, a.lower(want)...)
+	failed := a.raise(&p)
+	failed = append(failed, a.add(p.add, p.renew)...)
 	a.noteLeases(p, failed, began)
 	errs = append(errs, failed...)
 	errs = append(errs, a.failures(adding, p.foreign, ErrForeign)...)
@@ -227,12 +233,7 @@ func (a *Addresses) remove(addresses []labeled) []error {
 func (a *Addresses) add(addresses []VirtualAddress, there []labeled) []error {
 	var batch []VirtualAddress
 	var requests []*nl.NetlinkRequest
-	looked := make(map[int]bool)
 	for _, v := range addresses {
-		if !looked[v.Link] {
-			a.lookUp(v.Link)
-			looked[v.Link] = true
-		}
 		batch = append(batch, v)
 		l := labeled{VirtualAddress: v}
 		if v.Address.Is4() {
@@ -247,15 +248,19 @@ func (a *Addresses) add(addresses []VirtualAddress, there []labeled) []error {
 	return a.carryOut(adding, batch, requests)
 }
 
-// lookUp updates the name of a link. One that is not known has no label, and
-// the kernel will say what is wrong with the link.
+// lookUp updates what is known of a link. One that is not known has no label,
+// and the kernel will say what is wrong with the link.
 func (a *Addresses) lookUp(link int) {
 	delete(a.names, link)
+	delete(a.virtual, link)
 	// An error that matters will be met again at once.
 	_ = a.use(func(c *conn) error {
-		name, err := c.name(link)
-		if name != "" {
-			a.names[link] = name
+		l, err := c.link(link)
+		if l.Name != "" {
+			a.names[link] = l.Name
+		}
+		if l.Virtual != (VirtualLink{}) {
+			a.virtual[link] = true
 		}
 		return err
 	})

@@ -23,7 +23,7 @@ const (
 	dumpAttempts = 5
 )
 
-// conn asks rtnetlink for links and addresses, and changes addresses.
+// conn asks rtnetlink for links and addresses, and changes them.
 //
 // The library says all of it but two things: its AddrList, AddrReplace and
 // AddrDel know no IFA_PROTO, and every request of it is a sendmsg and an answer
@@ -134,14 +134,7 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 	return nil, netlink.ErrDumpInterrupted
 }
 
-// name returns the name of a link, empty if it does not exist.
-func (c *conn) name(link int) (string, error) {
-	l, err := c.link(link)
-	return l.Name, err
-}
-
-// link returns a link without its addresses, and the zero Link if it does not
-// exist.
+// link returns a link without its addresses, the zero Link if it does not exist.
 func (c *conn) link(index int) (Link, error) {
 	l, err := c.handle.LinkByIndex(index)
 	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {

@@ -136,3 +136,28 @@ func TestNetnsAddressesKeepTheirMark(t *testing.T) {
 		}
 	})
 }
+
+// A virtual link that cannot be taken up has no address, and one that is gone
+// need not be taken down.
+func TestNetnsVirtualLinkRaces(t *testing.T) {
+	ns := netnstest.New(t, "node")
+	const lo, gone = 1, 99
+	ns.Do(func() {
+		a, err := NewAddresses(2 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		a.virtual[gone], a.names[gone] = true, "vip4-2-50"
+		vip := netip.MustParseAddr("192.0.2.50")
+		there, lost := VirtualAddress{Link: lo, Address: vip}, VirtualAddress{Link: gone, Address: vip}
+		p := plan{renew: []labeled{{lost, ""}, {there, ""}}}
+		errs := a.raise(&p)
+		if len(errs) != 1 || !errors.Is(errs[0], unix.ENODEV) || len(p.renew) != 1 || p.renew[0].VirtualAddress != there {
+			t.Errorf("errors %v, plan %+v", errs, p)
+		}
+		if errs := a.lower(nil); len(errs) != 0 || len(a.virtual) != 0 {
+			t.Errorf("errors %v, virtual %v", errs, a.virtual)
+		}
+	})
+}

@@ -66,6 +66,7 @@ func newLink(l netlink.Link) Link {
 	if _, hardware := l.(*netlink.Device); !hardware {
 		link.Kind = l.Type()
 	}
+	link.Virtual, _ = virtualLinkOf(l)
 	return link
 }
 
@@ -196,6 +197,19 @@ func newAddress(l labeled, lifetime uint32, renew bool) *nl.NetlinkRequest {
 	r.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(addressFlags)))
 	r.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, lease.Serialize()))
 	r.AddData(nl.NewRtAttr(attributeProtocol, nl.Uint8Attr(protocol)))
+	return r
+}
+
+// setLink is the request that takes a link up or down.
+func setLink(index int, up bool) *nl.NetlinkRequest {
+	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	header.Index = int32(index)
+	header.Change = unix.IFF_UP
+	if up {
+		header.Flags = unix.IFF_UP
+	}
+	r := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
+	r.AddData(header)
 	return r
 }
 

@@ -27,6 +27,8 @@ type Link struct {
 	// Kind is the type of a virtual link as vishvananda/netlink names it
 	// ("veth", "dummy"), empty for hardware.
 	Kind string
+	// Virtual is what the link is if it is one of VirtualLinks'.
+	Virtual VirtualLink
 	// Addresses are the IPv4 addresses and then the IPv6 ones, each in the
 	// kernel's order. Of two global IPv4 addresses the older comes first; of two
 	// IPv6 addresses the one of wider scope and, of the same scope, the newer.

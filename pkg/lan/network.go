@@ -29,6 +29,8 @@ type Network struct {
 	out [maxPacket]byte
 	to4 unix.SockaddrInet4
 	to6 unix.SockaddrInet6
+	// via is the control message that names the link of an IPv4 packet.
+	via []byte
 
 	// mu keeps Wake from writing to a descriptor that Close has closed.
 	mu    sync.Mutex
@@ -46,7 +48,7 @@ func NewNetwork() (*Network, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("create timerfd: %w", err), unix.Close(event))
 	}
-	n := &Network{event: event, timer: timer, armed: math.MaxInt64}
+	n := &Network{event: event, timer: timer, armed: math.MaxInt64, via: unix.PktInfo4(&unix.Inet4Pktinfo{})}
 	n.empty = n.Now()
 	n.in.init()
 	n.setPoll()
@@ -176,6 +178,17 @@ func (n *Network) Receive(p *Packet) bool {
 // kernel's tables say among the routes of that interface, and so passes a router
 // where there is one, and never leaves by another interface.
 func (n *Network) Send(index int, source, destination netip.Addr, payload []byte) error {
+	return n.send(index, 0, source, destination, payload)
+}
+
+// SendVia is Send to a multicast group by another link than that of the port,
+// such as one that is stacked on it. With IPv6 that link needs an address, though
+// not source.
+func (n *Network) SendVia(index, via int, source, destination netip.Addr, payload []byte) error {
+	return n.send(index, via, source, destination, payload)
+}
+
+func (n *Network) send(index, via int, source, destination netip.Addr, payload []byte) error {
 	if !source.IsValid() || source.BitLen() != destination.BitLen() {
 		return fmt.Errorf("send VRRP from %q to %q: want two addresses of one family", source, destination)
 	}
@@ -184,7 +197,14 @@ func (n *Network) Send(index int, source, destination netip.Addr, payload []byte
 			continue
 		}
 		packet := appendPacket(n.out[:0], source, destination, payload)
-		if err := unix.Sendto(p.send, packet, 0, n.sockaddr(destination)); err != nil {
+		var err error
+		if to := n.sockaddr(destination, via); via == 0 || p.IPv6 {
+			err = unix.Sendto(p.send, packet, 0, to)
+		} else {
+			binary.NativeEndian.PutUint32(n.via[unix.CmsgLen(0):], uint32(via))
+			_, err = unix.SendmsgN(p.send, packet, n.via, to, 0)
+		}
+		if err != nil {
 			return fmt.Errorf("send VRRP to %s on %s: %w", destination, p.Name, err)
 		}
 		return nil
@@ -193,10 +213,10 @@ func (n *Network) Send(index int, source, destination netip.Addr, payload []byte
 }
 
 // sockaddr is the destination of a packet as the kernel takes it, valid until
-// the next call. It has no zone: a socket sends by its own interface.
-func (n *Network) sockaddr(destination netip.Addr) unix.Sockaddr {
+// the next call. Without a zone a socket sends by its own interface.
+func (n *Network) sockaddr(destination netip.Addr, via int) unix.Sockaddr {
 	if destination.Is6() {
-		n.to6.Addr = destination.As16()
+		n.to6.Addr, n.to6.ZoneId = destination.As16(), uint32(via)
 		return &n.to6
 	}
 	n.to4.Addr = destination.As4()

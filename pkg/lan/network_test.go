@@ -857,3 +857,49 @@ func TestNetnsNoAllocation(t *testing.T) {
 		}
 	})
 }
+
+// What is sent by a link stacked on the interface has the MAC address of that
+// link, and is heard as everything else is.
+func TestNetnsSendVia(t *testing.T) {
+	onBoth(t, 2, func(t *testing.T, hosts []host) {
+		from, to := hosts[0], hosts[1]
+		from.Run("ip", "link", "add", "upper", "link", "eth0", "address", "00:00:5e:00:01:32", "type", "macvlan", "mode", "bridge")
+		from.Sysctl("net.ipv6.conf.upper.addr_gen_mode", "1")
+		index, upper := from.Index("eth0"), from.Index("upper")
+		if err := from.SendVia(index, upper, from.addr, from.group, message); err == nil {
+			t.Error("sent by a link that is down")
+		}
+		from.Run("ip", "link", "set", "upper", "up")
+		from.Run("ip", "addr", "add", "192.0.2.100/32", "dev", "upper", "scope", "host")
+		from.Run("ip", "addr", "add", "2001:db8::100/128", "dev", "upper", "nodad", "preferred_lft", "0")
+		to.Run("nft", "add table netdev seen; add chain netdev seen ingress { type filter hook ingress device eth0 priority 0; }; "+
+			"add rule netdev seen ingress ether saddr 00:00:5e:00:01:32 meta l4proto 112 counter")
+		if err := from.SendVia(index, upper, from.addr, from.group, message); err != nil {
+			t.Fatal(err)
+		}
+		to.expect(message)
+		if got := to.Run("nft", "list table netdev seen"); !strings.Contains(got, "packets 1 ") {
+			t.Errorf("not from the MAC address of the link:\n%s", got)
+		}
+		// Nothing of it is heard here, and the interface goes on as before.
+		if err := from.Send(index, from.addr, from.group, message); err != nil {
+			t.Fatal(err)
+		}
+		to.expect(message)
+		if got := to.Run("nft", "list table netdev seen"); !strings.Contains(got, "packets 1 ") {
+			t.Errorf("from the MAC address of the link:\n%s", got)
+		}
+		from.settles()
+		if err := from.SendVia(index, 4711, from.addr, from.group, message); err == nil {
+			t.Error("sent by a link that does not exist")
+		}
+		allocations := testing.AllocsPerRun(100, func() {
+			if err := from.SendVia(index, upper, from.addr, from.group, message); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if allocations > 0 {
+			t.Errorf("%.1f allocations for a packet", allocations)
+		}
+	})
+}

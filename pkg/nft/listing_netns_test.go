@@ -27,7 +27,11 @@ func TestNetnsListing(t *testing.T) {
 		if err := nft.NewDatapath().Sync(listed()); err != nil {
 			t.Fatal(err)
 		}
-		if err := nft.NewNeighbors(true).Set(map[netip.Addr]desired.Answer{
+		neighbors := nft.NewNeighbors(true)
+		if err := neighbors.SetSenders(map[netip.Addr]netip.Addr{netip.MustParseAddr(vip): netip.MustParseAddr(nodeIP)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := neighbors.Set(map[netip.Addr]desired.Answer{
 			netip.MustParseAddr(vip):  {Interface: "eth0", Pulse: desired.NewPulse(2, false, 50)},
 			netip.MustParseAddr(vip6): {Interface: "eth0", Pulse: desired.NewPulse(2, true, 50)},
 		}); err != nil {
@@ -101,7 +105,11 @@ func TestNetnsCleanup(t *testing.T) {
 		if err := nft.NewDatapath().Sync(desired.Datapath{Forwards: forwards()}); err != nil {
 			t.Fatal(err)
 		}
-		if err := nft.NewNeighbors(true).Set(map[netip.Addr]desired.Answer{
+		neighbors := nft.NewNeighbors(true)
+		if err := neighbors.SetSenders(map[netip.Addr]netip.Addr{netip.MustParseAddr(vip): netip.MustParseAddr(nodeIP)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := neighbors.Set(map[netip.Addr]desired.Answer{
 			netip.MustParseAddr(vip):  {Interface: "eth0", Pulse: desired.NewPulse(2, false, 50)},
 			netip.MustParseAddr(vip6): {Interface: "eth0", Pulse: desired.NewPulse(2, true, 50)},
 		}); err != nil {

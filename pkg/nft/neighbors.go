@@ -3,7 +3,9 @@ package nft
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"net/netip"
+	"sync"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -15,6 +17,7 @@ import (
 const (
 	setBoundVIP = "vip4"   // Every IPv4 VIP that is bound.
 	setBound    = "bound4" // VIP and interface.
+	setSender   = "from4"  // VIP to the address that asks in its place.
 )
 
 var neighborsSpec = &spec{
@@ -23,20 +26,24 @@ var neighborsSpec = &spec{
 	sets: []set{
 		{name: setBoundVIP, key: datatype{SetDatatype: nftables.TypeIPAddr}},
 		{name: setBound, key: joined(nftables.TypeIPAddr, nftables.TypeIFName)},
+		{name: setSender, key: datatype{SetDatatype: nftables.TypeIPAddr}, value: datatype{SetDatatype: nftables.TypeIPAddr}},
 	},
-	chains: []chain{{
-		name:  "input",
-		hook:  &hook{"filter", arpIn, 0},
-		rules: []rule{ignoreRequest},
-	}},
+	chains: []chain{
+		{name: "input", hook: &hook{"filter", arpIn, 0}, rules: []rule{ignoreRequest}},
+		{name: "output", hook: &hook{"filter", arpOut, 0}, rules: []rule{askAsNode}},
+	},
 }
 
-// arpIn is NF_ARP_IN.
-const arpIn = 0
+// NF_ARP_IN and NF_ARP_OUT.
+const (
+	arpIn  = 0
+	arpOut = 1
+)
 
 // Fields of an ARP packet for IPv4 over Ethernet (RFC 826).
 var (
 	arpOperation = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 6, 2}
+	arpSender    = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 14, 4}
 	arpTarget    = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 4}
 )
 
@@ -58,15 +65,34 @@ var ignoreRequest = rule{
 	},
 }
 
+// askAsNode is
+//
+//	arp operation request arp saddr ip set arp saddr ip map @from4
+//
+// Linux asks from the address that it has a packet of, and from the interface
+// that the packet leaves by: whoever is asked learns the MAC address of that
+// interface for the VIP.
+var askAsNode = rule{
+	comment: "a VIP with a virtual MAC asks from the node's address",
+	exprs: []expr{
+		load(arpOperation, reg0), equal(binary.BigEndian.AppendUint16(nil, arpRequest)...),
+		load(arpSender, reg0), mapped(setSender, regTarget),
+		write(arpSender, regTarget, sum{}),
+	},
+}
+
 const arpRequest = 1 // RFC 826: ares_op$REQUEST
 
 // Neighbors keeps the table arp kube_vrrp_vip of the network namespace it is
 // used in: Linux would answer ARP for each of its addresses on every
-// interface. Where it gates, it also keeps netdev kube_vrrp_vip: Linux would go
-// on answering ARP and neighbor solicitations for an address whose Master has
-// died. It is not safe for concurrent use, but for Repairs.
+// interface, and ask from each of them on any. Where it gates, it also keeps
+// netdev kube_vrrp_vip: Linux would go on answering ARP and neighbor solicitations
+// for an address whose Master has died. It is safe for concurrent use.
 type Neighbors struct {
-	table table
+	mu      sync.Mutex
+	answers map[netip.Addr]desired.Answer
+	senders map[netip.Addr]netip.Addr
+	table   table
 	// gate is nil without it.
 	gate *gate
 }
@@ -85,18 +111,33 @@ func NewNeighbors(gates bool) *Neighbors {
 // long as its pulse lasts. Addresses that are not in the map are not touched. As
 // Datapath's Sync it adopts, writes differences and repairs.
 func (n *Neighbors) Set(answers map[netip.Addr]desired.Answer) error {
-	err := n.bind(answers)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answers = maps.Clone(answers)
+	err := n.update()
 	if n.gate != nil {
 		err = errors.Join(err, n.gate.set(answers))
 	}
 	return err
 }
 
-// bind leaves IPv6 addresses out: Linux answers a neighbor solicitation (RFC 4861)
+// SetSenders has the node ask by ARP from another address whenever it would ask
+// from one of these VIPs, all of them IPv4.
+func (n *Neighbors) SetSenders(senders map[netip.Addr]netip.Addr) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.senders = maps.Clone(senders)
+	return n.update()
+}
+
+// update leaves IPv6 addresses out: Linux answers a neighbor solicitation (RFC 4861)
 // on the interface that has the address and on no other.
-func (n *Neighbors) bind(answers map[netip.Addr]desired.Answer) error {
-	want := contents{setBoundVIP: {}, setBound: {}}
-	for vip, a := range answers {
+func (n *Neighbors) update() error {
+	want := contents{setBoundVIP: {}, setBound: {}, setSender: {}}
+	for vip, sender := range n.senders {
+		want[setSender][string(vip.AsSlice())] = string(sender.AsSlice())
+	}
+	for vip, a := range n.answers {
 		if !vip.Is4() {
 			continue
 		}

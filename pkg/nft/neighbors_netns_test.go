@@ -123,3 +123,70 @@ func resolves(t *testing.T, ns *netnstest.NS, address string) bool {
 	t.Fatalf("no end of the question for %s", address)
 	return false
 }
+
+// TestNetnsNeighborSenders: what the node asks for packets of a VIP with a
+// virtual MAC it asks from its own address, so that nobody learns another MAC
+// for the VIP.
+func TestNetnsNeighborSenders(t *testing.T) {
+	lan := netnstest.NewLAN(t, 2)
+	client, node := lan.Hosts[0], lan.Hosts[1]
+	node.Run("ip", "link", "add", "vip0", "link", "eth0", "address", "00:00:5e:00:01:32", "type", "macvlan", "mode", "bridge")
+	node.Run("ip", "link", "set", "vip0", "up")
+	node.Run("ip", "addr", "add", vip+"/32", "dev", "vip0", "scope", "host")
+	node.Sysctl("net.ipv4.conf.vip0.rp_filter", "2")
+	node.Sysctl("net.ipv4.conf.vip0.arp_ignore", "1")
+	client.Run("ip", "route", "add", vip, "dev", "eth0")
+	serve(client, lan.Addr(0).String()+":7")
+
+	n := nft.NewNeighbors(false)
+	address := netip.MustParseAddr(vip)
+	node.Do(func() {
+		if err := n.Set(map[netip.Addr]desired.Answer{address: {Interface: "vip0"}}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	// What the client has for the VIP after the node has asked for the client.
+	learned := func() string {
+		t.Helper()
+		if !resolves(t, client, vip) {
+			t.Fatal("nobody answers for the VIP")
+		}
+		client.Run("ip", "route", "replace", vip, "dev", "eth0")
+		client.Run("ip", "neigh", "flush", "all")
+		client.Run("ip", "neigh", "replace", vip, "lladdr", "00:00:5e:00:01:32", "nud", "stale", "dev", "eth0")
+		node.Run("ip", "neigh", "flush", "all")
+		node.Do(func() {
+			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(vip + ":0")), Timeout: patience}
+			conn, err := d.Dial("tcp", lan.Addr(0).String()+":7")
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+		})
+		return client.Run("ip", "neigh", "show", vip)
+	}
+	// Linux' own behaviour is what the map is for.
+	if got := learned(); !strings.Contains(got, node.HardwareAddr("eth0").String()) {
+		t.Errorf("without the map the client has %q, want the MAC address of eth0", got)
+	}
+	senders := func(m map[netip.Addr]netip.Addr) {
+		t.Helper()
+		node.Do(func() {
+			if err := n.SetSenders(m); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	senders(map[netip.Addr]netip.Addr{address: lan.Addr(1)})
+	if got := learned(); !strings.Contains(got, "00:00:5e:00:01:32") {
+		t.Errorf("the client has %q, want the virtual MAC address", got)
+	}
+	if got := node.Run("nft", "list", "table", "arp", "kube_vrrp_vip"); !strings.Contains(got, "arp operation request arp saddr ip set arp saddr ip map @from4") ||
+		!strings.Contains(got, vip+" : "+lan.Addr(1).String()) || !strings.Contains(got, vip+" . \"vip0\"") {
+		t.Errorf("got\n%s", got)
+	}
+	senders(nil)
+	if got := learned(); !strings.Contains(got, node.HardwareAddr("eth0").String()) {
+		t.Errorf("again without: the client has %q", got)
+	}
+}

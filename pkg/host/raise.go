@@ -1,0 +1,95 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// raise looks up the links that get an address, and takes up the virtual ones
+// of the plan, also in case somebody has taken one down. On one that stays down
+// there is nothing to add or to renew.
+func (a *Addresses) raise(p *plan) []error {
+	looked, up := make(map[int]bool), make(map[int]bool)
+	for _, v := range p.add {
+		if !looked[v.Link] {
+			a.lookUp(v.Link)
+			looked[v.Link] = true
+		}
+		up[v.Link] = a.virtual[v.Link]
+	}
+	for _, l := range p.renew {
+		if a.names[l.Link] == "" {
+			a.lookUp(l.Link) // It failed before.
+		}
+		up[l.Link] = a.virtual[l.Link]
+	}
+	maps.DeleteFunc(up, func(_ int, virtual bool) bool { return !virtual })
+	if len(up) == 0 {
+		return nil
+	}
+	failed := a.setLinks(slices.Sorted(maps.Keys(up)), true)
+	var errs []error
+	// down notes the failure of an address whose link is down.
+	down := func(v VirtualAddress) bool {
+		err := failed[v.Link]
+		if err != nil {
+			errs = append(errs, a.failures(adding, []VirtualAddress{v}, fmt.Errorf("take the link up: %w", err))...)
+		}
+		return err != nil
+	}
+	p.add = slices.DeleteFunc(p.add, down)
+	p.renew = slices.DeleteFunc(p.renew, func(l labeled) bool { return down(l.VirtualAddress) })
+	return errs
+}
+
+// lower takes the virtual links down that have no address any more: they must
+// not receive what is for the next Master.
+func (a *Addresses) lower(want []VirtualAddress) []error {
+	idle := maps.Clone(a.virtual)
+	for _, v := range want {
+		delete(idle, v.Link)
+	}
+	if len(idle) == 0 {
+		return nil
+	}
+	failed := a.setLinks(slices.Sorted(maps.Keys(idle)), false)
+	var errs []error
+	for link := range idle {
+		if err := failed[link]; err != nil {
+			errs = append(errs, fmt.Errorf("take down %s: %w", a.names[link], err))
+			continue
+		}
+		delete(a.virtual, link)
+	}
+	return errs
+}
+
+// setLinks takes links up or down, and returns what went wrong. One that is
+// gone is as good as down.
+func (a *Addresses) setLinks(links []int, up bool) map[int]error {
+	var requests []*nl.NetlinkRequest
+	for _, link := range links {
+		requests = append(requests, setLink(link, up))
+	}
+	failed := make(map[int]error)
+	var results []error
+	err := a.use(func(c *conn) (err error) {
+		results, err = c.batch(requests)
+		return err
+	})
+	for i, link := range links {
+		switch {
+		case err != nil:
+			failed[link] = err
+		case errors.Is(results[i], unix.ENODEV) && !up:
+		case results[i] != nil:
+			failed[link] = results[i]
+		}
+	}
+	return failed
+}

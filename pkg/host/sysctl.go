@@ -1,0 +1,104 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// setting is one of a virtual link's switches below /proc/sys/net.
+type setting struct {
+	// family is ipv4 or ipv6.
+	family, key string
+	// value is what is written, empty for what the parent has.
+	value string
+	// effective tells whether the link's own value and that of "all" do what
+	// is needed.
+	effective func(own, all string) bool
+}
+
+// settings are what a virtual link needs. Nobody else's switches are written.
+func (v VirtualLink) settings() []setting {
+	s := []setting{
+		// What comes in for a VIP is answered by the parent: a strict check of
+		// the way back would drop it. The greater of own and all counts.
+		{"ipv4", "rp_filter", "2", func(own, all string) bool { return max(own, all) != "1" }},
+		// The node's own addresses are the parent's to answer for. From 2 on
+		// the kernel would not answer for a VIP either.
+		{"ipv4", "arp_ignore", "1", func(own, all string) bool { return max(own, all) == "1" || v.IPv6 && max(own, all) != "0" }},
+		{"ipv4", "forwarding", "", nil},
+	}
+	if !v.IPv6 {
+		return append(s, setting{family: "ipv6", key: "disable_ipv6", value: "1"})
+	}
+	return append(s,
+		// A link-local address made from the virtual MAC would be the same on
+		// every node.
+		setting{family: "ipv6", key: "addr_gen_mode", value: "1"},
+		setting{family: "ipv6", key: "accept_ra", value: "0"},
+		setting{family: "ipv6", key: "disable_ipv6", value: "0"},
+		// A neighbor advertisement says whether its sender is a router.
+		setting{family: "ipv6", key: "forwarding"},
+	)
+}
+
+// applySettings writes the settings that are not as they ought to be. Where
+// /proc/sys can not be written, it is enough if the kernel does what is needed.
+func applySettings(v VirtualLink, parent string) error {
+	var errs []error
+	for _, s := range v.settings() {
+		err := s.apply(v.Name(), parent)
+		if s.family == "ipv6" && !v.IPv6 && errors.Is(err, fs.ErrNotExist) {
+			continue // A kernel without IPv6 has nothing to switch off.
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s setting) apply(link, parent string) error {
+	want := s.value
+	if want == "" {
+		var err error
+		if want, err = readSysctl(s.family, parent, s.key); err != nil {
+			return err
+		}
+	}
+	own, err := readSysctl(s.family, link, s.key)
+	if err != nil {
+		return err
+	}
+	var failed error
+	if own != want {
+		if failed = os.WriteFile(sysctl(s.family, link, s.key), []byte(want), 0); failed == nil {
+			own = want
+		}
+	}
+	if s.effective == nil {
+		return failed // It names the file.
+	}
+	all, err := readSysctl(s.family, "all", s.key)
+	switch {
+	case err != nil:
+		return err
+	case s.effective(own, all):
+		return nil
+	case failed != nil:
+		return failed
+	default:
+		return fmt.Errorf("net.%s.conf.all.%s is %s and overrides the %s of %s", s.family, s.key, all, own, link)
+	}
+}
+
+func sysctl(family, link, key string) string {
+	return "/proc/sys/net/" + family + "/conf/" + link + "/" + key
+}
+
+func readSysctl(family, link, key string) (string, error) {
+	value, err := os.ReadFile(sysctl(family, link, key))
+	return strings.TrimSpace(string(value)), err
+}
