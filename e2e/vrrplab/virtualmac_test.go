@@ -327,14 +327,19 @@ func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 	s.held(0)
 
 	// The interface goes down and up, and gets another name.
+	down := time.Now()
 	s.must(s.Hosts[0].IP("link set eth0 down", "link set eth0 name lan0", "link set lan0 up",
 		"addr add "+s.Hosts[0].LinkLocal.String()+"/64 dev lan0 nodad", "addr add "+s.Hosts[0].IPv6.String()+"/64 dev lan0 nodad"))
 	s.held(1)
 	s.seen(time.Now(), 1)
 	s.backup(0)
 	for _, vip := range []netip.Addr{vmacBeside, vmacOther} {
-		// Once as the first Master's, once as the second's.
-		if got := s.Recorder.Bindings(begin, vip); len(got) != 2 {
+		// Not by what the configuration did to the others, and by the second Master
+		// once. A link that is down holds nothing, and the first one's was for a moment.
+		got := s.Recorder.Bindings(begin, vip)
+		lost := slices.ContainsFunc(got, func(b Binding) bool { return b.At.Before(down) })
+		second := slices.DeleteFunc(slices.Clone(got), func(b Binding) bool { return b.Host != 1 })
+		if lost || len(second) != 1 {
 			t.Errorf("%s was held and lost: %+v", vip, got)
 		}
 	}
