@@ -1,11 +1,12 @@
 # make help lists the targets. Those that make network namespaces or start a
-# cluster need root: netns, cluster, test, demo, bench, cluster-up, cluster-down.
+# cluster need root: netns, cluster, test, demo, soak, bench, cluster-up, cluster-down.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IMAGE   ?= kube-vrrp-vip:dev
+MINUTES ?= 30
 CLUSTER  = cd e2e && go run ./cmd/cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build image example-image lint fmt test unit sim netns cluster demo bench cluster-up cluster-down tidy clean FORCE
+.PHONY: help deps build image example-image lint fmt test unit sim netns cluster demo soak bench cluster-up cluster-down tidy clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')" 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -52,7 +53,10 @@ cluster: deps build ## run the tests on a real Kubernetes in network namespaces
 demo: deps build ## a VIP on a real Kubernetes, two failovers measured
 	@cd e2e && go run ./cmd/demo
 
-bench: deps build ## measure beside keepalived and HAProxy (about 45 minutes, on a quiet machine), write docs/benchmarks.md
+soak: deps build ## random faults on a real Kubernetes for MINUTES=30, a client on every VIP; SEED=N repeats them
+	@cd e2e && go run ./cmd/soak -minutes $(MINUTES) -seed "$(SEED)"
+
+bench: deps build ## measure beside keepalived and HAProxy (about an hour, on a quiet machine), write docs/benchmarks.md
 	@hack/deps bench
 	go test -run '^$$' -bench . -benchmem ./pkg/vrrp ./pkg/engine
 	cd e2e && go run ./cmd/bench -out ../docs/benchmarks.md $(BENCHFLAGS)

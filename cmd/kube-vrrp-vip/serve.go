@@ -54,10 +54,23 @@ func serve(ctx context.Context, o config.Options) (err error) {
 	announcer := &lan.Announcer{}
 	defer func() { err = errors.Join(err, announcer.Close()) }()
 
+	var eng *engine.Engine
+	watcher := lan.NewWatcher(func(c lan.Claim) { eng.Heard(c) })
+	defer func() { err = errors.Join(err, watcher.Close()) }()
+
 	var kube *controller.Controller
-	table, neighbors := nft.NewDatapath(), nft.NewNeighbors()
+	pulser, err := lan.NewPulser()
+	if err != nil {
+		return fmt.Errorf("open sockets: %w", err)
+	}
+	defer func() { err = errors.Join(err, pulser.Close()) }()
+	gates := nft.SupportedGate()
+	if gates != nil {
+		logger.Info("No gate for ARP and neighbor discovery", "reason", gates.Error())
+	}
+	table, neighbors := nft.NewDatapath(), nft.NewNeighbors(gates == nil)
 	datapath := newDatapath(proxy.New(), table)
-	eng := engine.New(engine.Config{
+	engineConfig := engine.Config{
 		Network:      network,
 		Ports:        lan.Ports{},
 		Addresses:    addresses,
@@ -65,18 +78,24 @@ func serve(ctx context.Context, o config.Options) (err error) {
 		Neighbors:    neighbors,
 		VirtualLinks: virtualLinks,
 		Senders:      neighbors,
+		Watcher:      watcher,
 		Elevate:      lan.Elevate,
 		OnTransition: func(t desired.Transition) { kube.Transition(t) },
 		OnAlarm:      func(a desired.AlarmChange) { kube.Alarm(a) },
 		Release:      o.ReleaseVIPs,
-	})
+	}
+	if gates == nil {
+		engineConfig.Pulser = pulser
+	}
+	eng = engine.New(engineConfig)
 	around := &surroundings{
 		present:   nft.KubeProxyPresent,
 		look:      nft.Conflicts,
 		kubeProxy: func(present bool) { kube.KubeProxy(present) },
 		repairs: map[string]func() uint64{
-			"inet kube_vrrp_vip": table.Repairs,
-			"arp kube_vrrp_vip":  neighbors.Repairs,
+			"inet kube_vrrp_vip":   table.Repairs,
+			"arp kube_vrrp_vip":    neighbors.Repairs,
+			"netdev kube_vrrp_vip": neighbors.GateRepairs,
 		},
 	}
 	kube = controller.New(client, o, func(s desired.State) {

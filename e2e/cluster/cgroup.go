@@ -232,12 +232,7 @@ func (g cgroups) mount() error {
 // is empty: the numbers that this program's process namespace has for them.
 func (g cgroups) processes(group, container string) ([]int, error) {
 	// Containers are in every hierarchy; kubelet and runc both use memory.
-	h := g.hierarchies[0]
-	for _, o := range g.hierarchies {
-		if o.option == "memory" {
-			h = o
-		}
-	}
+	h := g.memory()
 	var pids []int
 	err := filepath.WalkDir(filepath.Join(h.dir, group), func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
@@ -269,6 +264,59 @@ func (g cgroups) processes(group, container string) ([]int, error) {
 		return nil, fmt.Errorf("read cgroup %s: %w", group, err)
 	}
 	return pids, nil
+}
+
+// limitMemory limits the memory of the group that a process below another group is in
+// to what it uses.
+func (g cgroups) limitMemory(group string, pid int) error {
+	h, used, limit := g.memory(), "memory.usage_in_bytes", "memory.limit_in_bytes"
+	if g.v2 {
+		used, limit = "memory.current", "memory.max"
+	}
+	var dir string
+	err := filepath.WalkDir(filepath.Join(h.dir, group), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a group that went away meanwhile
+		}
+		if err != nil || d.Name() != "cgroup.procs" {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err == nil && slices.Contains(strings.Fields(string(b)), strconv.Itoa(pid)) {
+			dir = filepath.Dir(path)
+		}
+		return nil
+	})
+	if err == nil && dir == "" {
+		err = fmt.Errorf("no group of process %d", pid)
+	}
+	if err != nil {
+		return fmt.Errorf("limit memory: %w", err)
+	}
+	// A limit below what is used cannot be set, and what is used changes.
+	for range 100 {
+		var b []byte
+		if b, err = os.ReadFile(filepath.Join(dir, used)); err != nil {
+			break
+		}
+		if err = os.WriteFile(filepath.Join(dir, limit), b, 0); !errors.Is(err, unix.EBUSY) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("limit memory: %w", err)
+	}
+	return nil
+}
+
+// memory is the hierarchy that limits memory, if there are several.
+func (g cgroups) memory() hierarchy {
+	for _, h := range g.hierarchies {
+		if h.option == "memory" {
+			return h
+		}
+	}
+	return g.hierarchies[0]
 }
 
 // containerOf returns the container that the path of a file in a cgroup belongs to:

@@ -6,12 +6,10 @@ import (
 	"time"
 )
 
+const apiServer = "kube-apiserver"
+
 // startControlPlane starts etcd, kube-apiserver, and what needs the latter.
 func (c *Cluster) startControlPlane(ctx context.Context) error {
-	services := serviceCIDR4
-	if dualStack() {
-		services += "," + serviceCIDR6
-	}
 	pki := func(name string) string { return c.path("pki", name) }
 	if err := c.startDaemon("etcd",
 		"--name=etcd",
@@ -26,7 +24,33 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	if err := c.startDaemon("kube-apiserver",
+	if err := c.StartAPIServer(ctx); err != nil {
+		return err
+	}
+	// Not before: kube-controller-manager exits if its first request fails.
+	if err := c.startDaemon("kube-controller-manager", append(
+		c.managerArgs("kube-controller-manager"),
+		"--use-service-account-credentials=true",
+		"--service-account-private-key-file="+pki("sa.key"),
+		"--root-ca-file="+pki("ca.crt"),
+		// A dead node is noticed after ten seconds instead of fifty.
+		"--node-monitor-period=1s",
+		"--node-monitor-grace-period=10s",
+	)...); err != nil {
+		return err
+	}
+	return c.startDaemon("kube-scheduler", c.managerArgs("kube-scheduler")...)
+}
+
+// StartAPIServer starts kube-apiserver, once more after StopAPIServer, and waits until
+// it is ready.
+func (c *Cluster) StartAPIServer(ctx context.Context) error {
+	services := serviceCIDR4
+	if dualStack() {
+		services += "," + serviceCIDR6
+	}
+	pki := func(name string) string { return c.path("pki", name) }
+	if err := c.startDaemon(apiServer,
 		"--etcd-servers=http://127.0.0.1:2379",
 		"--bind-address=0.0.0.0",
 		"--secure-port=6443",
@@ -49,22 +73,23 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	if err := c.waitAPI(ctx); err != nil {
-		return err
+	return c.waitAPI(ctx)
+}
+
+// StopAPIServer kills kube-apiserver: for the rest of the cluster there is none until
+// StartAPIServer.
+func (c *Cluster) StopAPIServer() error {
+	p, err := c.process(apiServer)
+	if err == nil {
+		err = p.kill()
 	}
-	// Not before: kube-controller-manager exits if its first request fails.
-	if err := c.startDaemon("kube-controller-manager", append(
-		c.managerArgs("kube-controller-manager"),
-		"--use-service-account-credentials=true",
-		"--service-account-private-key-file="+pki("sa.key"),
-		"--root-ca-file="+pki("ca.crt"),
-		// A dead node is noticed after ten seconds instead of fifty.
-		"--node-monitor-period=1s",
-		"--node-monitor-grace-period=10s",
-	)...); err != nil {
-		return err
+	if err == nil {
+		err = p.waitGone(stepLimit)
 	}
-	return c.startDaemon("kube-scheduler", c.managerArgs("kube-scheduler")...)
+	if err != nil {
+		return fmt.Errorf("stop API server: %w", err)
+	}
+	return nil
 }
 
 // managerArgs are the words that begin the command line of a control plane program
@@ -87,7 +112,7 @@ func (c *Cluster) waitAPI(ctx context.Context) error {
 		return err
 	}
 	err = poll(ctx, stepLimit, 100*time.Millisecond, func(ctx context.Context) error {
-		for _, name := range []string{"etcd", "kube-apiserver"} {
+		for _, name := range []string{"etcd", apiServer} {
 			p, err := c.process(name)
 			if err != nil {
 				return err

@@ -210,6 +210,53 @@ func (c *Cluster) Crash(ctx context.Context, node string) error {
 	return nil
 }
 
+// shutdownPatience is how long the programs of a node that is shut down may take to end.
+const shutdownPatience = 3 * time.Second
+
+// ShutDown stops a node in order, as its service manager does: all of its programs and
+// those in its containers are told to end by SIGTERM, at the same time, and none is
+// started again. After that, or after a patience, it is off as by Crash.
+func (c *Cluster) ShutDown(ctx context.Context, node string) error {
+	what := "shut down " + node
+	if err := checkNode(node); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	p, err := c.process("node-" + node)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	g, err := detectCgroups()
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	// Its first process would start what ends.
+	if err := syscall.Kill(p.PID, syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	pids, err := g.processes(filepath.Join(c.opt.Name, node), "")
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	pids = slices.DeleteFunc(pids, func(pid int) bool { return pid == p.PID })
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	err = poll(ctx, shutdownPatience, 10*time.Millisecond, func(context.Context) error {
+		for _, pid := range pids {
+			if st, err := processStat(pid); err == nil && !st.dead {
+				return fmt.Errorf("process %d is still there", pid)
+			}
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return c.Crash(ctx, node)
+}
+
 // PowerOn switches a crashed node on again: with its old disks, and a network as
 // after a reboot. It waits until the node is Ready and its Services work.
 func (c *Cluster) PowerOn(ctx context.Context, node string) error {
@@ -279,6 +326,26 @@ func (c *Cluster) KillContainer(ctx context.Context, node, namespace, pod, conta
 	}
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	return nil
+}
+
+// Starve leaves a pod's container no more memory than it uses now: the kernel kills it
+// when it wants more. The container that is started in its place has its own limit.
+func (c *Cluster) Starve(ctx context.Context, node, namespace, pod, container string) error {
+	what := fmt.Sprintf("starve container %s of %s/%s on %s", container, namespace, pod, node)
+	pids, err := c.containerProcesses(ctx, node, namespace, pod, container)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	g, err := detectCgroups()
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	for _, pid := range pids {
+		if err := g.limitMemory(filepath.Join(c.opt.Name, node), pid); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 	}

@@ -111,6 +111,29 @@ func (p *Probe) Snapshot() *Result {
 	return p.result.clone()
 }
 
+// Take is Snapshot, and forgets what it returns. What is seen from then on is another
+// Result: it begins with the last answer of this one, so that no time without answers
+// is cut in two. Not while another goroutine is in WaitSuccesses.
+func (p *Probe) Take() *Result {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := p.result
+	p.result = taken.next()
+	taken.bodies = nil
+	return &taken
+}
+
+// LastAnswer returns when the latest answer was complete that Take has not taken; the
+// zero Time if there is none.
+func (p *Probe) LastAnswer() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if last := len(p.result.Successes) - 1; last >= 0 {
+		return p.result.Successes[last].End
+	}
+	return time.Time{}
+}
+
 // WaitSuccesses returns when n more answers have come.
 func (p *Probe) WaitSuccesses(ctx context.Context, n int) error {
 	count := func() int {

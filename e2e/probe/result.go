@@ -116,6 +116,15 @@ func (r *Result) clone() *Result {
 	return &c
 }
 
+// next returns the Result that goes on where this one ends.
+func (r *Result) next() Result {
+	n := Result{Begin: r.Begin, End: r.End, bodies: r.bodies}
+	if last := len(r.Successes) - 1; last >= 0 {
+		n.Begin = r.Successes[last].End
+	}
+	return n
+}
+
 // Gap is a time without answers.
 type Gap struct {
 	From, To time.Time
@@ -155,6 +164,17 @@ func (r *Result) Gaps(atLeast time.Duration) []Gap {
 // the end of the probing count as answers, so that a service that was never there,
 // or never came back, is not taken for a good one.
 func (r *Result) Outage() time.Duration { return r.OutageAfter(r.Begin) }
+
+// Longest returns the longest of the Gaps; the first one if there are several.
+func (r *Result) Longest() Gap {
+	var longest Gap
+	for _, g := range r.Gaps(0) {
+		if g.Duration() > longest.Duration() {
+			longest = g
+		}
+	}
+	return longest
+}
 
 // OutageAfter is Outage of the gaps that end after t. A gap that t is within counts
 // with its whole length.

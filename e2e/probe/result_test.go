@@ -42,6 +42,23 @@ func TestResultOutage(t *testing.T) {
 	}
 }
 
+// TestResultNext has an outage that begins in one Result and ends in the next.
+func TestResultNext(t *testing.T) {
+	t0 := time.Now()
+	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
+	r := &Result{Begin: t0, End: at(10)}
+	if n := r.next(); n.Begin != t0 {
+		t.Errorf("without an answer it begins at %s, want %s", n.Begin, t0)
+	}
+	r.succeed(at(1), at(2), "a")
+	n := r.next()
+	n.succeed(at(51), at(52), "a")
+	n.End = at(53)
+	if got, want := n.OutageAfter(at(10)), 50*time.Millisecond; got != want || len(n.Successes) != 1 || n.Begun != 0 {
+		t.Errorf("outage %s, want %s: %+v", got, want, n)
+	}
+}
+
 func TestParseAnswer(t *testing.T) {
 	for _, tt := range []struct {
 		name, data, body string

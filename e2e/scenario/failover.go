@@ -109,7 +109,17 @@ func (s *Site) CrashMaster(ctx context.Context, vip netip.Addr, master string) (
 // CrashMasterAndPowerOn is CrashMaster, and then the node is switched on again and
 // becomes a Backup.
 func (s *Site) CrashMasterAndPowerOn(ctx context.Context, vip netip.Addr, master string, vips []netip.Addr) (Failover, error) {
-	r, err := s.measure(ctx, vip, master, func(ctx context.Context) error { return s.Crash(ctx, master) })
+	return s.switchOff(ctx, vip, master, vips, s.Crash)
+}
+
+// ShutDownMasterAndPowerOn is CrashMasterAndPowerOn, but that the node is shut down in
+// order.
+func (s *Site) ShutDownMasterAndPowerOn(ctx context.Context, vip netip.Addr, master string, vips []netip.Addr) (Failover, error) {
+	return s.switchOff(ctx, vip, master, vips, s.ShutDown)
+}
+
+func (s *Site) switchOff(ctx context.Context, vip netip.Addr, master string, vips []netip.Addr, off func(context.Context, string) error) (Failover, error) {
+	r, err := s.measure(ctx, vip, master, func(ctx context.Context) error { return off(ctx, master) })
 	if err != nil {
 		return Failover{}, err
 	}
@@ -149,6 +159,33 @@ func (s *Site) deleteMasterPod(ctx context.Context, vip netip.Addr, master strin
 		_, err := s.Kubectl(ctx, "", "--namespace="+Namespace, "delete", "pod", pod.Name, "--wait=false")
 		return err
 	})
+}
+
+// StarveMaster takes the memory from the daemon that is Master, so that the kernel kills
+// it. The kubelet starts it again, and it becomes a Backup.
+func (s *Site) StarveMaster(ctx context.Context, vip netip.Addr, master string, vips []netip.Addr) (Failover, error) {
+	pod, err := s.Pod(ctx, master)
+	if err != nil {
+		return Failover{}, err
+	}
+	r, err := s.measure(ctx, vip, master, func(ctx context.Context) error {
+		if err := s.Starve(ctx, master, Namespace, pod.Name, pod.Container); err != nil {
+			return err
+		}
+		// Each answer takes some.
+		return Eventually(ctx, "out of memory", func(ctx context.Context) error {
+			for range 20 {
+				if _, err := s.Metrics(ctx, master); err != nil {
+					return nil
+				}
+			}
+			return errors.New("it still answers")
+		})
+	})
+	if err != nil {
+		return Failover{}, err
+	}
+	return r.returned(ctx, vips)
 }
 
 // SignalMaster sends SIGKILL to the daemon that is Master, behind the kubelet's back,

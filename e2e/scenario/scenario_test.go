@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -166,5 +167,15 @@ func TestHolder(t *testing.T) {
 		if test.wantErr != "" && (err == nil || !strings.Contains(err.Error(), test.wantErr)) {
 			t.Errorf("%s: error %v, want %q", test.name, err, test.wantErr)
 		}
+	}
+}
+
+func TestParseMetrics(t *testing.T) {
+	t.Parallel()
+	got := parseMetrics("# HELP go_goroutines Number.\n# TYPE go_goroutines gauge\ngo_goroutines 31\n" +
+		"process_resident_memory_bytes 5.24e+07\nkube_vrrp_vip_router_state{vrid=\"50\"} 2\n")
+	want := map[string]float64{"go_goroutines": 31, "process_resident_memory_bytes": 5.24e7}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

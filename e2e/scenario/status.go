@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -49,32 +50,40 @@ type Router struct {
 
 // Status asks the daemon on a node, from the client.
 func (s *Site) Status(ctx context.Context, node string) (Status, error) {
-	client := &http.Client{Transport: &http.Transport{
+	body, err := s.get(ctx, node, "/status")
+	if err != nil {
+		return Status{}, err
+	}
+	defer body.Close()
+	var st Status
+	if err := json.NewDecoder(body).Decode(&st); err != nil {
+		return Status{}, fmt.Errorf("status of %s: %w", node, err)
+	}
+	return st, nil
+}
+
+// get asks the daemon on a node for a page, from the client. All of it has a second.
+func (s *Site) get(ctx context.Context, node, path string) (io.ReadCloser, error) {
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			return netns.Dial(ctx, s.NetNS("client"), network, addr)
 		},
 	}}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	url := "http://" + net.JoinHostPort(s.Addr(node).String(), strconv.Itoa(statusPort)) + "/status"
+	url := "http://" + net.JoinHostPort(s.Addr(node).String(), strconv.Itoa(statusPort)) + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return Status{}, err
+		return nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return Status{}, err
+		return nil, err
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return Status{}, fmt.Errorf("get %s: %s", url, resp.Status)
+		resp.Body.Close()
+		return nil, fmt.Errorf("get %s: %s", url, resp.Status)
 	}
-	var st Status
-	if err := json.NewDecoder(resp.Body).Decode(&st); err != nil {
-		return Status{}, fmt.Errorf("get %s: %w", url, err)
-	}
-	return st, nil
+	return resp.Body, nil
 }
 
 // Master returns the node that says it is Master, of those named or of all; an error

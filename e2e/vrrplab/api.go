@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,13 +35,14 @@ var resources = map[string]resource{
 }
 
 // API is a stub of the Kubernetes API: it serves get, list and watch of what it
-// was told to hold, and takes events without keeping them.
+// was told to hold, and takes events.
 type API struct {
 	ns     *Namespace
 	server *http.Server
 	ended  chan struct{}
 
 	mu      sync.Mutex
+	events  []Event
 	version int
 	objects map[string]map[string]Object // by resource and namespace/name
 	changes []change
@@ -59,25 +62,48 @@ func newAPI() (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{ns: ns, ended: make(chan struct{}), objects: map[string]map[string]Object{}, changed: make(chan struct{})}
+	a := &API{ns: ns, objects: map[string]map[string]Object{}, changed: make(chan struct{})}
 	err = ns.IP("link set lo up", "link add br0 type bridge stp_state 0", "addr add 198.18.0.254/24 dev br0", "link set br0 up")
-	var listener net.Listener
 	if err == nil {
-		err = ns.Do(func() error {
-			var err error
-			listener, err = net.Listen("tcp", apiAddress)
-			return err
-		})
+		err = a.Start()
 	}
 	if err != nil {
 		return nil, errors.Join(err, ns.close())
 	}
-	a.server = &http.Server{Handler: a, ReadHeaderTimeout: 10 * time.Second}
-	go func() {
-		defer close(a.ended)
-		_ = a.server.Serve(listener) // until Close
-	}()
 	return a, nil
+}
+
+// Start makes the API server serve, as it does from the beginning until Stop.
+func (a *API) Start() error {
+	var listener net.Listener
+	if err := a.ns.Do(func() error {
+		var err error
+		listener, err = net.Listen("tcp", apiAddress)
+		return err
+	}); err != nil {
+		return err
+	}
+	server, ended := &http.Server{Handler: a, ReadHeaderTimeout: 10 * time.Second}, make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(listener) // until Stop
+	}()
+	a.server, a.ended = server, ended
+	return nil
+}
+
+// Stop ends all connections, and refuses new ones.
+func (a *API) Stop() error {
+	err := a.server.Close()
+	<-a.ended
+	return err
+}
+
+// Events returns the Events that were written.
+func (a *API) Events() []Event {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.events)
 }
 
 // connect gives a host a link to the API.
@@ -94,9 +120,7 @@ func (a *API) connect(h *Host) error {
 }
 
 func (a *API) close() error {
-	err := a.server.Close()
-	<-a.ended
-	return errors.Join(err, a.ns.close())
+	return errors.Join(a.Stop(), a.ns.close())
 }
 
 // Set creates or replaces an object of a resource such as "configmaps". Its
@@ -144,6 +168,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resource, namespace, name, ok := parsePath(r.URL.Path)
 	switch {
 	case resource == "events" && (r.Method == http.MethodPost || r.Method == http.MethodPatch):
+		a.noteEvent(r)
 		answer(w, http.StatusCreated, Object{"apiVersion": "v1", "kind": "Event", "metadata": map[string]any{"name": "event", "namespace": namespace}})
 		return
 	case !ok || resources[resource] == (struct{ apiVersion, kind string }{}) || r.Method != http.MethodGet:
@@ -173,6 +198,24 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.list(w, resource, matches)
+}
+
+// noteEvent keeps an Event that is new.
+func (a *API) noteEvent(r *http.Request) {
+	if r.Method != http.MethodPost {
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	var e Event
+	if err == nil {
+		e, err = parseEvent(body)
+	}
+	if err != nil {
+		e.Message = "unreadable: " + err.Error()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.events = append(a.events, e)
 }
 
 func (a *API) list(w http.ResponseWriter, resource string, matches func(Object) bool) {

@@ -1,7 +1,6 @@
 package vrrplab
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/e2e/probe"
 )
 
 func closeFD(fd int) error { return unix.Close(fd) }
@@ -30,17 +31,41 @@ func openAsker(client *Host) (fd int, err error) {
 	return fd, err
 }
 
+// Stranger is the IPv4 address that AskAsStranger asks with.
+var Stranger = netip.AddrFrom4([4]byte{192, 0, 2, 251})
+
+var (
+	strangerMAC       = net.HardwareAddr{2, 0, 0, 0, 1, 251}
+	strangerLinkLocal = netip.MustParseAddr("fe80::1fb")
+)
+
 // Ask lets the client ask the LAN once who has an address. Answers tells who
-// answered.
+// answered. They change the client's own neighbor table, too.
 func (l *Lab) Ask(a netip.Addr) error {
 	mac, err := net.ParseMAC(l.Client.MAC)
 	if err != nil {
 		return err
 	}
-	frame := neighborSolicitation(mac, l.Client.LinkLocal, a)
+	frame := probe.NeighborSolicitation(mac, l.Client.LinkLocal, a)
 	if a.Is4() {
 		frame = arpRequest(mac, l.Client.IPv4, a)
 	}
+	return l.send(a, frame)
+}
+
+// AskAsStranger asks the LAN once who has an address, as a host behind the client's
+// cable that nobody knows. What it is answered teaches no kernel where an address
+// is, so that the client finds out by announcements and questions of its own. The
+// recorder sees the answers.
+func (l *Lab) AskAsStranger(a netip.Addr) error {
+	frame := probe.NeighborSolicitation(strangerMAC, strangerLinkLocal, a)
+	if a.Is4() {
+		frame = arpRequest(strangerMAC, Stranger, a)
+	}
+	return l.send(a, frame)
+}
+
+func (l *Lab) send(a netip.Addr, frame []byte) error {
 	if _, err := unix.Write(l.asker, frame); err != nil {
 		return fmt.Errorf("ask who has %s: %w", a, err)
 	}
@@ -71,24 +96,4 @@ func arpRequest(mac net.HardwareAddr, own, a netip.Addr) []byte {
 	b = append(b, own.AsSlice()...)
 	b = append(b, make([]byte, 6)...)
 	return append(b, a.AsSlice()...)
-}
-
-// neighborSolicitation is an Ethernet frame (RFC 4861 section 4.3).
-func neighborSolicitation(mac net.HardwareAddr, own, a netip.Addr) []byte {
-	target := a.As16()
-	group := netip.MustParseAddr("ff02::1:ff00:0").As16()
-	copy(group[13:], target[13:])
-	m := []byte{135, 0, 0, 0, 0, 0, 0, 0}
-	m = append(m, target[:]...)
-	m = append(m, 1, 1)
-	m = append(m, mac...)
-	s := sum(uint32(unix.IPPROTO_ICMPV6+len(m)), own.AsSlice())
-	binary.BigEndian.PutUint16(m[2:], ^uint16(sum(sum(s, group[:]), m)))
-
-	b := []byte{0x33, 0x33, 0xff, target[13], target[14], target[15]}
-	b = append(b, mac...)
-	b = append(b, 0x86, 0xdd, 0x60, 0, 0, 0, 0, byte(len(m)), unix.IPPROTO_ICMPV6, 255)
-	b = append(b, own.AsSlice()...)
-	b = append(b, group[:]...)
-	return append(b, m...)
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -120,15 +121,22 @@ type Daemon struct {
 // StartDaemon starts the daemon on a host as its DaemonSet would: the Node gets
 // the priority, 0 for the daemon's own, and the pod is written first.
 func (l *Lab) StartDaemon(h *Host, priority int, args ...string) (*Daemon, error) {
+	return l.StartDaemonBy(nil, h, priority, args...)
+}
+
+// StartDaemonBy is StartDaemon by a command that ends with executing what it is
+// given as arguments, such as one of Debian's unshare.
+func (l *Lab) StartDaemonBy(command []string, h *Host, priority int, args ...string) (*Daemon, error) {
 	binary, err := Binary()
 	if err != nil {
 		return nil, err
 	}
 	l.SetNode(h, priority)
 	l.SetPod(h)
+	line := slices.Concat(command, []string{binary, "--apiserver-host=http://" + apiAddress, "--http-port=" + statusPort}, args)
 	p, err := l.Start(h,
 		[]string{"POD_NAME=" + podName(h), "POD_NAMESPACE=" + podNamespace, "NODE_NAME=" + h.Name, "HOST_IP=" + h.IPv4.String()},
-		binary, append([]string{"--apiserver-host=http://" + apiAddress, "--http-port=" + statusPort}, args...)...)
+		line[0], line[1:]...)
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +192,7 @@ type RouterStatus struct {
 		Address    netip.Addr
 		Bound      bool
 		Advertised bool
+		InUseBy    string
 	}
 }
 
@@ -216,6 +225,12 @@ func (d *Daemon) Router(ctx context.Context, ipv6 bool, vrid int) (RouterStatus,
 		}
 	}
 	return RouterStatus{}, fmt.Errorf("%s has no virtual router IPv%d %d, problems %v", d.host.Name, family, vrid, s.Problems)
+}
+
+// Health asks the daemon what the kubelet's liveness probe asks; nil is healthy.
+func (d *Daemon) Health(ctx context.Context) error {
+	_, err := d.get(ctx, "/healthz")
+	return err
 }
 
 // Metrics asks the daemon for its metrics, as text.

@@ -31,7 +31,8 @@ type Lab struct {
 
 	mu        sync.Mutex
 	processes []*Process
-	asker     int // a packet socket on the client's eth0
+	closers   []func() error // of listeners
+	asker     int            // a packet socket on the client's eth0
 }
 
 // Host is a computer on the LAN. Its link is eth0.
@@ -160,17 +161,19 @@ func (l *Lab) Cut(i int) error { return l.lan.IP("link set " + l.Port(i) + " dow
 // Restore undoes Cut.
 func (l *Lab) Restore(i int) error { return l.lan.IP("link set " + l.Port(i) + " up") }
 
-// Drop makes the switch lose the frames that match an expression of nft, until
+// Drop makes the switch lose the frames that match an expression of nft, or another, until
 // Pass, while every cable stays in place:
 //
 //	iifname "p0"                             whatever host 0 sends
 //	oifname "p0" ip protocol 112             VRRP that host 0 would hear
 //	numgen random mod 100 < 25               a quarter of everything
-func (l *Lab) Drop(match string) error {
-	return l.lan.Nft(`add table bridge loss
-add chain bridge loss forward { type filter hook forward priority 0; }
-add rule bridge loss forward ` + match + ` counter drop
-`)
+func (l *Lab) Drop(matches ...string) error {
+	var b strings.Builder
+	b.WriteString("add table bridge loss\nadd chain bridge loss forward { type filter hook forward priority 0; }\n")
+	for _, m := range matches {
+		fmt.Fprintf(&b, "add rule bridge loss forward %s counter drop\n", m)
+	}
+	return l.lan.Nft(b.String())
 }
 
 // Pass undoes every Drop.
@@ -197,6 +200,9 @@ func (l *Lab) Close() error {
 	defer l.mu.Unlock()
 	for _, p := range l.processes {
 		p.Kill()
+	}
+	for _, f := range l.closers {
+		errs = append(errs, f())
 	}
 	if l.asker >= 0 {
 		errs = append(errs, closeFD(l.asker))

@@ -98,6 +98,9 @@ func (p *Process) Kill() {
 // Done is closed when the program has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Err is how the program has ended, once Done is closed.
+func (p *Process) Err() error { return p.err }
+
 // Running tells whether the program has not ended.
 func (p *Process) Running() bool {
 	select {

@@ -25,6 +25,8 @@ var alarmAdvice = map[vrrp.AlarmReason]string{
 	vrrp.AlarmAddressOwner:     "it claims priority 255, which nothing can take over from: take the address off it, or lower its priority",
 	vrrp.AlarmOwnSource:        "it sends from this node's own address: find the host that has the address too, or the loop in the network",
 	vrrp.AlarmVRIDConflict:     "other routers use this VRID for other addresses: choose another one (--vrid, --vrids, vrid)",
+	vrrp.AlarmVIPInUse:         "another host had the address first, so this node leaves it alone: take it off that host, or choose another VIP",
+	vrrp.AlarmDuplicateAddress: "another host has the address too, and takes its traffic: find it by its MAC and take the address off it",
 }
 
 // Alarm reports the beginning or the end of an alarm as Events, on the

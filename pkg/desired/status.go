@@ -29,6 +29,9 @@ type Status struct {
 	// Unheard counts packets that belong to no virtual router or could not
 	// be parsed, by reason.
 	Unheard map[string]uint64 `json:"unheard,omitempty"`
+	// PulseFailures counts pulses that could not be sent: while they cannot, a
+	// VIP whose Master dies is answered for until its lease ends.
+	PulseFailures uint64 `json:"pulseFailures"`
 }
 
 // RouterKey identifies a running virtual router: VRIDs are per interface and
@@ -62,10 +65,16 @@ type RouterStatus struct {
 	// Unicast are the peers that advertisements are sent to; none with
 	// multicast.
 	Unicast []netip.Addr `json:"unicast,omitempty"`
+	// ForeignClaims counts how often others claimed an address that we held, by
+	// ARP or Neighbor Discovery, long after a takeover.
+	ForeignClaims uint64 `json:"foreignClaims"`
 	// Alarms are what an operator must look at.
 	Alarms   []Alarm       `json:"alarms,omitempty"`
 	VIPs     []VIPStatus   `json:"vips"`
 	Counters vrrp.Counters `json:"counters"`
+	// AddressRemovals counts virtual addresses that somebody else has removed
+	// from the interface while this node was Master.
+	AddressRemovals uint64 `json:"addressRemovals"`
 }
 
 // VIPStatus is one address of a running virtual router.
@@ -78,6 +87,9 @@ type VIPStatus struct {
 	// Advertised tells that it is among the addresses that our advertisements
 	// carry. Those that are not are held and announced all the same.
 	Advertised bool `json:"advertised"`
+	// InUseBy is the MAC of the host that has the address, which therefore is not
+	// bound; empty if nobody was found to have it when it was asked for.
+	InUseBy string `json:"inUseBy,omitempty"`
 	// Placement says why the VIP is on this interface.
 	Placement string `json:"placement"`
 	// VirtualMAC is the MAC address of the virtual router, if that is what the

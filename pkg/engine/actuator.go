@@ -11,7 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // order is everything the loop wants of the kernel and the LAN at one moment.
@@ -21,9 +23,9 @@ type order struct {
 	// want are the addresses to hold, all others are let go. Carrying out an
 	// order renews their leases.
 	want []host.VirtualAddress
-	// answer names for each configured VIP, held or not, the one interface
-	// that answers ARP for it.
-	answer map[netip.Addr]string
+	// answer tells for each configured VIP, held or not, how it is answered
+	// for.
+	answer map[netip.Addr]desired.Answer
 	// announce are the held addresses to announce, by link.
 	announce map[int]announcement
 }
@@ -31,7 +33,9 @@ type order struct {
 // announcement is a set of addresses to announce on one interface.
 type announcement struct {
 	hardwareAddr net.HardwareAddr
-	vips         []netip.Addr
+	// first are those that somebody else may have had until now, again the
+	// others.
+	first, again []netip.Addr
 }
 
 // report is what became of an order.
@@ -45,6 +49,8 @@ type report struct {
 	failed map[host.VirtualAddress]error
 	// errs are the failures that concern no single address.
 	errs []error
+	// removed are the addresses that somebody else had removed.
+	removed map[host.VirtualAddress]bool
 }
 
 // actuator carries out the loop's orders. It is the only writer of addresses
@@ -59,24 +65,34 @@ type actuator struct {
 
 	orders        *mailbox[order]
 	announcements *mailbox[map[int]announcement]
-	answers       *mailbox[map[netip.Addr]string]
+	answers       *mailbox[map[netip.Addr]desired.Answer]
+
+	// pacer has what waits to be announced. Only announce uses it.
+	pacer *pacer
+	// now is the time for pacer.
+	now func() vrrp.Time
 
 	// bound is what is on the links now, for announce.
 	bound atomic.Pointer[map[host.VirtualAddress]bool]
 	// answering is what neighbors was last told, nil if that failed. Only
 	// tell uses it.
-	answering map[netip.Addr]string
-	// announceFailed and tellFailed keep the end of a failure from going
-	// unreported. Each is used by one goroutine.
-	announceFailed, tellFailed bool
+	answering map[netip.Addr]desired.Answer
+	// announceFailed, by link, and tellFailed keep the end of a failure from
+	// going unreported. Each is used by one goroutine.
+	announceFailed map[int]bool
+	tellFailed     bool
 }
 
 func newActuator(a addresses, n announcer, nb neighbors, reported func(report)) *actuator {
+	began := time.Now()
 	act := &actuator{
 		addresses: a, announcer: n, neighbors: nb, reported: reported,
 		orders:        newMailbox[order](),
 		announcements: newMailbox[map[int]announcement](),
-		answers:       newMailbox[map[netip.Addr]string](),
+		answers:       newMailbox[map[netip.Addr]desired.Answer](),
+
+		pacer: newPacer(), now: func() vrrp.Time { return vrrp.Time(time.Since(began)) },
+		announceFailed: map[int]bool{},
 	}
 	act.bound.Store(&map[host.VirtualAddress]bool{})
 	return act
@@ -100,7 +116,7 @@ const tellAgain = 5 * time.Second
 func (a *actuator) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	announcing, stopAnnouncing := context.WithCancel(context.WithoutCancel(ctx))
-	wg.Go(func() { a.announcements.serve(announcing, a.announce) })
+	wg.Go(func() { a.runAnnouncements(announcing) })
 	wg.Go(func() {
 		tick := time.NewTicker(tellAgain)
 		defer tick.Stop()
@@ -134,6 +150,12 @@ func (a *actuator) bind(o order) {
 	if err := a.addresses.Set(o.want); err != nil {
 		r.failed, r.errs = addressErrors(err)
 	}
+	for _, v := range a.addresses.Removed() {
+		if r.removed == nil {
+			r.removed = map[host.VirtualAddress]bool{}
+		}
+		r.removed[v] = true
+	}
 	now := make(map[host.VirtualAddress]bool, len(o.want))
 	for _, v := range o.want {
 		now[v] = r.failed[v] == nil
@@ -145,30 +167,8 @@ func (a *actuator) bind(o order) {
 	a.reported(r)
 }
 
-// announce announces what is bound at that moment, so that a host that believes
-// it is answered.
-func (a *actuator) announce(all map[int]announcement) {
-	var errs []error
-	for link, n := range all {
-		bound := *a.bound.Load()
-		vips := slices.DeleteFunc(slices.Clone(n.vips), func(vip netip.Addr) bool {
-			return !bound[host.VirtualAddress{Link: link, Address: vip}]
-		})
-		if len(vips) == 0 {
-			continue
-		}
-		if err := a.announcer.Announce(link, n.hardwareAddr, vips); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if failed := len(errs) > 0; failed || a.announceFailed {
-		a.announceFailed = failed
-		a.reported(report{source: "announcements", errs: errs})
-	}
-}
-
-// tell tells neighbors who answers ARP, if that is new or to be repeated.
-func (a *actuator) tell(answer map[netip.Addr]string, again bool) {
+// tell tells neighbors who answers, if that is new or to be repeated.
+func (a *actuator) tell(answer map[netip.Addr]desired.Answer, again bool) {
 	if answer == nil || !again && a.answering != nil && maps.Equal(a.answering, answer) {
 		return
 	}
@@ -192,11 +192,19 @@ func mergeAnnouncements(old, v map[int]announcement) map[int]announcement {
 		merged = map[int]announcement{}
 	}
 	for link, n := range v {
-		vips := append(slices.Clone(merged[link].vips), n.vips...)
-		slices.SortFunc(vips, netip.Addr.Compare)
-		merged[link] = announcement{hardwareAddr: n.hardwareAddr, vips: slices.Compact(vips)}
+		merged[link] = announcement{
+			hardwareAddr: n.hardwareAddr,
+			first:        mergeAddresses(merged[link].first, n.first),
+			again:        mergeAddresses(merged[link].again, n.again),
+		}
 	}
 	return merged
+}
+
+func mergeAddresses(a, b []netip.Addr) []netip.Addr {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
 }
 
 // addressErrors sorts an error of addresses.Set by the address it concerns.

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
 )
 
@@ -19,6 +20,7 @@ type fakeKernel struct {
 	mu      sync.Mutex
 	did     []string
 	bindErr error
+	removed []host.VirtualAddress
 	// setTakes is how long it takes to write who answers ARP.
 	setTakes time.Duration
 }
@@ -51,12 +53,21 @@ func (k fakeAddresses) Set(want []host.VirtualAddress) error {
 	return k.bindErr
 }
 
+func (k fakeAddresses) Removed() []host.VirtualAddress { return k.removed }
+
 func (fakeAddresses) RemoveLeftovers() ([]host.VirtualAddress, error) { return nil, nil }
 
 type fakeAnnouncer struct{ *fakeKernel }
 
 func (k fakeAnnouncer) Announce(_ int, _ net.HardwareAddr, vips []netip.Addr) error {
-	s := "announce"
+	return k.say("announce", vips)
+}
+
+func (k fakeAnnouncer) Reply(_ int, _ net.HardwareAddr, vips []netip.Addr) error {
+	return k.say("reply", vips)
+}
+
+func (k fakeAnnouncer) say(s string, vips []netip.Addr) error {
 	for _, vip := range vips {
 		s += " " + vip.String()
 	}
@@ -66,10 +77,10 @@ func (k fakeAnnouncer) Announce(_ int, _ net.HardwareAddr, vips []netip.Addr) er
 
 type fakeNeighbors struct{ *fakeKernel }
 
-func (k fakeNeighbors) Set(bindings map[netip.Addr]string) error {
+func (k fakeNeighbors) Set(answers map[netip.Addr]desired.Answer) error {
 	s := "neighbors"
-	for vip, link := range bindings {
-		s += " " + vip.String() + "@" + link
+	for vip, a := range answers {
+		s += " " + vip.String() + "@" + a.Interface
 	}
 	k.note(s)
 	time.Sleep(k.setTakes)
@@ -84,8 +95,8 @@ func newFakeActuator(k *fakeKernel) (*actuator, *[]report) {
 
 func orderFor(vips ...netip.Addr) order {
 	o := order{
-		answer:   map[netip.Addr]string{vipA: "eth0"},
-		announce: map[int]announcement{2: {vips: []netip.Addr{vipA, vipB}}},
+		answer:   map[netip.Addr]desired.Answer{vipA: {Interface: "eth0"}},
+		announce: map[int]announcement{2: {first: []netip.Addr{vipA, vipB}}},
 	}
 	for _, vip := range vips {
 		o.want = append(o.want, host.VirtualAddress{Link: 2, Address: vip})
@@ -102,15 +113,15 @@ func TestActuatorAnnouncesWhatIsBound(t *testing.T) {
 	k := &fakeKernel{bindErr: errors.Join(other, &host.AddressError{VirtualAddress: b, Err: errors.New("no")})}
 	a, reports := newFakeActuator(k)
 	a.bind(orderFor(vipA, vipB))
-	waiting, _ := a.announcements.take()
-	a.announce(waiting)
+	a.announce()
 	if got := k.did[len(k.did)-1]; got != "announce 192.0.2.100" {
 		t.Errorf("%q, want the announcement of the bound address alone", got)
 	}
 	// What was let go of meanwhile is not announced.
+	a.bind(orderFor(vipA, vipB))
 	a.bind(order{})
 	k.did = nil
-	a.announce(waiting)
+	a.announce()
 	if len(k.did) != 0 {
 		t.Errorf("%q after the address was let go of", k.did)
 	}
@@ -130,7 +141,7 @@ func TestActuatorPostKeepsAnnouncements(t *testing.T) {
 	a.post(first)
 	a.post(second)
 	got, _ := a.orders.take()
-	if want := []netip.Addr{vipA, vipB}; got.seq != 2 || !slices.Equal(got.announce[2].vips, want) {
+	if want := []netip.Addr{vipA, vipB}; got.seq != 2 || !slices.Equal(got.announce[2].first, want) {
 		t.Errorf("%+v, want the second order with both orders' announcements", got)
 	}
 }

@@ -55,6 +55,7 @@ func (l *loop) alarms(in *instance, now vrrp.Time) (alarms []desired.Alarm) {
 	for _, a := range in.router.Alarms(now) {
 		add(a)
 	}
+	in.claimAlarms(now, add)
 	if s := l.sightings[in.port()]; s != nil && in.state() != vrrp.Initialize {
 		with, detail, found := s.Conflict(now, in.applied)
 		if !found {

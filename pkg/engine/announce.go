@@ -1,7 +1,11 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"math"
+	"net/netip"
+	"os"
 	"time"
 
 	"kube-vrrp-vip/pkg/vrrp"
@@ -60,4 +64,72 @@ func (s *announceSchedule) due(now vrrp.Time) bool {
 	}
 	s.next = now.Add(announceRefresh)
 	return true
+}
+
+// runAnnouncements sends what is to be announced until ctx ends.
+func (a *actuator) runAnnouncements(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.announcements.signal:
+		case <-timer.C:
+		}
+		if next := a.announce(); next != never {
+			timer.Reset(next.Sub(a.now()))
+		}
+	}
+}
+
+// announce sends what may go out by now, and returns when it is to be called
+// again; never if nothing waits. What comes in meanwhile is not kept waiting by
+// repetitions.
+func (a *actuator) announce() vrrp.Time {
+	for {
+		if all, ok := a.announcements.take(); ok {
+			a.pacer.add(all)
+		}
+		now := a.now()
+		batch := a.pacer.next(now)
+		if len(batch) == 0 {
+			return a.pacer.deadline(now)
+		}
+		a.send(batch)
+	}
+}
+
+// send sends frames of one link and one form, those of the addresses that are
+// bound at that moment, so that a host that believes them is answered. A link
+// that transmits nothing is done with until its next announcement: it must not
+// hold up the others.
+func (a *actuator) send(batch []frame) {
+	link, bound := batch[0].Link, *a.bound.Load()
+	vips := make([]netip.Addr, 0, len(batch))
+	for _, f := range batch {
+		if bound[f.VirtualAddress] {
+			vips = append(vips, f.Address)
+		}
+	}
+	if len(vips) == 0 {
+		return
+	}
+	form := a.announcer.Announce
+	if batch[0].reply {
+		form = a.announcer.Reply
+	}
+	err := form(link, a.pacer.hardwareAddrs[link], vips)
+	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			a.pacer.drop(link)
+		}
+		a.announceFailed[link] = true
+		a.reported(report{source: "announcements", errs: []error{err}})
+		return
+	}
+	if a.announceFailed[link] {
+		delete(a.announceFailed, link)
+		a.reported(report{source: "announcements"})
+	}
 }

@@ -40,18 +40,28 @@ type ports interface {
 // addresses binds the virtual addresses.
 type addresses interface {
 	Set(want []host.VirtualAddress) error
+	Removed() []host.VirtualAddress
 	RemoveLeftovers() ([]host.VirtualAddress, error)
 }
 
-// announcer tells a LAN where an address is.
+// announcer tells a LAN where an address is. Reply is the second form of
+// telling it of an IPv4 address.
 type announcer interface {
 	Announce(index int, mac net.HardwareAddr, vips []netip.Addr) error
+	Reply(index int, mac net.HardwareAddr, vips []netip.Addr) error
 }
 
 // neighbors keeps the interfaces that a VIP does not belong to from answering
-// ARP for it.
+// for it, and its own from doing so when the pulses have ceased.
 type neighbors interface {
-	Set(bindings map[netip.Addr]string) error
+	Set(answers map[netip.Addr]desired.Answer) error
+}
+
+// watcher hears who claims addresses on the LANs, which it tells Engine.Heard, and
+// asks who has them.
+type watcher interface {
+	Watch(vips map[int][]netip.Addr) error
+	Probe(index int, mac net.HardwareAddr, source netip.Addr, vips []netip.Addr) error
 }
 
 // Config is what an Engine is made of.
@@ -61,6 +71,9 @@ type Config struct {
 	Addresses addresses
 	Announcer announcer
 	Neighbors neighbors
+	Watcher   watcher
+	// Pulser may be nil, if Neighbors has no use for pulses.
+	Pulser pulser
 	// VirtualLinks are the links of VIPs with a virtual MAC address.
 	VirtualLinks virtualLinks
 	Senders      senders
@@ -85,12 +98,16 @@ type Engine struct {
 	inbox    inbox
 	notifier *notifier
 	status   atomic.Pointer[desired.Status]
-	beat     atomic.Int64
+	// beat is when the loop last went round, in nanoseconds after began, and 0
+	// before that: a jump of the wall clock is no sign of a loop that hangs, and
+	// does not hide one.
+	beat  atomic.Int64
+	began time.Time
 }
 
 // New returns an Engine that does nothing until Run.
 func New(c Config) *Engine {
-	e := &Engine{config: c, notifier: newNotifier()}
+	e := &Engine{config: c, notifier: newNotifier(), began: wallClock()}
 	e.status.Store(&desired.Status{})
 	return e
 }
@@ -103,10 +120,17 @@ func (e *Engine) Apply(s desired.State) { e.tell(func(m *messages) { m.state = &
 // goroutine and never blocks; the last Snapshot counts.
 func (e *Engine) Links(s host.Snapshot) { e.tell(func(m *messages) { m.links = &s }) }
 
+// Heard tells of an address that somebody on a LAN claims. It may be called by
+// any goroutine and never blocks.
+func (e *Engine) Heard(c lan.Claim) { e.tell(func(m *messages) { m.claims = append(m.claims, c) }) }
+
 // Status returns what the engine is doing.
 func (e *Engine) Status() desired.Status {
 	s := *e.status.Load()
-	s.Beat = e.beat.Load()
+	if beat := e.beat.Load(); beat != 0 {
+		now := wallClock()
+		s.Beat = now.Add(time.Duration(beat) - now.Sub(e.began)).UnixNano()
+	}
 	return s
 }
 
@@ -132,6 +156,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	actuator := newActuator(e.config.Addresses, e.config.Announcer, e.config.Neighbors, func(r report) {
 		e.tell(func(m *messages) { m.reports = append(m.reports, r) })
 	})
+	lookout := newLookout(e.config.Watcher, func(r report) {
+		e.tell(func(m *messages) { m.reports = append(m.reports, r) })
+	})
 	listener := newListener(e.config.Ports, func(r listenReport) {
 		e.tell(func(m *messages) { m.listening = append(m.listening, r) })
 	})
@@ -139,6 +166,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { actuator.run(others) })
 	wg.Go(func() { linker.run(others) })
+	wg.Go(func() { lookout.run(others) })
 	var listenErr error
 	wg.Go(func() { listenErr = listener.run(others) })
 	wg.Go(func() { e.notifier.run(others) })
@@ -148,7 +176,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	go func() {
 		runtime.LockOSThread()
 		// The thread's priority is raised: it is not given back.
-		l := newLoop(e, logger, actuator.post, listener.post)
+		l := newLoop(e, logger, actuator.post, listener.post, lookout.post)
 		l.makeLinks = linker.post
 		reached, err := e.config.Elevate()
 		e.notifier.tell(func() {
@@ -201,6 +229,7 @@ type messages struct {
 	virtual   *virtualReport
 	listening []listenReport
 	reports   []report
+	claims    []lan.Claim
 	stop      bool
 }
 

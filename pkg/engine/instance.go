@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -50,6 +49,8 @@ type instance struct {
 	// advertised tells that an advertisement went out since it became Master:
 	// until then it holds and announces nothing.
 	advertised bool
+	// odd tells every second advertisement from the others.
+	odd bool
 	// ordered is the first order that its addresses are in.
 	ordered uint64
 	// held tells that an address was bound since it became Master; unbound is
@@ -57,17 +58,32 @@ type instance struct {
 	held    bool
 	unbound vrrp.Time
 	// failed are the addresses that could not be bound, and why.
-	failed map[netip.Addr]error
+	failed   map[netip.Addr]error
+	removals removals
 	// alarms are those that are on, each reason once.
 	alarms []desired.Alarm
 	// conflict is since when others use the VRID for something else; never if
 	// nobody does.
 	conflict vrrp.Time
+	// claimAt is when something is to be done about VIPs that are not known to be
+	// free, checkAt when those that are held are asked for; never if not.
+	claimAt, checkAt vrrp.Time
+	// inUse tells that all VIPs were found to be others' and that was told.
+	inUse bool
+	// members are the last senders of advertisements, of whom the last was heard
+	// at memberHeard.
+	members     [membersKept]member
+	memberHeard vrrp.Time
+	// duplicate is what others claim of what is held, which may be defended from
+	// defendAt on; claims counts them.
+	duplicate duplicate
+	defendAt  vrrp.Time
+	claims    uint64
 }
 
 // deadline is when something is to be done for the instance.
 func (in *instance) deadline() vrrp.Time {
-	next := min(in.startAt, in.announce.next)
+	next := min(in.startAt, in.announce.next, in.claimAt, in.checkAt)
 	if d, ok := in.timer(); ok {
 		next = min(next, d)
 	}
@@ -114,6 +130,9 @@ func (l *loop) configure(now vrrp.Time) {
 		if in != nil && (in.link.Index != p.link.Index || in.config.Version != p.config.Version) {
 			in = nil
 		}
+		if p.fault == "" && l.flapping(&p, now) {
+			p.fault = faultLinkFlapping
+		}
 		if p.fault == "" && l.cannotHear(p.port(), in != nil && in.state() != vrrp.Initialize) {
 			p.fault = faultNotListening
 		}
@@ -130,7 +149,11 @@ func (l *loop) configure(now vrrp.Time) {
 	}
 	for _, in := range l.instances {
 		if running[in.key] == in {
-			l.shutdown(in, string(vrrp.ReasonShutdown), now)
+			reason := string(vrrp.ReasonShutdown)
+			if l.lacksInterface(in) {
+				reason = faultNoInterface
+			}
+			l.shutdown(in, reason, now)
 			for _, a := range in.alarms {
 				l.tellAlarm(in, a, false)
 			}
@@ -138,11 +161,20 @@ func (l *loop) configure(now vrrp.Time) {
 	}
 	l.instances = instances
 	l.answering = l.answers()
+	l.keepClaims(now)
 	l.orderDue = true
 }
 
+// lacksInterface tells whether an instance that is not wanted any more still would
+// be, if an interface of this node took its VIPs.
+func (l *loop) lacksInterface(in *instance) bool {
+	return slices.ContainsFunc(l.unplaced, func(u desired.UnplacedVIP) bool {
+		return slices.ContainsFunc(in.vips, func(v placedVIP) bool { return v.address == u.Address })
+	})
+}
+
 func (l *loop) newInstance(p placement, now vrrp.Time) *instance {
-	in := &instance{placement: p, startAt: never, retry: retryMin, reason: p.fault, since: wallClock(), conflict: never}
+	in := &instance{placement: p, startAt: never, retry: retryMin, reason: p.fault, since: wallClock(), conflict: never, claimAt: never, checkAt: never}
 	in.announce.stop()
 	if p.fault == "" {
 		in.router, in.applied = vrrp.NewRouter(p.config), p.config
@@ -165,6 +197,7 @@ func (l *loop) schedule(in *instance, now vrrp.Time) {
 	}
 	down := in.config.MasterDownInterval(in.config.AdvertisementInterval)
 	in.startAt = max(now, since.Add(listenTime-down))
+	in.claimAt, in.inUse = now, false
 }
 
 // reconfigure changes an instance in place.
@@ -236,7 +269,10 @@ func (l *loop) start(in *instance, now vrrp.Time) {
 			return
 		}
 	}
-	in.startAt, in.started = never, true
+	if !in.started && !l.mayStart(in, now) {
+		return
+	}
+	in.startAt, in.started, in.inUse, in.claimAt = never, true, false, now
 	l.apply(in, in.router.Startup(now, l.sightings[in.port()].HeardFor(now, in.key.VRID)...), now)
 }
 
@@ -312,6 +348,9 @@ func (l *loop) reported(r report, now vrrp.Time) {
 			continue
 		}
 		l.noteFailures(in, r, now)
+		if in.state() == vrrp.Master {
+			l.noteRemovals(in, r.removed, now)
+		}
 	}
 }
 
@@ -324,10 +363,14 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 		in.noteHeld(now)
 		return
 	}
-	key, previous := in.key, in.failed
+	key, previous, claimed := in.key, in.failed, 0
 	in.failed = map[netip.Addr]error{}
 	for _, v := range in.vips {
-		err := r.failed[host.VirtualAddress{Link: v.on.Index, Address: v.address}]
+		if !v.claimed() {
+			continue
+		}
+		claimed++
+		err := r.failed[v.bound()]
 		if v.on.Index == 0 {
 			err = l.virtualFailure(v.virtual)
 		}
@@ -347,7 +390,7 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 		}
 	}
 	switch n := len(in.failed); {
-	case n < len(in.vips):
+	case n < claimed || n == 0:
 		in.noteHeld(now)
 	case in.unbound == 0 && in.held:
 		in.unbound = now

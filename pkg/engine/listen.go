@@ -15,6 +15,7 @@ import (
 // place decides anew what runs where, and what is listened on for it.
 func (l *loop) place() {
 	l.own, l.bound = addressesOf(l.links.Links)
+	l.ownMACs = ownMACs(l.links.Links)
 	l.placements = nil
 	if l.desired != nil {
 		var unplaced []desired.UnplacedVIP
@@ -40,6 +41,7 @@ func portOf(i lan.Interface) portKey {
 // of them names is to be given back too.
 func (l *loop) listened(r listenReport, now vrrp.Time) {
 	old := l.ports
+	l.releaseBefore(r.ports, now)
 	l.ports, l.deaf = r.ports, r.failed
 	l.network.Use(l.ports)
 	since := map[portKey]vrrp.Time{}

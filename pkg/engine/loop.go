@@ -43,6 +43,7 @@ type loop struct {
 	logger    klog.Logger
 	post      func(order)
 	listen    func(listenOrder)
+	look      func(lookOrder)
 	makeLinks func(linkOrder)
 	notifier  *notifier
 
@@ -63,8 +64,19 @@ type loop struct {
 	ports      []*lan.Port
 	listening  map[portKey]vrrp.Time
 	deaf       map[portKey]error
+	// flaps are the links that had a fault lately; flapsEnd is when one of them
+	// may be used again.
+	flaps    flaps
+	flapsEnd vrrp.Time
 	// sightings are what was heard on a port since it is listened on.
 	sightings map[portKey]*vrrp.Sightings
+
+	// claims are what is known of each VIP on its link, watching the VIPs that
+	// are watched, and looking what is to be posted next.
+	claims   map[host.VirtualAddress]*claim
+	watching map[int][]netip.Addr
+	looking  lookOrder
+	ownMACs  map[lan.MAC]bool
 
 	seq   uint64
 	acked uint64
@@ -73,8 +85,9 @@ type loop struct {
 	waiting   vrrp.Time
 	orderDue  bool
 	announce  map[int]announcement
-	answering map[netip.Addr]string
+	answering map[netip.Addr]desired.Answer
 	nextLease vrrp.Time
+	pulses    pulses
 	// wanted is what was last asked for VIPs with virtual MAC addresses, virtual
 	// what became of it.
 	wanted   linkOrder
@@ -124,14 +137,16 @@ type message struct {
 	payload     []byte
 }
 
-func newLoop(e *Engine, logger klog.Logger, post func(order), listen func(listenOrder)) *loop {
+func newLoop(e *Engine, logger klog.Logger, post func(order), listen func(listenOrder), look func(lookOrder)) *loop {
 	l := &loop{
-		network: e.config.Network, engine: e, logger: logger, post: post, listen: listen, notifier: e.notifier,
+		network: e.config.Network, engine: e, logger: logger, post: post, listen: listen, look: look, notifier: e.notifier,
 		listening: map[portKey]vrrp.Time{}, deaf: map[portKey]error{}, sightings: map[portKey]*vrrp.Sightings{},
+		flaps: flaps{}, flapsEnd: never,
 		buffer:  make([]byte, 0, 2048),
 		unheard: map[string]uint64{}, logged: map[topic]string{},
 	}
 	l.nextLease = l.now()
+	l.pulses = pulses{pulser: e.config.Pulser, next: never}
 	return l
 }
 
@@ -139,7 +154,7 @@ func (l *loop) now() vrrp.Time { return vrrp.Time(l.network.Now()) }
 
 // deadline is when the loop must go round again.
 func (l *loop) deadline() vrrp.Time {
-	next := l.nextLease
+	next := min(l.nextLease, l.flapsEnd, l.pulses.next)
 	for _, in := range l.instances {
 		next = min(next, in.deadline())
 	}
@@ -165,6 +180,7 @@ func (l *loop) turn() (done bool) {
 		l.waiting = min(now, l.waiting.Add(late))
 	}
 	l.fire(now)
+	l.sendPulses(now)
 	l.release(now)
 	if now >= l.nextLease {
 		l.nextLease = now.Add(leaseRefresh)
@@ -172,6 +188,7 @@ func (l *loop) turn() (done bool) {
 		l.mend(now)
 		l.watchAlarms(now)
 	}
+	l.placeLook()
 	l.placeOrder(now)
 	l.publish(now)
 	return l.stopping && len(l.releases) == 0
@@ -221,6 +238,7 @@ func (l *loop) receive() {
 		return
 	}
 	in.router.CountChecksum(form)
+	in.noteMember(l.packet.MAC, now)
 	l.apply(in, in.router.Receive(now, arrived, header, &l.advert), now)
 }
 
@@ -228,6 +246,9 @@ func (l *loop) receive() {
 func (l *loop) fire(now vrrp.Time) {
 	stuck, fired := l.stuck(now), false
 	for _, in := range l.instances {
+		if in.claimAt <= now {
+			l.claim(in, now)
+		}
 		switch {
 		case stuck && in.state() != vrrp.Initialize:
 			l.fail(in, faultLeaseNotRenewed, now)
@@ -243,8 +264,12 @@ func (l *loop) fire(now vrrp.Time) {
 			l.apply(in, in.router.Expire(now), now)
 			fired = true
 		}
+		first := in.announce.step == 0
 		if in.announce.due(now) {
-			l.announceVIPs(in)
+			l.announceVIPs(in, first)
+		}
+		if in.checkAt <= now {
+			l.checkHeld(in, now)
 		}
 	}
 	if !fired {
@@ -282,7 +307,10 @@ func (l *loop) apply(in *instance, out vrrp.Output, now vrrp.Time) {
 func (l *loop) firstSent(in *instance, now vrrp.Time) {
 	in.advertised = true
 	in.ordered, l.orderDue = l.seq+1, true
+	// Before the address is bound: the first who asks for it is answered.
+	l.sendPulse(in, now)
 	in.announce.start(now)
+	in.checkAt, in.defendAt = in.settled(), now
 }
 
 // changed follows a change of state.
@@ -291,6 +319,7 @@ func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrr
 	in.unbound, in.held = 0, false
 	if from == vrrp.Master {
 		in.announce.stop()
+		in.checkAt, in.duplicate = never, duplicate{}
 		in.sendFailures, in.advertised = 0, false
 		clear(in.failed)
 		l.orderDue = true
@@ -334,7 +363,9 @@ func (l *loop) send(in *instance, a *vrrp.Advertisement, now vrrp.Time) {
 		})
 	}
 	if failed == 0 || failed < len(destinations) {
-		in.sendFailures = 0
+		if in.sendFailures > 0 {
+			in.sendFailures, l.pulses.next = 0, now
+		}
 		if !in.advertised && in.state() == vrrp.Master {
 			l.firstSent(in, now)
 		}
@@ -364,8 +395,16 @@ func (l *loop) take() {
 	for _, r := range m.listening {
 		l.listened(r, now)
 	}
+	for _, c := range m.claims {
+		l.heard(c, now)
+	}
 	if m.links != nil {
+		l.noteLinks(m.links.Links, now)
 		l.links = m.links
+	}
+	steady := now >= l.flapsEnd
+	if steady {
+		l.flapsEnd = l.flaps.deadline(now)
 	}
 	if m.state != nil {
 		l.desired = m.state
@@ -376,7 +415,7 @@ func (l *loop) take() {
 	if (m.links != nil || m.state != nil || m.virtual != nil) && l.links != nil {
 		l.place()
 	}
-	if (len(m.listening) > 0 || m.links != nil || m.state != nil || m.virtual != nil) && l.desired != nil && l.links != nil && !l.stopping {
+	if (len(m.listening) > 0 || m.links != nil || m.state != nil || m.virtual != nil || steady) && l.desired != nil && l.links != nil && !l.stopping {
 		l.configure(now)
 	}
 	if m.stop && !l.stopping {

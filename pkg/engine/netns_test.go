@@ -297,17 +297,6 @@ func TestNetnsLease(t *testing.T) {
 	}
 }
 
-// An address that an administrator or a network manager removes comes back.
-func TestNetnsAddressRemovedByOthers(t *testing.T) {
-	s := newSegment(t, 1)
-	s.node(0, 100)
-	s.held(vipA, 0, "alone")
-	s.Hosts[0].Run("ip", "addr", "del", vipA.String()+"/32", "dev", "eth0")
-	begin := time.Now()
-	s.eventually(func() bool { return len(s.holders(vipA)) == 1 }, "the address did not come back")
-	t.Logf("measured: address_restored=%v target=100ms", time.Since(begin))
-}
-
 // What an earlier run has left is removed before a packet is sent, and long
 // before its lease ends.
 func TestNetnsLeftovers(t *testing.T) {

@@ -56,8 +56,11 @@ func runNode(file string) (err error) {
 	defer addresses.Close()
 	announcer := &lan.Announcer{}
 	defer announcer.Close()
-	e := New(Config{
-		Network: network, Ports: lan.Ports{}, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, Release: true,
+	var e *Engine
+	watcher := lan.NewWatcher(func(c lan.Claim) { e.Heard(c) })
+	defer watcher.Close()
+	e = New(Config{
+		Network: network, Ports: lan.Ports{}, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, Watcher: watcher, Release: true,
 		VirtualLinks: &host.VirtualLinks{}, Senders: noNeighbors{},
 		Elevate: lan.Elevate,
 		OnTransition: func(t desired.Transition) {

@@ -4,7 +4,8 @@ import (
 	"net/netip"
 	"slices"
 
-	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -26,16 +27,17 @@ func (l *loop) placeOrder(now vrrp.Time) {
 			continue
 		}
 		for _, v := range in.vips {
-			if v.on.Index != 0 {
-				o.want = append(o.want, host.VirtualAddress{Link: v.on.Index, Address: v.address})
+			if v.claimed() && v.on.Index != 0 {
+				o.want = append(o.want, v.bound())
 			}
 		}
 	}
 	l.post(o)
 }
 
-// announceVIPs has an instance's addresses announced with the next order.
-func (l *loop) announceVIPs(in *instance) {
+// announceVIPs has an instance's addresses announced with the next order. first
+// tells that somebody else may have had them until now.
+func (l *loop) announceVIPs(in *instance, first bool) {
 	if l.announce == nil {
 		l.announce = map[int]announcement{}
 	}
@@ -44,20 +46,27 @@ func (l *loop) announceVIPs(in *instance) {
 			continue
 		}
 		a := l.announce[v.on.Index]
-		a.hardwareAddr, a.vips = v.on.HardwareAddr, append(a.vips, v.address)
+		a.hardwareAddr = v.on.HardwareAddr
+		if first {
+			a.first = append(a.first, v.address)
+		} else {
+			a.again = append(a.again, v.address)
+		}
 		l.announce[v.on.Index] = a
 	}
 	l.orderDue = true
 }
 
-// answers names the interface that answers ARP for each VIP.
-func (l *loop) answers() map[netip.Addr]string {
-	answering := map[netip.Addr]string{}
+// answers tells how each VIP is answered for.
+func (l *loop) answers() map[netip.Addr]desired.Answer {
+	answering := map[netip.Addr]desired.Answer{}
 	for _, in := range l.instances {
+		var pulse desired.Pulse
+		if l.pulses.pulser != nil && !l.pulses.lost() {
+			pulse = in.pulse()
+		}
 		for _, v := range in.vips {
-			if v.address.Is4() {
-				answering[v.address] = v.on.Name
-			}
+			answering[v.address] = desired.Answer{Interface: v.on.Name, Index: v.on.Index, Pulse: pulse}
 		}
 	}
 	return answering
@@ -76,6 +85,18 @@ func (l *loop) releaseLater(in *instance, a *vrrp.Advertisement, now vrrp.Time) 
 	}
 	l.orderDue = true
 	l.releases = append(l.releases, r)
+}
+
+// releaseBefore sends those that could not be sent any more when only these ports
+// are in use: an address is let go of with its interface, or a moment later.
+func (l *loop) releaseBefore(ports []*lan.Port, now vrrp.Time) {
+	for i := range l.releases {
+		r := &l.releases[i]
+		if !slices.ContainsFunc(ports, func(p *lan.Port) bool { return p.Index == r.link && p.IPv6 == r.source.Is6() }) {
+			r.deadline = now
+		}
+	}
+	l.release(now)
 }
 
 // release sends the priority 0 advertisements whose addresses are gone.

@@ -17,14 +17,18 @@ import (
 const (
 	faultLinkDown        = "linkDown"
 	faultNoCarrier       = "noCarrier"
+	faultLinkFlapping    = "linkFlapping"
 	faultNoMulticast     = "noMulticast"
 	faultNoSourceAddress = "noSourceAddress"
+	faultNoInterface     = "noInterface"
 	faultBindFailed      = "bindFailed"
+	faultAddressRemoved  = "addressRemoved"
 	faultSendFailed      = "sendFailed"
 	faultNotListening    = "notListening"
 	faultLeaseNotRenewed = "leaseNotRenewed"
 	faultInvalidConfig   = "invalidConfig"
 	faultVRIDConflict    = "vridConflict"
+	faultVIPInUse        = "vipInUse"
 	faultVirtualMAC      = "virtualMACFailed"
 	faultNoLocalEndpoint = desired.ReasonNoLocalEndpoint
 )
@@ -43,6 +47,8 @@ type placement struct {
 	// via is the link that advertisements go out on instead, 0 for none: the
 	// one with the virtual MAC, so that switches know where that is.
 	via int
+	// mixed tells that there are VIPs without the virtual MAC.
+	mixed bool
 	// fault is why the router cannot run, empty if it can.
 	fault string
 }
@@ -57,6 +63,8 @@ type placedVIP struct {
 	// on is the link that has the address: link or, with a virtual MAC, that
 	// one, which has the index 0 as long as it can not be used.
 	on host.Link
+	// claim is what is known of who has it; nil before the loop has taken it up.
+	claim *claim
 }
 
 // portKey names a port: what of one family is heard on an interface.

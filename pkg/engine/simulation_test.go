@@ -459,19 +459,6 @@ func TestSimulatedFlood(t *testing.T) {
 	w.oneMaster("in a flood")
 }
 
-// An address that somebody else removes comes back with the event, not with
-// the next renewal.
-func TestSimulatedAddressRemovedByOthers(t *testing.T) {
-	w := settled(t, 16, 1)
-	n := w.nodes[0]
-	clear(n.expiry)
-	n.links()
-	n.turn()
-	if got := n.held(); !slices.Equal(got, []netip.Addr{vipA}) {
-		w.fatalf("holds %v at once after the removal, want the address again", got)
-	}
-}
-
 // A peer that does not hear us goes on advertising: we announce again, but not
 // at its rate.
 func TestSimulatedDeafPeer(t *testing.T) {
@@ -598,6 +585,7 @@ func TestSimulatedRandomLAN(t *testing.T) {
 				}
 			}
 		}
+		w.duplicatesFound()
 	}
 }
 

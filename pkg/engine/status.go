@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
 )
@@ -21,7 +20,7 @@ const publishPause = 20 * time.Millisecond
 // every turn; the rest when an order was placed, which every change causes
 // and every lease refresh too.
 func (l *loop) publish(now vrrp.Time) {
-	l.engine.beat.Store(wallClock().UnixNano())
+	l.engine.beat.Store(int64(max(time.Since(l.engine.began), 1)))
 	if l.published == l.seq || now < l.mayPublish && !l.stopping {
 		return
 	}
@@ -33,6 +32,8 @@ func (l *loop) publish(now vrrp.Time) {
 		Applied:  l.desired != nil && l.links != nil,
 		Lateness: l.late.worst(now),
 		Unheard:  maps.Clone(l.unheard),
+
+		PulseFailures: l.pulses.failures,
 	}
 	for _, in := range l.instances {
 		s.Routers = append(s.Routers, l.routerStatus(in))
@@ -59,8 +60,9 @@ func (l *loop) routerStatus(in *instance) desired.RouterStatus {
 	s := desired.RouterStatus{
 		RouterKey: in.key, State: r.State, Reason: in.reason, Since: in.since,
 		Version: in.config.Version, Priority: in.config.Priority, Interval: in.config.AdvertisementInterval,
-		Master: r.Master, MasterPriority: r.MasterPriority, ListOf: r.ListOf, Alarms: in.alarms, Counters: r.Counters,
-		VIPs: make([]desired.VIPStatus, 0, len(in.vips)),
+		Master: r.Master, MasterPriority: r.MasterPriority, ListOf: r.ListOf, ForeignClaims: in.claims, Alarms: in.alarms, Counters: r.Counters,
+		AddressRemovals: in.removals.total,
+		VIPs:            make([]desired.VIPStatus, 0, len(in.vips)),
 	}
 	if in.config.Unicast {
 		s.Unicast = in.config.Peers
@@ -70,14 +72,17 @@ func (l *loop) routerStatus(in *instance) desired.RouterStatus {
 		advertised[a] = true
 	}
 	for _, v := range in.vips {
-		status := desired.VIPStatus{
+		vip := desired.VIPStatus{
 			Address: v.address, Interface: v.link.Name, Placement: v.reason, Advertised: advertised[v.address],
-			Bound: l.bound[host.VirtualAddress{Link: v.on.Index, Address: v.address}],
+			Bound: l.bound[v.bound()],
 		}
-		if v.virtual.Parent != 0 {
-			status.VirtualMAC = v.virtual.HardwareAddr().String()
+		if v.isVirtual() {
+			vip.VirtualMAC = v.virtual.HardwareAddr().String()
 		}
-		s.VIPs = append(s.VIPs, status)
+		if v.inUse() {
+			vip.InUseBy = v.claim.holder.String()
+		}
+		s.VIPs = append(s.VIPs, vip)
 	}
 	return s
 }

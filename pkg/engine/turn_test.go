@@ -25,6 +25,8 @@ type quietNetwork struct {
 	pause time.Duration
 	due   int64
 	sent  int
+	// pulses counts those sent.
+	pulses int
 }
 
 func (n *quietNetwork) Now() int64           { return n.now }
@@ -40,6 +42,11 @@ func (n *quietNetwork) Send(int, netip.Addr, netip.Addr, []byte) error {
 
 func (n *quietNetwork) SendVia(index, _ int, source, destination netip.Addr, payload []byte) error {
 	return n.Send(index, source, destination, payload)
+}
+
+func (n *quietNetwork) Pulse(desired.Pulse) error {
+	n.pulses++
+	return nil
 }
 
 func (n *quietNetwork) Receive(p *lan.Packet) bool {
@@ -79,13 +86,13 @@ func manyRouters(t testing.TB, state vrrp.State) (*loop, *quietNetwork) {
 		n.heard = append(n.heard, ipPacket(source, vrrp.GroupIPv4, a.Append(nil, source, vrrp.GroupIPv4)))
 		n.pause, n.due = interval/routers, n.now
 	}
-	e := New(Config{Network: n, OnTransition: func(desired.Transition) {}, OnAlarm: func(desired.AlarmChange) {}})
+	e := New(Config{Network: n, Pulser: n, OnTransition: func(desired.Transition) {}, OnAlarm: func(desired.AlarmChange) {}})
 	listener := newListener(ports(&fakePorts{}), func(r listenReport) {
 		e.tell(func(m *messages) { m.listening = append(m.listening, r) })
 	})
 	l := newLoop(e, logr.Discard(), func(o order) {
 		e.tell(func(m *messages) { m.reports = append(m.reports, report{source: "leases", seq: o.seq}) })
-	}, listener.carryOut)
+	}, listener.carryOut, func(lookOrder) {})
 	e.Links(host.Snapshot{Links: []host.Link{link}})
 	e.Apply(s)
 	for end := n.now + int64(20*time.Second); n.now < end; {
@@ -132,7 +139,7 @@ func BenchmarkTurn(b *testing.B) {
 // go round for each of them.
 func TestMastersAdvertiseTogether(t *testing.T) {
 	l, n := manyRouters(t, vrrp.Master)
-	begin, sent, turns := n.now, n.sent, 0
+	begin, sent, pulses, turns := n.now, n.sent, n.pulses, 0
 	for n.now-begin < int64(10*time.Second) {
 		l.round()
 		turns++
@@ -143,6 +150,9 @@ func TestMastersAdvertiseTogether(t *testing.T) {
 	if got := n.sent - sent; got < 255*100 || got > 255*107 {
 		t.Errorf("%d advertisements in 10 s, want 255 times 100, up to a sixteenth more", got)
 	}
+	if got := n.pulses - pulses; got < 255*80 || got > 255*134 {
+		t.Errorf("%d pulses in 10 s, want 255 times 80 to 133", got)
+	}
 }
 
 // Nothing is allocated for a packet that is sent or received: the garbage
@@ -150,12 +160,14 @@ func TestMastersAdvertiseTogether(t *testing.T) {
 func TestTurnAllocatesNothing(t *testing.T) {
 	for _, state := range []vrrp.State{vrrp.Backup, vrrp.Master} {
 		l, _ := manyRouters(t, state)
-		quiet := 0
+		quiet, asked := 0, false
+		l.look = func(lookOrder) { asked = true }
 		for range 500 {
 			before := l.seq
+			asked = false
 			got := testing.AllocsPerRun(2, l.round)
-			if l.seq != before {
-				continue // An order was placed.
+			if l.seq != before || asked {
+				continue // An order was placed, or VIPs were asked for.
 			}
 			if quiet++; got != 0 {
 				t.Fatalf("%s: %v allocations in a round", state, got)

@@ -27,8 +27,11 @@ import (
 // the real ones, the network, the kernel's addresses and the client's ARP
 // cache are simulated.
 type world struct {
-	t      *testing.T
-	rng    *rand.Rand
+	t   *testing.T
+	rng *rand.Rand
+	// claims is the chance of ARP and ND, which have their own so that they do not
+	// change what becomes of advertisements.
+	claims *rand.Rand
 	now    int64
 	nodes  []*simNode
 	flight []flying
@@ -39,6 +42,8 @@ type world struct {
 	// cache is the client's ARP cache: the node that a VIP was last
 	// announced by.
 	cache map[netip.Addr]int
+	// squatters are hosts that have an address which is ours, or want it.
+	squatters []*squatter
 	// strangers are routers that are none of the nodes.
 	strangers []*stranger
 	trace     []string
@@ -56,12 +61,26 @@ type stranger struct {
 	next   int64
 }
 
+// squatter has an address and says so to those who ask. While mute it does not.
+type squatter struct {
+	index int
+	vip   netip.Addr
+	mac   lan.MAC
+	mute  bool
+}
+
+// claim is what an ARP reply or a Neighbor Advertisement says.
+func (s *squatter) claim() lan.Claim { return lan.Claim{Index: s.index, Address: s.vip, MAC: s.mac} }
+
 // flying is a frame on its way to one node's link.
 type flying struct {
 	at    int64
 	to    int
 	index int
 	data  []byte
+	mac   lan.MAC
+	// claim is what an ARP or ND frame, which has no data, says.
+	claim lan.Claim
 }
 
 // lease is how long the simulated kernel keeps an address.
@@ -86,9 +105,16 @@ type simNode struct {
 	queue    []flying
 	// dead: no process. frozen: a process that does not run.
 	dead, frozen bool
+	gate         gateState
+	// ran tells that the process has run up to now.
+	ran bool
 	// linkDown tells that eth0 is without carrier, eth1Down the same of eth1.
 	linkDown, eth1Down bool
 	sendFails          bool
+	// watched are the addresses whose claims it hears, probes counts what it asked
+	// for.
+	watched map[int][]netip.Addr
+	probes  int
 	// noLocalEndpoint tells that the virtual routers are not for this node.
 	noLocalEndpoint bool
 	sendFailsTo     netip.Addr
@@ -99,14 +125,21 @@ type simNode struct {
 	pending     *order
 	kernelDone  int64
 	// failOnce makes the next renewal fail as a whole.
-	failOnce      bool
+	failOnce bool
+	// announceAt is when announcements that wait may go out.
+	announceAt    int64
 	announcements int
 	// flood is a packet that never ends to be waiting.
-	flood       []byte
-	flooded     int
-	told        []host.Link // as the engine was last told
-	bindFails   map[netip.Addr]bool
-	expiry      map[host.VirtualAddress]int64
+	flood     []byte
+	flooded   int
+	told      []host.Link // as the engine was last told
+	bindFails map[netip.Addr]bool
+	expiry    map[host.VirtualAddress]int64
+	// leased are what was bound last, at renewed; removed are those of them
+	// that were missing then.
+	leased      map[host.VirtualAddress]bool
+	renewed     int64
+	removed     []host.VirtualAddress
 	transitions []desired.Transition
 	alarms      []desired.AlarmChange
 	// macvlans are the links with virtual MAC addresses and their indexes, up
@@ -129,7 +162,7 @@ type sentPacket struct {
 }
 
 func newWorld(t *testing.T, seed uint64, nodes int) *world {
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: int64(time.Hour), cut: map[[2]int]bool{}, cache: map[netip.Addr]int{}}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), claims: rand.New(rand.NewPCG(seed, 2)), now: int64(time.Hour), cut: map[[2]int]bool{}, cache: map[netip.Addr]int{}}
 	w.rank = w.rng.Perm(nodes)
 	for i := range nodes {
 		n := &simNode{
@@ -159,9 +192,12 @@ func simAddress(f vrrp.Family, index, id int) netip.Addr {
 
 // boot starts the node's process.
 func (n *simNode) boot(state *desired.State) {
+	n.leased = nil
 	n.dead, n.frozen, n.queue, n.told, n.pending = false, false, nil, nil, nil
+	n.ran = false
 	n.engine = New(Config{
-		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: noNeighbors{}, VirtualLinks: simLinks{n}, Senders: noNeighbors{}, Release: true,
+		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: simGate{n}, Pulser: simGate{n}, Watcher: n,
+		VirtualLinks: simLinks{n}, Senders: noNeighbors{}, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
 			n.w.log("n%d %s %d %d: %s -> %s (%s)", n.id, t.Interface, t.Family, t.VRID, t.From, t.To, t.Reason)
@@ -171,11 +207,12 @@ func (n *simNode) boot(state *desired.State) {
 			n.w.log("n%d %s %d: alarm %s %t", n.id, a.Interface, a.VRID, a.Reason, a.On)
 		},
 	})
-	n.act = newActuator(n, n, noNeighbors{}, func(r report) {
+	n.act = newActuator(n, n, simGate{n}, func(r report) {
 		n.engine.tell(func(m *messages) { m.reports = append(m.reports, r) })
 	})
+	n.act.now, n.announceAt = func() vrrp.Time { return vrrp.Time(n.w.now) }, math.MaxInt64
 	n.listener = newListener(n, func(r listenReport) { n.engine.tell(func(m *messages) { m.listening = append(m.listening, r) }) })
-	n.loop = newLoop(n.engine, logr.Discard(), n.order, n.listener.carryOut)
+	n.loop = newLoop(n.engine, logr.Discard(), n.order, n.listener.carryOut, newLookout(n, n.act.reported).carryOut)
 	_, _ = n.RemoveLeftovers()
 	clear(n.macvlans)
 	linker := newLinker(simLinks{n}, noNeighbors{}, func(r virtualReport) { n.engine.tell(func(m *messages) { m.virtual = &r }) })
@@ -210,7 +247,7 @@ func (n *simNode) links() {
 	var links []host.Link
 	for index, name := range map[int]string{eth0: "eth0", eth1: "eth1"} {
 		link := host.Link{
-			Index: index, Name: name, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, byte(index), byte(n.id)},
+			Index: index, Name: name, HardwareAddr: n.hardwareAddr(index),
 			Up: true, Running: !n.isDown(index), Multicast: true,
 			Addresses: []host.Address{
 				{Prefix: netip.PrefixFrom(simAddress(vrrp.IPv4, index, n.id), 24), Permanent: true},
@@ -242,6 +279,10 @@ func (n *simNode) links() {
 	}
 }
 
+func (n *simNode) hardwareAddr(index int) net.HardwareAddr {
+	return net.HardwareAddr{2, 0, 0, 0, byte(index), byte(n.id)}
+}
+
 func (n *simNode) isDown(index int) bool {
 	return index == eth0 && n.linkDown || index == eth1 && n.eth1Down
 }
@@ -271,15 +312,15 @@ func (n *simNode) kernel() {
 }
 
 func (n *simNode) carryOut(o order) {
+	n.act.tell(o.answer, false)
 	n.act.bind(o)
-	if all, ok := n.act.announcements.take(); ok {
-		n.act.announce(all)
-	}
+	n.announceAt = int64(n.act.announce())
 	n.links()
 }
 
 // turn lets the loop go round until it has nothing left to do now.
 func (n *simNode) turn() {
+	n.ran = true
 	for range 10 {
 		n.loop.turn()
 		told, _ := n.engine.notifier.queue.take()
@@ -292,7 +333,7 @@ func (n *simNode) turn() {
 
 func (n *simNode) inboxEmpty() bool {
 	m := &n.engine.inbox.messages
-	return m.state == nil && m.links == nil && len(m.listening) == 0 && len(m.reports) == 0 && !m.stop
+	return m.state == nil && m.links == nil && len(m.listening) == 0 && len(m.reports) == 0 && len(m.claims) == 0 && !m.stop
 }
 
 // crash takes the node away, its kernel included.
@@ -363,7 +404,7 @@ func (n *simNode) Receive(p *lan.Packet) bool {
 	if len(n.queue) == 0 {
 		return false
 	}
-	p.Index, p.Data, p.Arrived = n.queue[0].index, n.queue[0].data, n.queue[0].at
+	p.Index, p.Data, p.Arrived, p.MAC = n.queue[0].index, n.queue[0].data, n.queue[0].at, n.queue[0].mac
 	n.queue = n.queue[1:]
 	return true
 }
@@ -373,7 +414,7 @@ func (n *simNode) Send(index int, source, destination netip.Addr, payload []byte
 		return fmt.Errorf("network is down")
 	}
 	n.sent = append(n.sent, sentPacket{index, source, destination, slices.Clone(payload), 0})
-	n.w.send(n, index, destination, ipPacket(source, destination, payload))
+	n.w.send(n, index, destination, ipPacket(source, destination, payload), lan.MAC(n.hardwareAddr(index)))
 	return nil
 }
 
@@ -383,11 +424,24 @@ func (n *simNode) SendVia(index, via int, source, destination netip.Addr, payloa
 	if !slices.ContainsFunc(n.bound(), func(v host.VirtualAddress) bool { return v.Link == via }) {
 		return fmt.Errorf("network is down")
 	}
-	if err := n.Send(index, source, destination, payload); err != nil {
-		return err
+	if n.isDown(index) || n.sendFails || destination == n.sendFailsTo {
+		return fmt.Errorf("network is down")
 	}
-	n.sent[len(n.sent)-1].via = via
+	n.sent = append(n.sent, sentPacket{index, source, destination, slices.Clone(payload), via})
+	_, mac := n.wire(via)
+	n.w.send(n, index, destination, ipPacket(source, destination, payload), mac)
 	return nil
+}
+
+// wire is the link on which the LAN sees what is on a link, and the MAC address
+// it sees it from.
+func (n *simNode) wire(index int) (parent int, mac lan.MAC) {
+	for v, i := range n.macvlans {
+		if i == index {
+			return v.Parent, lan.MAC(v.HardwareAddr())
+		}
+	}
+	return index, lan.MAC(n.hardwareAddr(index))
 }
 
 // simLinks are the links with virtual MAC addresses of a node.
@@ -412,12 +466,12 @@ func (s simLinks) Set(want []host.VirtualLink) (map[host.VirtualLink]int, error)
 }
 
 // send puts a frame on a LAN.
-func (w *world) send(from *simNode, index int, destination netip.Addr, data []byte) {
+func (w *world) send(from *simNode, index int, destination netip.Addr, data []byte, mac lan.MAC) {
 	for _, to := range w.nodes {
 		mine := destination.IsMulticast() || destination == simAddress(vrrp.FamilyOf(destination), index, to.id)
 		if mine && to != from && (from == nil || !w.cut[[2]int{from.id, to.id}]) && !to.isDown(index) && w.rng.Float64() >= w.loss {
 			delay := int64(50_000 + w.rng.IntN(150_000))
-			w.flight = append(w.flight, flying{at: w.now + delay, to: to.id, index: index, data: data})
+			w.flight = append(w.flight, flying{at: w.now + delay, to: to.id, index: index, data: data, mac: mac})
 		}
 	}
 }
@@ -432,12 +486,18 @@ func (n *simNode) Set(want []host.VirtualAddress) error {
 		}
 		return joined(failed)
 	}
+	leased := map[host.VirtualAddress]bool{}
+	n.removed = nil
+	defer func() { n.leased, n.renewed = leased, n.w.now }()
 	for _, v := range want {
+		if n.leased[v] && n.expiry[v] <= n.w.now && n.w.now-n.renewed < int64(lease) {
+			n.removed = append(n.removed, v)
+		}
 		if n.bindFails[v.Address] {
 			failed = append(failed, &host.AddressError{VirtualAddress: v, Err: fmt.Errorf("operation not permitted")})
 			continue
 		}
-		wanted[v] = true
+		wanted[v], leased[v] = true, true
 		n.expiry[v] = n.w.now + int64(lease)
 	}
 	for _, v := range n.bound() {
@@ -449,6 +509,8 @@ func (n *simNode) Set(want []host.VirtualAddress) error {
 	return joined(failed)
 }
 
+func (n *simNode) Removed() []host.VirtualAddress { return n.removed }
+
 func (n *simNode) RemoveLeftovers() ([]host.VirtualAddress, error) {
 	clear(n.expiry)
 	return nil, nil
@@ -456,7 +518,9 @@ func (n *simNode) RemoveLeftovers() ([]host.VirtualAddress, error) {
 
 func (n *simNode) Announce(index int, _ net.HardwareAddr, vips []netip.Addr) error {
 	n.announcements++
+	index, mac := n.wire(index)
 	for _, vip := range vips {
+		n.w.say(n, lan.Claim{Index: index, Address: vip, MAC: mac}, nil)
 		if !n.isDown(index) && n.w.rng.Float64() >= n.w.loss {
 			n.w.cache[vip] = n.id
 		}
@@ -464,10 +528,56 @@ func (n *simNode) Announce(index int, _ net.HardwareAddr, vips []netip.Addr) err
 	return nil
 }
 
-// noNeighbors has nothing to do: the simulated nodes have one interface.
+// Reply says nothing new to the client.
+func (n *simNode) Reply(int, net.HardwareAddr, []netip.Addr) error { return nil }
+
+func (n *simNode) Watch(vips map[int][]netip.Addr) error {
+	n.watched = vips
+	return nil
+}
+
+// Probe asks all who have one of the addresses. They answer this node, whether or
+// not a process runs there.
+func (n *simNode) Probe(index int, mac net.HardwareAddr, _ netip.Addr, vips []netip.Addr) error {
+	if !slices.Equal(mac, n.hardwareAddr(index)) {
+		n.w.fatalf("n%d asks on link %d from %s", n.id, index, mac)
+	}
+	n.probes += len(vips)
+	for _, vip := range vips {
+		for _, s := range n.w.squatters {
+			if s.index == index && s.vip == vip && !s.mute && n.w.claims.Float64() >= n.w.loss {
+				n.w.say(nil, s.claim(), n)
+			}
+		}
+		for _, other := range n.w.nodes {
+			if other == n || n.w.cut[[2]int{n.id, other.id}] || other.isDown(index) || n.w.claims.Float64() < n.w.loss {
+				continue
+			}
+			for _, v := range other.bound() {
+				if parent, mac := other.wire(v.Link); parent == index && v.Address == vip {
+					n.w.say(other, lan.Claim{Index: index, Address: vip, MAC: mac}, n)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// say puts a claim on a LAN, to one node or to all. From nil it is a squatter's.
+func (w *world) say(from *simNode, c lan.Claim, only *simNode) {
+	for _, to := range w.nodes {
+		if only != nil && to != only || to == from || from != nil && (from.isDown(c.Index) || w.cut[[2]int{from.id, to.id}]) || to.isDown(c.Index) || w.claims.Float64() < w.loss {
+			continue
+		}
+		delay := int64(50_000 + w.claims.IntN(150_000))
+		w.flight = append(w.flight, flying{at: w.now + delay, to: to.id, index: c.Index, claim: c})
+	}
+}
+
+// noNeighbors has nothing to do.
 type noNeighbors struct{}
 
-func (noNeighbors) Set(map[netip.Addr]string) error { return nil }
+func (noNeighbors) Set(map[netip.Addr]desired.Answer) error { return nil }
 
 func (noNeighbors) SetSenders(map[netip.Addr]netip.Addr) error { return nil }
 
@@ -492,14 +602,14 @@ func (w *world) run(d time.Duration) {
 		for _, s := range w.strangers {
 			if s.next = max(s.next, w.now); s.next == w.now {
 				group := vrrp.Group(vrrp.FamilyOf(s.source))
-				w.send(nil, s.index, group, ipPacket(s.source, group, s.advert.Append(nil, s.source, group)))
+				w.send(nil, s.index, group, ipPacket(s.source, group, s.advert.Append(nil, s.source, group)), lan.MAC{})
 				s.next += int64(s.advert.Interval)
 			}
 			next = min(next, s.next)
 		}
 		for _, n := range w.nodes {
 			if !n.dead && !n.frozen {
-				next = min(next, int64(n.loop.deadline()))
+				next = min(next, int64(n.loop.deadline()), n.announceAt)
 			}
 			if !n.dead && n.pending != nil {
 				next = min(next, n.kernelDone)
@@ -515,12 +625,17 @@ func (w *world) run(d time.Duration) {
 		w.now = max(w.now, next)
 		w.deliver()
 		for _, n := range w.nodes {
+			n.mastersAnswer()
 			if !n.dead {
 				n.kernel()
+			}
+			if !n.dead && !n.frozen && n.announceAt <= w.now {
+				n.announceAt = int64(n.act.announce())
 			}
 			if !n.dead && !n.frozen && (len(n.queue) > 0 || int64(n.loop.deadline()) <= w.now || !n.inboxEmpty()) {
 				n.turn()
 			}
+			n.deadAreSilent()
 		}
 	}
 }
@@ -531,7 +646,11 @@ func (w *world) deliver() {
 	for len(w.flight) > 0 && w.flight[0].at <= w.now {
 		f := w.flight[0]
 		w.flight = w.flight[1:]
-		if n := w.nodes[f.to]; !n.dead && !n.isDown(f.index) {
+		n := w.nodes[f.to]
+		if f.data == nil && !n.dead && !n.isDown(f.index) && slices.Contains(n.watched[f.index], f.claim.Address) {
+			n.engine.Heard(f.claim)
+		}
+		if f.data != nil && !n.dead && !n.isDown(f.index) {
 			n.queue = append(n.queue, f)
 		}
 	}

@@ -16,6 +16,10 @@ import (
 // is not ours.
 var ErrForeign = errors.New("the address is there already and is not ours")
 
+// expiryFuzz is how much before its end the kernel may take a lifetime for
+// ended: it does so up to 20 ms before, to remove several at once.
+const expiryFuzz = 50 * time.Millisecond
+
 var (
 	errInvalid  = errors.New("neither an IPv4 address nor an IPv6 address without a zone")
 	errDisabled = errors.New("IPv6 is disabled on the interface (disable_ipv6)")
@@ -61,6 +65,11 @@ type Addresses struct {
 	// virtual are the virtual links among those that have an address: they
 	// are up as long as they have one.
 	virtual map[int]bool
+	// leases are what the last Set has left bound, at renewed.
+	leases  map[VirtualAddress]bool
+	renewed time.Time
+	// removed are those of them that the Set after it missed.
+	removed []VirtualAddress
 }
 
 // NewAddresses returns an Addresses whose addresses the kernel removes by
@@ -86,6 +95,8 @@ func NewAddresses(lifetime time.Duration) (*Addresses, error) {
 // address that could not be bound, or not be removed, is an *AddressError
 // among the joined errors; the others are as they ought to be.
 func (a *Addresses) Set(want []VirtualAddress) error {
+	began := time.Now()
+	a.removed = nil
 	links := maps.Clone(a.links)
 	for _, v := range want {
 		links[v.Link] = true
@@ -95,10 +106,13 @@ func (a *Addresses) Set(want []VirtualAddress) error {
 		return errors.Join(append(a.failures(adding, want, err), err)...)
 	}
 	p := newPlan(want, present)
+	a.noteRemoved(p.add)
 	errs := a.remove(p.remove)
 	errs = append(errs, a.lower(want)...)
 	errs = append(errs, a.raise(&p)...)
-	errs = append(errs, a.add(p.add, p.renew)...)
+	failed := a.add(p.add, p.renew)
+	a.noteLeases(p, failed, began)
+	errs = append(errs, failed...)
 	errs = append(errs, a.failures(adding, p.foreign, ErrForeign)...)
 	errs = append(errs, a.failures(adding, p.invalid, errInvalid)...)
 
@@ -111,6 +125,55 @@ func (a *Addresses) Set(want []VirtualAddress) error {
 		a.links[l.Link] = true
 	}
 	return errors.Join(errs...)
+}
+
+// Removed returns the virtual addresses that the last Set had to bind anew
+// because somebody else had removed them. Those whose lifetime may have ended,
+// and those that went with their link or because it was set down, are not among
+// them. One that is removed while Set itself runs may be put back unnoticed.
+func (a *Addresses) Removed() []VirtualAddress { return a.removed }
+
+// noteRemoved finds out which of the addresses that are missing somebody has
+// removed. IPv6 ones go by themselves when their link is set down.
+func (a *Addresses) noteRemoved(missing []VirtualAddress) {
+	// It may have taken a while to look.
+	if time.Since(a.renewed) >= time.Duration(a.lifetime)*time.Second-expiryFuzz {
+		return
+	}
+	up := make(map[int]bool)
+	for _, v := range missing {
+		if !a.leases[v] {
+			continue
+		}
+		if _, looked := up[v.Link]; !looked {
+			// An error that matters will be met again at once.
+			_ = a.use(func(c *conn) error {
+				l, err := c.link(v.Link)
+				up[v.Link] = l.Up
+				return err
+			})
+		}
+		if up[v.Link] {
+			a.removed = append(a.removed, v)
+		}
+	}
+}
+
+// noteLeases remembers what is bound from now on.
+func (a *Addresses) noteLeases(p plan, failed []error, now time.Time) {
+	a.renewed = now
+	a.leases = make(map[VirtualAddress]bool, len(p.add)+len(p.renew))
+	for _, v := range p.add {
+		a.leases[v] = true
+	}
+	for _, l := range p.renew {
+		a.leases[l.VirtualAddress] = true
+	}
+	for _, err := range failed {
+		if ae, ok := errors.AsType[*AddressError](err); ok {
+			delete(a.leases, ae.VirtualAddress)
+		}
+	}
 }
 
 // RemoveLeftovers removes our virtual addresses from every link, which an

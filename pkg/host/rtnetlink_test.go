@@ -217,6 +217,12 @@ func TestParseLink(t *testing.T) {
 	kind := func(kind string) []byte {
 		return attribute(unix.IFLA_LINKINFO, string(attribute(unix.IFLA_INFO_KIND, kind+"\x00")))
 	}
+	// stacked is a link on top of link 5, with data of its kind.
+	stacked := func(kind string, data []byte) []byte {
+		return slices.Concat(attribute(unix.IFLA_LINK, "\x05\x00\x00\x00"), attribute(unix.IFLA_LINKINFO,
+			string(slices.Concat(attribute(unix.IFLA_INFO_KIND, kind+"\x00"), attribute(unix.IFLA_INFO_DATA, string(data))))))
+	}
+	const up = unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_MULTICAST
 	veth := kind("veth")
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	tests := []struct {
@@ -248,6 +254,22 @@ func TestParseLink(t *testing.T) {
 		{
 			"dummy", message(0, unix.IFF_NOARP, kind("dummy")...), true,
 			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Kind: "dummy"},
+		},
+		{
+			"VLAN", message(0, up, stacked("vlan", attribute(unix.IFLA_VLAN_ID, "\x64\x00"))...), true,
+			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Up: true, Running: true, Multicast: true, Kind: "vlan"},
+		},
+		{
+			"VLAN whose lower link has no carrier", message(0, up&^unix.IFF_LOWER_UP, stacked("vlan", attribute(unix.IFLA_VLAN_ID, "\x64\x00"))...), true,
+			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Up: true, Multicast: true, Kind: "vlan"},
+		},
+		{
+			"bond", message(0, up|unix.IFF_MASTER, stacked("bond", attribute(unix.IFLA_BOND_MODE, "\x01"))...), true,
+			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Up: true, Running: true, Multicast: true, Kind: "bond"},
+		},
+		{
+			"member of a bond", message(0, up|unix.IFF_SLAVE, attribute(unix.IFLA_MASTER, "\x09\x00\x00\x00")...), true,
+			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Up: true, Running: true, Multicast: true},
 		},
 		{
 			"a kind that nobody knows", message(0, 0, kind("other")...), true,

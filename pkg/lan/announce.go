@@ -37,9 +37,19 @@ type Announcer struct {
 
 // Announce tells the LAN of the interface that mac has each of vips: an IPv6
 // address by a Neighbor Advertisement, an IPv4 address by an ARP request, which
-// most systems heed, and by a reply, which some insist on. The replies go out
-// when every address has been announced.
+// most systems heed.
 func (a *Announcer) Announce(index int, mac net.HardwareAddr, vips []netip.Addr) error {
+	return a.send(index, mac, vips, ARPRequest)
+}
+
+// Reply tells the LAN of the interface by ARP replies that mac has each of
+// vips, which are IPv4 addresses: some systems insist on that form.
+func (a *Announcer) Reply(index int, mac net.HardwareAddr, vips []netip.Addr) error {
+	return a.send(index, mac, vips, ARPReply)
+}
+
+// send sends one frame for each of vips; op is that of an ARP packet.
+func (a *Announcer) send(index int, mac net.HardwareAddr, vips []netip.Addr, op uint16) error {
 	if len(mac) != 6 {
 		return fmt.Errorf("announce on link %d: %q is no Ethernet address", index, mac)
 	}
@@ -59,27 +69,19 @@ func (a *Announcer) Announce(index int, mac net.HardwareAddr, vips []netip.Addr)
 		router, err = ipv6Setting(index, "forwarding")
 		note(err)
 	}
-	send := func(vip netip.Addr, to net.Addr) {
-		if _, err := conn.WriteTo(a.frame, to); err != nil {
-			note(fmt.Errorf("%s: %w", vip, err))
-		}
-	}
 	for _, vip := range vips {
+		to := toAll
 		switch {
 		case vip.Is4():
-			a.frame = AppendGratuitousARP(a.frame[:0], mac, vip, ARPRequest)
-			send(vip, toAll)
+			a.frame = AppendGratuitousARP(a.frame[:0], mac, vip, op)
 		case vip.Is6() && !vip.Is4In6():
-			a.frame = AppendUnsolicitedNA(a.frame[:0], mac, vip, router)
-			send(vip, toAllNodes)
+			a.frame, to = AppendUnsolicitedNA(a.frame[:0], mac, vip, router), toAllNodes
 		default:
 			note(fmt.Errorf("%q is no IP address", vip))
+			continue
 		}
-	}
-	for _, vip := range vips {
-		if vip.Is4() {
-			a.frame = AppendGratuitousARP(a.frame[:0], mac, vip, ARPReply)
-			send(vip, toAll)
+		if _, err := conn.WriteTo(a.frame, to); err != nil {
+			note(fmt.Errorf("%s: %w", vip, err))
 		}
 	}
 	if len(errs) > 0 {

@@ -35,3 +35,24 @@ func AppendGratuitousARP(b []byte, mac net.HardwareAddr, vip netip.Addr, op uint
 	b = append(b, target...)
 	return append(b, address[:]...)
 }
+
+// AppendARPProbe appends an Ethernet frame that asks who has an IPv4 address
+// without claiming it (RFC 5227 section 2.1.1). mac has 6 bytes. The frame is
+//
+//	 6 bytes: destination ff:ff:ff:ff:ff:ff
+//	 6 bytes: source, mac
+//	 2 bytes: Ethernet type 0x0806
+//	 8 bytes: hardware type 1, protocol type 0x0800, their lengths 6 and 4, op 1
+//	10 bytes: sender, mac and 0.0.0.0
+//	10 bytes: target, zero and vip
+func AppendARPProbe(b []byte, mac net.HardwareAddr, vip netip.Addr) []byte {
+	address := vip.As4()
+	b = append(b, broadcast...)
+	b = append(b, mac...)
+	b = binary.BigEndian.AppendUint16(b, unix.ETH_P_ARP)
+	b = append(b, 0, 1, 8, 0, 6, 4)
+	b = binary.BigEndian.AppendUint16(b, ARPRequest)
+	b = append(b, mac...)
+	b = append(b, make([]byte, 4+6)...)
+	return append(b, address[:]...)
+}

@@ -22,6 +22,12 @@
 // IPv6 host is unreachable then. The TTL or hop limit is 255 in any case, and a
 // peer behind a router receives less.
 //
+// # Who has an address
+//
+// A Watcher hears by ARP and Neighbor Discovery who claims addresses, and asks
+// for them. It is apart from the ports, on goroutines of its own, and what a flood
+// of claims makes it pass on is bounded.
+//
 // # Timing
 //
 // A Network is for a thread of its own, locked and elevated, and so it keeps

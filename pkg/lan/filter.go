@@ -27,7 +27,13 @@ func received(i Interface) []bpf.Instruction {
 			bpf.RetConstant{Val: 0},
 		}
 	}
-	return append(protocol,
+	return append(protocol, fromLAN(i.Index, maxPacket)...)
+}
+
+// fromLAN lets pass the first bytes of what came in on an interface for this host,
+// for a group or for all.
+func fromLAN(index int, bytes uint32) []bpf.Instruction {
+	return []bpf.Instruction{
 		// Neither what this node sends nor what is for other hosts, which also
 		// is how the kernel marks a packet of a VLAN that has no interface here.
 		bpf.LoadExtension{Num: bpf.ExtType},
@@ -35,10 +41,29 @@ func received(i Interface) []bpf.Instruction {
 		// Not what is for an interface stacked on this one, a VLAN or a
 		// macvlan: the kernel hands it to the sockets of both.
 		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(i.Index), SkipTrue: 1},
-		bpf.RetConstant{Val: maxPacket},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(index), SkipTrue: 1},
+		bpf.RetConstant{Val: bytes},
 		bpf.RetConstant{Val: 0},
-	)
+	}
+}
+
+// claims lets pass what may say who has an address: with IPv4 all that a socket
+// for ARP hears, with IPv6 Neighbor Solicitations and Advertisements. Packets begin
+// with the header of ARP or IPv6.
+func claims(i Interface) []bpf.Instruction {
+	if !i.IPv6 {
+		return fromLAN(i.Index, maxClaim)
+	}
+	return append([]bpf.Instruction{
+		// They have no extension headers: nobody sends any with them.
+		bpf.LoadAbsolute{Off: 6, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.LoadAbsolute{Off: ipv6HeaderLen, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeNS, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeNA, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}, fromLAN(i.Index, maxClaim)...)
 }
 
 // nothing lets nothing pass.

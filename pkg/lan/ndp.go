@@ -14,6 +14,15 @@ var (
 	allNodesMAC = net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}
 )
 
+// The messages and options of Neighbor Discovery (RFC 4861 sections 4.3, 4.4
+// and 4.6.1).
+const (
+	typeNS          = 135
+	typeNA          = 136
+	optionSourceLLA = 1
+	optionTargetLLA = 2
+)
+
 // AppendUnsolicitedNA appends an Ethernet frame that announces an IPv6 address
 // by a Neighbor Advertisement nobody asked for (RFC 4861 sections 4.4, 7.2.6).
 // mac has 6 bytes; router tells whether this node forwards IPv6. The frame is
@@ -30,12 +39,9 @@ var (
 //	 8 bytes: option Target Link-Layer Address, length 1 (times 8 bytes), mac
 func AppendUnsolicitedNA(b []byte, mac net.HardwareAddr, vip netip.Addr, router bool) []byte {
 	const (
-		typeNA          = 136
-		flagRouter      = 0x80
-		flagOverride    = 0x20
-		optionTargetLLA = 2
-		length          = 32
-		addresses       = 14 + 8
+		flagRouter   = 0x80
+		flagOverride = 0x20
+		length       = 32
 	)
 	flags := byte(flagOverride)
 	if router {
@@ -49,19 +55,64 @@ func AppendUnsolicitedNA(b []byte, mac net.HardwareAddr, vip netip.Addr, router 
 	b = append(b, 6<<4, 0, 0, 0, 0, length, unix.IPPROTO_ICMPV6, 255)
 	b = append(b, address[:]...)
 	b = append(b, allNodes[:]...)
-	message := len(b)
 	b = append(b, typeNA, 0, 0, 0, flags, 0, 0, 0)
 	b = append(b, address[:]...)
 	b = append(b, optionTargetLLA, 1)
 	b = append(b, mac...)
-	// The pseudo-header (RFC 8200 section 8.1) is the addresses, the length and
-	// the next header.
-	sum := uint32(length + unix.IPPROTO_ICMPV6)
-	for i := start + addresses; i < len(b); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	putChecksum(b[start+14:])
+	return b
+}
+
+// AppendNeighborSolicitation appends an Ethernet frame that asks who has an
+// IPv6 address. From no source it is the probe of duplicate address detection
+// (RFC 4862 section 5.4.2), which is answered to all nodes; from an address of
+// this node it is answered to this node alone (RFC 4861 section 4.3). mac has 6
+// bytes. The frame is
+//
+//	 6 bytes: destination 33:33:ff and the last 3 bytes of vip
+//	 6 bytes: source, mac
+//	 2 bytes: Ethernet type 0x86dd
+//	 8 bytes: version 6; payload length 24 or 32, next header 58, hop limit 255
+//	16 bytes: source, or zero
+//	16 bytes: destination ff02::1:ff00:0 and the last 3 bytes of vip
+//	 4 bytes: type 135, code 0, checksum
+//	 4 bytes: zero
+//	16 bytes: target, vip
+//	 8 bytes: with a source, option Source Link-Layer Address, length 1, mac
+func AppendNeighborSolicitation(b []byte, mac net.HardwareAddr, source, vip netip.Addr) []byte {
+	const length = 24
+	var from [16]byte
+	options := 0
+	if source.Is6() {
+		from, options = source.As16(), 8
+	}
+	target := vip.As16()
+	start := len(b)
+	b = append(b, 0x33, 0x33, 0xff, target[13], target[14], target[15])
+	b = append(b, mac...)
+	b = binary.BigEndian.AppendUint16(b, unix.ETH_P_IPV6)
+	b = append(b, 6<<4, 0, 0, 0, 0, byte(length+options), unix.IPPROTO_ICMPV6, 255)
+	b = append(b, from[:]...)
+	b = append(b, 0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, target[13], target[14], target[15])
+	b = append(b, typeNS, 0, 0, 0, 0, 0, 0, 0)
+	b = append(b, target[:]...)
+	if options > 0 {
+		b = append(b, optionSourceLLA, 1)
+		b = append(b, mac...)
+	}
+	putChecksum(b[start+14:])
+	return b
+}
+
+// putChecksum fills in the checksum of an ICMPv6 message that follows the fixed
+// header, both of an even length. The pseudo-header (RFC 8200 section 8.1) is the
+// addresses, the length and the next header.
+func putChecksum(packet []byte) {
+	sum := uint32(len(packet) - ipv6HeaderLen + unix.IPPROTO_ICMPV6)
+	for i := 8; i < len(packet); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(packet[i:]))
 	}
 	sum = sum>>16 + sum&0xffff
 	sum += sum >> 16
-	binary.BigEndian.PutUint16(b[message+2:], ^uint16(sum))
-	return b
+	binary.BigEndian.PutUint16(packet[ipv6HeaderLen+2:], ^uint16(sum))
 }

@@ -23,6 +23,8 @@ const (
 type Packet struct {
 	// Index is the interface it came in on.
 	Index int
+	// MAC is the Ethernet address that sent it on the link.
+	MAC MAC
 	// Data is the packet from the IP header on, valid until the next
 	// Receive. What a short Ethernet frame is padded with may follow it, and
 	// what is beyond the longest VRRP packet there can be is cut off.
@@ -41,8 +43,9 @@ type receiver struct {
 		unix.Cmsghdr
 		stamp unix.Timespec
 	}
-	iov unix.Iovec
-	msg unix.Msghdr
+	name unix.RawSockaddrLinklayer
+	iov  unix.Iovec
+	msg  unix.Msghdr
 }
 
 func (r *receiver) init() {
@@ -51,12 +54,14 @@ func (r *receiver) init() {
 	r.msg.Iov = &r.iov
 	r.msg.SetIovlen(1)
 	r.msg.Control = (*byte)(unsafe.Pointer(&r.control))
+	r.msg.Name = (*byte)(unsafe.Pointer(&r.name))
 }
 
 // receive is unix.Recvmsg without its allocations.
 func (r *receiver) receive(fd int) (int, error) {
 	for {
 		r.msg.SetControllen(int(unsafe.Sizeof(r.control)))
+		r.msg.Namelen = uint32(unsafe.Sizeof(r.name))
 		n, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msg)), 0)
 		switch errno {
 		case 0:
@@ -72,6 +77,7 @@ func (r *receiver) receive(fd int) (int, error) {
 // the time of empty.
 func (r *receiver) fill(p *Packet, n int, empty int64) {
 	p.Data = r.data[:n]
+	p.MAC = MAC(r.name.Addr[:6])
 	p.Arrived = clock(unix.CLOCK_MONOTONIC)
 	if r.msg.Controllen > 0 && r.control.Level == unix.SOL_SOCKET && r.control.Type == unix.SCM_TIMESTAMPNS {
 		age := clock(unix.CLOCK_REALTIME) - r.control.stamp.Nano()

@@ -87,6 +87,9 @@ func (b *batch) newChain(c chain) {
 		nest(ae, unix.NFTA_CHAIN_HOOK, func(ae *netlink.AttributeEncoder) {
 			ae.Uint32(unix.NFTA_HOOK_HOOKNUM, c.hook.number)
 			ae.Int32(unix.NFTA_HOOK_PRIORITY, c.hook.priority)
+			if c.device != "" {
+				ae.String(unix.NFTA_HOOK_DEV, c.device)
+			}
 		})
 	})
 }
@@ -110,6 +113,11 @@ func (b *batch) newSet(s set) {
 		if s.joinedRanges() {
 			flags |= nftables.NFT_SET_CONCAT
 			fieldLengths(ae, s.key.fields)
+		}
+		if s.byRules() {
+			flags |= unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
+			ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
+			nest(ae, unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_SET_DESC_SIZE, s.size) })
 		}
 		if s.isMap() {
 			flags |= unix.NFT_SET_MAP

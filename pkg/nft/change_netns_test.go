@@ -114,37 +114,40 @@ func TestNetnsRepairs(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	var d *nft.Datapath
 	var n *nft.Neighbors
-	const arp, inet = "arp kube_vrrp_vip", "inet kube_vrrp_vip"
-	bindings := map[netip.Addr]string{netip.MustParseAddr(vip): "lo"}
+	const arp, inet, netdev = "arp kube_vrrp_vip", "inet kube_vrrp_vip", "netdev kube_vrrp_vip"
+	answers := map[netip.Addr]desired.Answer{netip.MustParseAddr(vip): {Interface: "lo", Pulse: desired.NewPulse(1, false, 50)}}
 	forwards := []desired.Forward{forward(vip, clusterIP, 80), forward(vip2, clusterIP, 80)}
 	for _, step := range []struct {
-		name         string
-		before       string
-		restart      bool
-		forwards     []desired.Forward
-		inet, arpSum uint64
+		name               string
+		before             string
+		restart            bool
+		forwards           []desired.Forward
+		inet, arpSum, gate uint64
 	}{
-		{"first start", "", true, forwards, 0, 0},
-		{"nothing", "", false, forwards, 0, 0},
-		{"update", "", false, forwards[:1], 0, 0},
-		{"somebody else's table", "add table ip other", false, forwards, 0, 0},
-		{"element and update", "delete element " + inet + " vip4 { " + vip + " }", false, forwards[:1], 1, 0},
-		{"nothing again", "", false, forwards, 1, 0},
-		{"rules", "flush chain " + inet + " guard", false, forwards, 2, 0},
-		{"arp", "flush set " + arp + " bound4", false, forwards, 2, 1},
-		{"all", "flush ruleset", false, forwards, 3, 2},
-		{"adoption of what was changed", "delete element " + inet + " vip4 { " + vip + " }\nflush set " + arp + " bound4", true, forwards, 0, 0},
-		{"adoption of another version", "flush chain " + inet + " guard", true, forwards, 0, 0},
+		{"first start", "", true, forwards, 0, 0, 0},
+		{"nothing", "", false, forwards, 0, 0, 0},
+		{"update", "", false, forwards[:1], 0, 0, 0},
+		{"somebody else's table", "add table ip other", false, forwards, 0, 0, 0},
+		{"element and update", "delete element " + inet + " vip4 { " + vip + " }", false, forwards[:1], 1, 0, 0},
+		{"nothing again", "", false, forwards, 1, 0, 0},
+		{"rules", "flush chain " + inet + " guard", false, forwards, 2, 0, 0},
+		{"arp", "flush set " + arp + " bound4", false, forwards, 2, 1, 0},
+		{"gate", "flush chain " + netdev + " pulse", false, forwards, 2, 1, 1},
+		{"map of the gate", "flush map " + netdev + " router4", false, forwards, 2, 1, 2},
+		{"what pulses do", "add element " + netdev + " alive { 0x232 }", false, forwards, 2, 1, 2},
+		{"all", "flush ruleset", false, forwards, 3, 2, 3},
+		{"adoption of what was changed", "delete element " + inet + " vip4 { " + vip + " }\nflush set " + arp + " bound4", true, forwards, 0, 0, 0},
+		{"adoption of another version", "flush chain " + inet + " guard", true, forwards, 0, 0, 0},
 	} {
 		ns.RunInput(step.before, "nft", "-f", "-")
 		ns.Do(func() {
 			if step.restart {
-				d, n = nft.NewDatapath(), nft.NewNeighbors()
+				d, n = nft.NewDatapath(), nft.NewNeighbors(true)
 			}
 			if err := d.Sync(desired.Datapath{Forwards: step.forwards}); err != nil {
 				t.Fatalf("%s: %v", step.name, err)
 			}
-			if err := n.Set(bindings); err != nil {
+			if err := n.Set(answers); err != nil {
 				t.Fatalf("%s: %v", step.name, err)
 			}
 		})
@@ -153,6 +156,9 @@ func TestNetnsRepairs(t *testing.T) {
 		}
 		if got := n.Repairs(); got != step.arpSum {
 			t.Errorf("%s: %d repairs of %s, want %d", step.name, got, arp, step.arpSum)
+		}
+		if got := n.GateRepairs(); got != step.gate {
+			t.Errorf("%s: %d repairs of %s, want %d", step.name, got, netdev, step.gate)
 		}
 	}
 }

@@ -1,8 +1,14 @@
 package nft
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
 
-// Cleanup removes both tables. That they are absent is success.
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// Cleanup removes the tables. That they are absent is success.
 func Cleanup() error {
 	c, err := dial()
 	if err != nil {
@@ -14,6 +20,11 @@ func Cleanup() error {
 	}
 	if err := c.flush(); err != nil {
 		return fmt.Errorf("remove tables %s: %w", tableName, err)
+	}
+	c.DelTable(c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}))
+	// A kernel without the family has no such table.
+	if err := c.flush(); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("remove table netdev %s: %w", tableName, err)
 	}
 	return nil
 }

@@ -1,7 +1,8 @@
-// Package nft keeps the daemon's two nftables tables and touches nothing else:
+// Package nft keeps the daemon's three nftables tables and touches nothing else:
 // inet kube_vrrp_vip carries the packets of VIP:port to what kube-proxy serves,
-// a Service's ClusterIP or a NodePort (Datapath), and arp kube_vrrp_vip lets a VIP
-// be answered for on its own interface only (Neighbors).
+// a Service's ClusterIP or a NodePort (Datapath), arp kube_vrrp_vip lets a VIP be
+// answered for on its own interface only, and netdev kube_vrrp_vip as long as the
+// loop of its Master runs only (Neighbors).
 //
 // # Why not dnat
 //
@@ -140,6 +141,20 @@
 // connections lead where nobody is asked any more. They are deleted after the
 // update: those whose zone and destination are the old ones, each named by its
 // own tuple. Entries of other ports, VIPs and ClusterIPs are not touched.
+//
+// # The gate
+//
+// In netdev kube_vrrp_vip a rule on lo takes the Master's pulses and refreshes two
+// elements for each virtual router: one that ends 0.5 s after the last pulse, and
+// one that ends 4 s after it. Between the two the questions for the router's VIPs
+// are dropped as they come in. A pulse is a packet: no transaction of another
+// program can hold it up, and none of ours is made for it. What pulses do to the
+// sets is none of the contents that are read, compared and repaired.
+//
+// Each interface has a chain of its own, since those of a chain with several
+// cannot be changed before Linux 6.4. The kernel removes it with the interface,
+// which no generation tells of: so the indexes of the interfaces are looked at
+// before each update.
 //
 // # Why an encoder of our own
 //

@@ -85,6 +85,14 @@ func meta(key uint32, to reg) expr {
 	}}
 }
 
+// setMeta sets it, such as NFT_META_MARK.
+func setMeta(key uint32, from reg) expr {
+	return expr{"meta", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_META_KEY, key)
+		ae.Uint32(unix.NFTA_META_SREG, uint32(from))
+	}}
+}
+
 // ct loads what conntrack knows of a packet, such as NFT_CT_STATE.
 func ct(key uint32, to reg) expr {
 	return expr{"ct", func(ae *netlink.AttributeEncoder) {
@@ -174,6 +182,17 @@ func lookup(set string, more func(*netlink.AttributeEncoder)) expr {
 	}}
 }
 
+// update puts the key in reg0 into a set whose elements time out, or has its
+// time begin anew. It takes no transaction. If the set is full, the rule ends.
+func update(set string) expr {
+	const op = 1 // NFT_DYNSET_OP_UPDATE
+	return expr{"dynset", func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_DYNSET_SET_NAME, set)
+		ae.Uint32(unix.NFTA_DYNSET_OP, op)
+		ae.Uint32(unix.NFTA_DYNSET_SREG_KEY, uint32(reg0))
+	}}
+}
+
 // counter counts packets and bytes.
 func counter() expr { return expr{"counter", func(*netlink.AttributeEncoder) {}} }
 
@@ -203,6 +222,14 @@ func dnat(family byte, to reg) expr {
 func masquerade() expr {
 	const fullyRandom = 1 << 4 // NF_NAT_RANGE_PROTO_RANDOM_FULLY
 	return expr{"masq", func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_MASQ_FLAGS, fullyRandom) }}
+}
+
+// immediate loads a value.
+func immediate(value []byte, to reg) expr {
+	return expr{"immediate", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, uint32(to))
+		data(ae, unix.NFTA_IMMEDIATE_DATA, value)
+	}}
 }
 
 // drop is the end of the packet, accept that of the chain of the hook; jump goes

@@ -22,15 +22,19 @@ var rewrite = flag.Bool("rewrite", false, "write what nft lists to testdata inst
 // does: nft cannot say in its own language that a write mends a checksum.
 func TestNetnsListing(t *testing.T) {
 	ns := netnstest.New(t, "node")
+	netnstest.Veth(ns, "eth0", netnstest.New(t, "client"), "eth0")
 	ns.Do(func() {
 		if err := nft.NewDatapath().Sync(listed()); err != nil {
 			t.Fatal(err)
 		}
-		if err := nft.NewNeighbors().Set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0"}); err != nil {
+		if err := nft.NewNeighbors(true).Set(map[netip.Addr]desired.Answer{
+			netip.MustParseAddr(vip):  {Interface: "eth0", Pulse: desired.NewPulse(2, false, 50)},
+			netip.MustParseAddr(vip6): {Interface: "eth0", Pulse: desired.NewPulse(2, true, 50)},
+		}); err != nil {
 			t.Fatal(err)
 		}
 	})
-	for file, family := range map[string]string{"datapath": "inet", "neighbors": "arp"} {
+	for file, family := range map[string]string{"datapath": "inet", "neighbors": "arp", "gate": "netdev"} {
 		compare(t, file+".nft", ns.Run("nft", "list", "table", family, "kube_vrrp_vip"))
 
 		instructions := strings.Split(ns.Run("nft", "--debug=netlink", "list", "table", family, "kube_vrrp_vip"), "\n")
@@ -97,7 +101,10 @@ func TestNetnsCleanup(t *testing.T) {
 		if err := nft.NewDatapath().Sync(desired.Datapath{Forwards: forwards()}); err != nil {
 			t.Fatal(err)
 		}
-		if err := nft.NewNeighbors().Set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0"}); err != nil {
+		if err := nft.NewNeighbors(true).Set(map[netip.Addr]desired.Answer{
+			netip.MustParseAddr(vip):  {Interface: "eth0", Pulse: desired.NewPulse(2, false, 50)},
+			netip.MustParseAddr(vip6): {Interface: "eth0", Pulse: desired.NewPulse(2, true, 50)},
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if err := nft.Cleanup(); err != nil {
@@ -113,6 +120,9 @@ func TestNetnsSupported(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
 		if err := nft.Supported(); err != nil {
+			t.Error(err)
+		}
+		if err := nft.SupportedGate(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -2,12 +2,15 @@ package nft
 
 import (
 	"encoding/binary"
+	"errors"
 	"maps"
 	"net/netip"
 	"sync"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/pkg/desired"
 )
 
 // The sets of the neighbors' table.
@@ -82,27 +85,40 @@ const arpRequest = 1 // RFC 826: ares_op$REQUEST
 
 // Neighbors keeps the table arp kube_vrrp_vip of the network namespace it is
 // used in: Linux would answer ARP for each of its addresses on every
-// interface, and ask from each of them on any. It is safe for concurrent use.
+// interface, and ask from each of them on any. Where it gates, it also keeps
+// netdev kube_vrrp_vip: Linux would go on answering ARP and neighbor solicitations
+// for an address whose Master has died. It is safe for concurrent use.
 type Neighbors struct {
-	mu       sync.Mutex
-	bindings map[netip.Addr]string
-	senders  map[netip.Addr]netip.Addr
-	table    table
+	mu      sync.Mutex
+	answers map[netip.Addr]desired.Answer
+	senders map[netip.Addr]netip.Addr
+	table   table
+	// gate is nil without it.
+	gate *gate
 }
 
-// NewNeighbors returns a Neighbors that has not looked at the kernel yet.
-func NewNeighbors() *Neighbors { return &Neighbors{table: table{spec: neighborsSpec}} }
+// NewNeighbors returns a Neighbors that has not looked at the kernel yet. It
+// gates only if SupportedGate has no error.
+func NewNeighbors(gates bool) *Neighbors {
+	n := &Neighbors{table: table{spec: neighborsSpec}}
+	if gates {
+		n.gate = &gate{}
+	}
+	return n
+}
 
-// Set lets each VIP be answered for on the named interface and on no other.
-// Addresses that are not in the map are not touched. IPv6 ones are left out:
-// Linux answers a neighbor solicitation (RFC 4861) on the interface that has the
-// address and on no other. As Datapath's Sync it adopts, writes differences and
-// repairs.
-func (n *Neighbors) Set(bindings map[netip.Addr]string) error {
+// Set lets each VIP be answered for on its interface and on no other, and only as
+// long as its pulse lasts. Addresses that are not in the map are not touched. As
+// Datapath's Sync it adopts, writes differences and repairs.
+func (n *Neighbors) Set(answers map[netip.Addr]desired.Answer) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.bindings = maps.Clone(bindings)
-	return n.update()
+	n.answers = maps.Clone(answers)
+	err := n.update()
+	if n.gate != nil {
+		err = errors.Join(err, n.gate.set(answers))
+	}
+	return err
 }
 
 // SetSenders has the node ask by ARP from another address whenever it would ask
@@ -114,24 +130,39 @@ func (n *Neighbors) SetSenders(senders map[netip.Addr]netip.Addr) error {
 	return n.update()
 }
 
+// update leaves IPv6 addresses out of what is answered: Linux answers a neighbor
+// solicitation (RFC 4861) on the interface that has the address and on no other.
 func (n *Neighbors) update() error {
 	want := contents{setBoundVIP: {}, setBound: {}, setSender: {}}
 	for vip, sender := range n.senders {
 		want[setSender][string(vip.AsSlice())] = string(sender.AsSlice())
 	}
-	for vip, link := range n.bindings {
+	for vip, a := range n.answers {
 		if !vip.Is4() {
 			continue
 		}
 		key := string(vip.AsSlice())
 		want[setBoundVIP][key] = ""
-		var name [unix.IFNAMSIZ]byte
-		copy(name[:], link)
-		want[setBound][key+string(name[:])] = ""
+		want[setBound][key+nameKey(a.Interface)] = ""
 	}
 	return n.table.update(func(contents, bool) (was, is contents) { return nil, want })
 }
 
-// Repairs returns how often the table had to be put right because somebody else
-// had changed it. It may be called by any goroutine.
+// nameKey is the name of an interface as a field of a key.
+func nameKey(link string) string {
+	var name [unix.IFNAMSIZ]byte
+	copy(name[:], link)
+	return string(name[:])
+}
+
+// Repairs returns how often the table arp kube_vrrp_vip had to be put right because
+// somebody else had changed it. It may be called by any goroutine.
 func (n *Neighbors) Repairs() uint64 { return n.table.repairs.Load() }
+
+// GateRepairs is the same for netdev kube_vrrp_vip.
+func (n *Neighbors) GateRepairs() uint64 {
+	if n.gate == nil {
+		return 0
+	}
+	return n.gate.table.repairs.Load()
+}

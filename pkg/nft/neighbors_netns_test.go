@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/internal/netnstest"
 	"kube-vrrp-vip/pkg/nft"
 )
@@ -24,8 +25,8 @@ func TestNetnsNeighbors(t *testing.T) {
 	for _, ns := range []*netnstest.NS{client, otherClient} {
 		ns.Sysctl("net.ipv4.neigh.eth0.retrans_time_ms", "50")
 	}
-	n := nft.NewNeighbors()
-	set := func(bindings map[netip.Addr]string) {
+	n := nft.NewNeighbors(false)
+	set := func(bindings map[netip.Addr]desired.Answer) {
 		t.Helper()
 		node.Do(func() {
 			if err := n.Set(bindings); err != nil {
@@ -44,18 +45,18 @@ func TestNetnsNeighbors(t *testing.T) {
 	check(client, vip, true)
 	check(otherClient, vip, true)
 
-	set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0", netip.MustParseAddr("2001:db8::1"): "eth0"})
+	set(map[netip.Addr]desired.Answer{netip.MustParseAddr(vip): {Interface: "eth0"}, netip.MustParseAddr("2001:db8::1"): {Interface: "eth0"}})
 	check(client, vip, true)
 	check(otherClient, vip, false)
 	check(otherClient, plainVIP, true)
 	check(otherClient, "198.51.100.2", true)
 
-	set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth1"})
+	set(map[netip.Addr]desired.Answer{netip.MustParseAddr(vip): {Interface: "eth1"}})
 	check(client, vip, false)
 	check(otherClient, vip, true)
 
 	// The answer to the node's own question, asked with a VIP as its source.
-	set(map[netip.Addr]string{netip.MustParseAddr(vip): "eth0"})
+	set(map[netip.Addr]desired.Answer{netip.MustParseAddr(vip): {Interface: "eth0"}})
 	serve(otherClient, "198.51.100.1:7")
 	otherClient.Run("ip", "route", "add", vip, "via", "198.51.100.2")
 	node.Run("ip", "neigh", "flush", "all")
@@ -137,10 +138,10 @@ func TestNetnsNeighborSenders(t *testing.T) {
 	client.Run("ip", "route", "add", vip, "dev", "eth0")
 	serve(client, lan.Addr(0).String()+":7")
 
-	n := nft.NewNeighbors()
+	n := nft.NewNeighbors(false)
 	address := netip.MustParseAddr(vip)
 	node.Do(func() {
-		if err := n.Set(map[netip.Addr]string{address: "vip0"}); err != nil {
+		if err := n.Set(map[netip.Addr]desired.Answer{address: {Interface: "vip0"}}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -182,6 +183,16 @@ func TestNetnsNeighborSenders(t *testing.T) {
 	}
 	if got := node.Run("nft", "list", "table", "arp", "kube_vrrp_vip"); !strings.Contains(got, "arp operation request arp saddr ip set arp saddr ip map @from4") ||
 		!strings.Contains(got, vip+" : "+lan.Addr(1).String()) || !strings.Contains(got, vip+" . \"vip0\"") {
+		t.Errorf("got\n%s", got)
+	}
+	// Each of the two leaves the other's alone.
+	node.Do(func() {
+		if err := n.Set(map[netip.Addr]desired.Answer{netip.MustParseAddr("192.0.2.77"): {Interface: "eth0"}}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got := node.Run("nft", "list", "table", "arp", "kube_vrrp_vip"); !strings.Contains(got, vip+" : "+lan.Addr(1).String()) ||
+		!strings.Contains(got, "192.0.2.77 . \"eth0\"") || strings.Contains(got, vip+" . ") {
 		t.Errorf("got\n%s", got)
 	}
 	senders(nil)

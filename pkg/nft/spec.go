@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -34,6 +35,11 @@ type set struct {
 	key, value datatype
 	// interval tells that the elements are ranges of keys.
 	interval bool
+	// timeout is how long an element stays that a rule has put there or seen
+	// again, and size how many there can be, if it is rules that do: such a set
+	// has no other elements, and what it has is not read.
+	timeout time.Duration
+	size    uint32
 }
 
 // datatype is what the kernel needs to hold a value, and nft to show it. In a
@@ -57,14 +63,16 @@ type contents map[string]map[string]string
 type chain struct {
 	name string
 	// hook is nil if packets come by a jump only.
-	hook  *hook
-	rules []rule
+	hook *hook
+	// device is where the hook is, in family netdev.
+	device string
+	rules  []rule
 }
 
 // hook is where a base chain gets its packets.
 type hook struct {
 	kind     string // filter or route
-	number   uint32 // NF_INET_... or NF_ARP_...
+	number   uint32 // NF_INET_..., NF_ARP_... or NF_NETDEV_...
 	priority int32
 }
 
@@ -98,14 +106,18 @@ func (r rule) userdata() []byte {
 // describe says what the kernel must hold, and describeChain what it does hold.
 func (c chain) describe() string {
 	const accept = 1 // NF_ACCEPT
-	return describeChain(c.hook, accept)
+	return describeChain(c.hook, c.device, accept)
 }
 
-func describeChain(h *hook, policy uint32) string {
+func describeChain(h *hook, device string, policy uint32) string {
 	if h == nil {
 		return "no hook"
 	}
-	return fmt.Sprintf("type %s hook %d priority %d policy %d", h.kind, h.number, h.priority, policy)
+	description := fmt.Sprintf("type %s hook %d priority %d policy %d", h.kind, h.number, h.priority, policy)
+	if device != "" {
+		description += " device " + device
+	}
+	return description
 }
 
 // definition is the set as google/nftables reads it from the kernel: without
@@ -114,8 +126,12 @@ func (s set) definition() nftables.Set {
 	return nftables.Set{
 		Name: s.name, IsMap: s.isMap(), KeyType: s.key.SetDatatype, DataType: s.value.SetDatatype,
 		Interval: s.interval, Concatenation: s.joinedRanges(),
+		Dynamic: s.byRules(), HasTimeout: s.byRules(), Timeout: s.timeout, Size: s.size,
 	}
 }
+
+// byRules tells that rules put the elements there.
+func (s set) byRules() bool { return s.timeout > 0 }
 
 func (s set) isMap() bool { return s.value.Bytes > 0 }
 

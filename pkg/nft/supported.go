@@ -72,7 +72,7 @@ func probeRule(exprs ...expr) spec {
 }
 
 // Supported asks the kernel, without changing anything, whether it can do what
-// the two tables need. The error names each feature that is missing.
+// the tables need that it cannot do without. The error names each feature that is missing.
 func Supported() error {
 	var missing []error
 	for _, f := range features {
@@ -95,6 +95,16 @@ func sctpPortStays() (bool, error) {
 		return true, nil
 	}
 	return false, err
+}
+
+// SupportedGate asks the kernel the same about the table that makes ARP and
+// neighbor discovery depend on a Master's pulses. Without it the daemon works, and
+// an address whose Master has died is answered for until its lease ends.
+func SupportedGate() error {
+	if err := supported(*newGateSpec(nil)); err != nil {
+		return fmt.Errorf("nftables: chains at ingress (NF_TABLES_NETDEV, NETFILTER_INGRESS): %w", err)
+	}
+	return nil
 }
 
 // supported asks about one specification, as if it were a table of its own.

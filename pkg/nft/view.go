@@ -155,6 +155,10 @@ func (c *conn) readChains(s *spec, v *view) error {
 	if err != nil {
 		return fmt.Errorf("list chains: %w", err)
 	}
+	devices, err := c.readDevices(s)
+	if err != nil {
+		return err
+	}
 	for _, chain := range chains {
 		if chain.Table.Name != s.name {
 			continue
@@ -165,9 +169,45 @@ func (c *conn) readChains(s *spec, v *view) error {
 			h = &hook{string(chain.Type), uint32(*chain.Hooknum), int32(*chain.Priority)}
 			policy = *chain.Policy
 		}
-		v.chains[chain.Name] = describeChain(h, uint32(policy))
+		v.chains[chain.Name] = describeChain(h, devices[chain.Name], uint32(policy))
 	}
 	return nil
+}
+
+// readDevices returns the device of each chain that has one, which the library
+// does not read.
+func (c *conn) readDevices(s *spec) (map[string]string, error) {
+	if s.family != nftables.TableFamilyNetdev {
+		return nil, nil
+	}
+	replies, err := c.get(unix.NFT_MSG_GETCHAIN, netlink.Dump, s.family, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list devices of chains: %w", err)
+	}
+	devices := make(map[string]string)
+	for _, r := range replies {
+		var table, chain, device string
+		if err := decode(r, func(ad *netlink.AttributeDecoder) {
+			switch ad.Type() {
+			case unix.NFTA_CHAIN_TABLE:
+				table = ad.String()
+			case unix.NFTA_CHAIN_NAME:
+				chain = ad.String()
+			case unix.NFTA_CHAIN_HOOK:
+				each(ad, func(ad *netlink.AttributeDecoder) {
+					if ad.Type() == unix.NFTA_HOOK_DEV {
+						device = ad.String()
+					}
+				})
+			}
+		}); err != nil {
+			return nil, fmt.Errorf("parse chain: %w", err)
+		}
+		if table == s.name && device != "" {
+			devices[chain] = device
+		}
+	}
+	return devices, nil
 }
 
 // readRules does not use the library, which would parse the expressions too,
@@ -209,6 +249,12 @@ func (c *conn) readSets(s *spec, v *view) error {
 		if set.Anonymous {
 			continue // It belongs to a rule that somebody added, and goes with it.
 		}
+		definition := *set
+		definition.Table = nil
+		v.sets[set.Name] = definition
+		if set.Dynamic {
+			continue // Its elements come and go by rules.
+		}
 		elements, err := c.GetSetElements(set)
 		if err != nil {
 			return fmt.Errorf("list elements of %s: %w", set.Name, err)
@@ -218,9 +264,6 @@ func (c *conn) readSets(s *spec, v *view) error {
 			values[keyOf(e)] = string(e.Val)
 		}
 		v.elements[set.Name] = values
-		definition := *set
-		definition.Table = nil
-		v.sets[set.Name] = definition
 	}
 	return nil
 }

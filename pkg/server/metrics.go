@@ -85,8 +85,17 @@ var routerMetrics = []metric[desired.RouterStatus]{
 		func(c vrrp.Counters) uint64 { return c.AdvertisementsReceived }),
 	routerCounter("router_priority_zero_sent_total", "VRRP advertisements sent with priority 0: this node resigned.",
 		func(c vrrp.Counters) uint64 { return c.PriorityZeroSent }),
+	{
+		describe("router_address_removals_total", "Virtual addresses that another program has removed from the interface; they were bound again.", routerLabels...),
+		prometheus.CounterValue,
+		func(r desired.RouterStatus) float64 { return float64(r.AddressRemovals) },
+	},
 	routerCounter("router_priority_zero_received_total", "VRRP advertisements received with priority 0: the Master resigned.",
 		func(c vrrp.Counters) uint64 { return c.PriorityZeroReceived }),
+	{
+		describe("router_foreign_claims_total", "ARP and Neighbor Discovery packets by which others claimed an address that this node held.", routerLabels...),
+		prometheus.CounterValue, func(r desired.RouterStatus) float64 { return float64(r.ForeignClaims) },
+	},
 }
 
 var routerReasonMetrics = []reasonMetric[desired.RouterStatus]{
@@ -117,6 +126,10 @@ var snapshotMetrics = []metric[Snapshot]{
 		func(s Snapshot) float64 { return timestamp(time.Unix(0, s.Engine.Beat)) }),
 	gauge("loop_lateness_seconds", "Worst lateness of the VRRP loop in the last one to two minutes.",
 		func(s Snapshot) float64 { return s.Engine.Lateness.Seconds() }),
+	{
+		describe("pulse_failures_total", "Pulses of Masters, on which their answers to ARP and neighbor discovery depend, that could not be sent."), prometheus.CounterValue,
+		func(s Snapshot) float64 { return float64(s.Engine.PulseFailures) },
+	},
 	gauge("datapath_up", "Whether the latest attempt to write the nftables tables, and to listen on the proxy's ports, succeeded.",
 		func(s Snapshot) float64 {
 			return boolean(s.Datapath.Err == "" && s.Datapath.ProxyErr == "" && !s.Datapath.LastSync.IsZero())

@@ -62,6 +62,12 @@ kube_vrrp_vip_proxy_connections{port="443",vip="10.4.0.50"} 11
 # HELP kube_vrrp_vip_proxy_connections_total Connections of a port that the daemon serves itself that have ended, by how they did.
 # TYPE kube_vrrp_vip_proxy_connections_total counter
 kube_vrrp_vip_proxy_connections_total{port="443",result="closed",vip="10.4.0.50"} 12
+# HELP kube_vrrp_vip_pulse_failures_total Pulses of Masters, on which their answers to ARP and neighbor discovery depend, that could not be sent.
+# TYPE kube_vrrp_vip_pulse_failures_total counter
+kube_vrrp_vip_pulse_failures_total 12
+# HELP kube_vrrp_vip_router_address_removals_total Virtual addresses that another program has removed from the interface; they were bound again.
+# TYPE kube_vrrp_vip_router_address_removals_total counter
+kube_vrrp_vip_router_address_removals_total{family="IPv4",interface="eth0",vrid="50"} 3
 # HELP kube_vrrp_vip_router_advertisement_interval_seconds Time between advertisements of the virtual router.
 # TYPE kube_vrrp_vip_router_advertisement_interval_seconds gauge
 kube_vrrp_vip_router_advertisement_interval_seconds{family="IPv4",interface="eth0",vrid="50"} 0.1
@@ -81,6 +87,9 @@ kube_vrrp_vip_router_advertisements_sent_total{family="IPv4",interface="eth0",vr
 # HELP kube_vrrp_vip_router_alarms Alarms of the virtual router that are on.
 # TYPE kube_vrrp_vip_router_alarms gauge
 kube_vrrp_vip_router_alarms{family="IPv4",interface="eth0",reason="addressList",vrid="50"} 1
+# HELP kube_vrrp_vip_router_foreign_claims_total ARP and Neighbor Discovery packets by which others claimed an address that this node held.
+# TYPE kube_vrrp_vip_router_foreign_claims_total counter
+kube_vrrp_vip_router_foreign_claims_total{family="IPv4",interface="eth0",vrid="50"} 9
 # HELP kube_vrrp_vip_router_master_transitions_total Times the virtual router became Master.
 # TYPE kube_vrrp_vip_router_master_transitions_total counter
 kube_vrrp_vip_router_master_transitions_total{family="IPv4",interface="eth0",vrid="50"} 1

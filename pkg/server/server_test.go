@@ -29,23 +29,25 @@ func snapshot() Snapshot {
 	return Snapshot{
 		Engine: desired.Status{
 			Routers: []desired.RouterStatus{{
-				RouterKey:      desired.RouterKey{Interface: "eth0", Family: vrrp.IPv4, VRID: 50},
-				State:          vrrp.Master,
-				Reason:         "masterDown",
-				Since:          now.Add(-time.Hour),
-				Version:        vrrp.V3,
-				Priority:       200,
-				Interval:       100 * time.Millisecond,
-				Master:         netip.MustParseAddr("10.4.0.11"),
-				MasterPriority: 200,
-				ListOf:         netip.MustParseAddr("10.4.0.13"),
-				Unicast:        []netip.Addr{netip.MustParseAddr("10.4.0.12"), netip.MustParseAddr("10.4.0.13")},
+				RouterKey:       desired.RouterKey{Interface: "eth0", Family: vrrp.IPv4, VRID: 50},
+				AddressRemovals: 3,
+				State:           vrrp.Master,
+				Reason:          "masterDown",
+				Since:           now.Add(-time.Hour),
+				Version:         vrrp.V3,
+				Priority:        200,
+				Interval:        100 * time.Millisecond,
+				Master:          netip.MustParseAddr("10.4.0.11"),
+				MasterPriority:  200,
+				ListOf:          netip.MustParseAddr("10.4.0.13"),
+				Unicast:         []netip.Addr{netip.MustParseAddr("10.4.0.12"), netip.MustParseAddr("10.4.0.13")},
+				ForeignClaims:   9,
 				Alarms: []desired.Alarm{
 					{Reason: "addressList", Source: netip.MustParseAddr("10.4.0.13"), Detail: "10.4.0.50 only", Since: now.Add(-time.Minute).UTC()},
 				},
 				VIPs: []desired.VIPStatus{
 					{Address: netip.MustParseAddr("10.4.0.50"), Bound: true, Interface: "eth0", Advertised: true, Placement: "prefix 10.4.0.0/24"},
-					{Address: netip.MustParseAddr("10.4.0.51"), Interface: "eth0", Placement: "prefix 10.4.0.0/24"},
+					{Address: netip.MustParseAddr("10.4.0.51"), Interface: "eth0", InUseBy: "02:00:00:00:00:04", Placement: "prefix 10.4.0.0/24"},
 				},
 				Counters: vrrp.Counters{
 					MasterTransitions:      1,
@@ -71,6 +73,8 @@ func snapshot() Snapshot {
 			Beat:       now.UnixNano(),
 			Lateness:   3 * time.Millisecond,
 			Unheard:    map[string]uint64{"unknownVRID": 9},
+
+			PulseFailures: 12,
 		},
 		Datapath: Datapath{LastSync: now, Errors: 10, Repairs: 11, Conflicts: []string{"flowtable"}, Proxy: []desired.ProxyStatus{{
 			VIP:         netip.MustParseAddrPort("10.4.0.50:443"),
@@ -201,19 +205,20 @@ func TestStatus(t *testing.T) {
 		}
 		router, _ := routers[0].(map[string]any)
 		want := map[string]any{
-			"interface": "eth0",
-			"vrid":      50.0,
-			"state":     "Master",
-			"reason":    "masterDown",
-			"master":    "10.4.0.11",
-			"listOf":    "10.4.0.13",
-			"unicast":   []any{"10.4.0.12", "10.4.0.13"},
+			"interface":     "eth0",
+			"vrid":          50.0,
+			"state":         "Master",
+			"reason":        "masterDown",
+			"master":        "10.4.0.11",
+			"listOf":        "10.4.0.13",
+			"foreignClaims": 9.0,
+			"unicast":       []any{"10.4.0.12", "10.4.0.13"},
 			"alarms": []any{map[string]any{
 				"reason": "addressList", "source": "10.4.0.13", "detail": "10.4.0.50 only", "since": "1999-12-31T23:59:00Z",
 			}},
 			"vips": []any{
 				map[string]any{"address": "10.4.0.50", "bound": true, "interface": "eth0", "advertised": true, "placement": "prefix 10.4.0.0/24"},
-				map[string]any{"address": "10.4.0.51", "bound": false, "interface": "eth0", "advertised": false, "placement": "prefix 10.4.0.0/24"},
+				map[string]any{"address": "10.4.0.51", "bound": false, "interface": "eth0", "advertised": false, "inUseBy": "02:00:00:00:00:04", "placement": "prefix 10.4.0.0/24"},
 			},
 		}
 		for key, value := range want {

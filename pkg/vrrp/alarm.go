@@ -31,6 +31,11 @@ const (
 	AlarmOwnSource AlarmReason = "ownSource"
 	// AlarmVRIDConflict: other routers use this VRID for other addresses.
 	AlarmVRIDConflict AlarmReason = "vridConflict"
+	// AlarmVIPInUse: some of the addresses are left alone, because another host
+	// had them before they were claimed for the first time.
+	AlarmVIPInUse AlarmReason = "vipInUse"
+	// AlarmDuplicateAddress: another host claims an address that we hold.
+	AlarmDuplicateAddress AlarmReason = "duplicateAddress"
 )
 
 // Alarm is something about a virtual router that an operator must look at.
@@ -71,7 +76,7 @@ func (r *Router) Alarms(now Time) []Alarm {
 }
 
 // What alarms are raised for, in the order of Alarms. AlarmVRIDConflict is
-// from Sightings.
+// from Sightings, and the engine hears of the last two by ARP and ND.
 const (
 	causeIncompatiblePeer = iota
 	causeSplitBrain

@@ -34,6 +34,10 @@ type site struct {
 	nodes   []*vrrplab.Process
 	ping    *probe.Ping
 	routers []virtualRouter
+
+	// asking tells that the client asks who has the VIP, too, and what came of it.
+	asking bool
+	staleness
 }
 
 func newSite(k kind, m mode) (*site, error) {
@@ -116,6 +120,11 @@ func (s *site) outage(ctx context.Context, since time.Time, old int) (time.Durat
 		if moved && time.Since(since) > steady && s.ping.Steady(steady) {
 			break
 		}
+		if s.asking && time.Since(s.lastAsked()) >= askEvery {
+			if err := s.ask(); err != nil {
+				return 0, err
+			}
+		}
 		time.Sleep(5 * time.Millisecond)
 	}
 	return s.ping.Outage(vip, since), nil
@@ -128,6 +137,8 @@ type event struct {
 	cause, heal func(s *site, master int) error
 	// healing measures what undoing it costs the client too.
 	healing string
+	// stays tells that the Master may stay the same.
+	stays bool
 }
 
 var events = []event{
@@ -234,11 +245,21 @@ func (s *site) run(ctx context.Context, e event) (outage, healing time.Duration,
 	// At any phase of the advertisements.
 	time.Sleep(rand.N(s.mode.interval))
 	begin := time.Now()
+	s.began, s.asked = begin, nil
 	if err := e.cause(s, i); err != nil {
 		return 0, 0, err
 	}
-	if outage, err = s.outage(ctx, begin, i); err != nil {
+	old := i
+	if e.stays {
+		old = -1
+	}
+	if outage, err = s.outage(ctx, begin, old); err != nil {
 		return 0, 0, err
+	}
+	if s.asking {
+		if err := s.askOn(ctx, i); err != nil {
+			return 0, 0, err
+		}
 	}
 	healed := time.Now()
 	if err := e.heal(s, i); err != nil || e.healing == "" {

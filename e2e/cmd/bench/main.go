@@ -27,11 +27,11 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.out, "out", "", "document to put the sections in; nothing for standard output only")
-	flag.IntVar(&o.runs, "runs", 20, "how many runs of each failover, and half as many starts")
+	flag.IntVar(&o.runs, "runs", 20, "how many runs of each failover, and half as many of each fault and start")
 	flag.DurationVar(&o.window, "window", 30*time.Second, "for how long CPU time is measured")
 	flag.IntVar(&o.rounds, "rounds", 20, "how many rounds of the datapath")
 	flag.DurationVar(&o.slice, "slice", 800*time.Millisecond, "for how long each path is measured in a round of the datapath")
-	flag.StringVar(&o.only, "only", "", "measure only what matches this regular expression: v2-1s, v3-100ms, v3-10ms, starts, scale, datapath")
+	flag.StringVar(&o.only, "only", "", "measure only what matches this regular expression: v2-1s, v3-100ms, v3-10ms, faults, starts, scale, datapath")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -119,6 +119,9 @@ func parts(ctx context.Context, o options, dir string, progress func(format stri
 			return failovers(ctx, m.mode, o.runs, kinds, progress)
 		})
 	}
+	add("faults", "Faults, "+modes[0].String(), faultsText, func() ([]row, error) {
+		return measureFaults(ctx, modes[0].mode, max(o.runs/2, 1), kinds, progress)
+	})
 	add("starts", "Start", startText, func() ([]row, error) {
 		var rows []row
 		for _, m := range modes[:2] {
@@ -159,7 +162,7 @@ include its Kubernetes client. With few virtual routers most of its CPU time is 
 # Benchmarks
 
 Written by `+"`make bench`"+`: kube-vrrp-vip and what it is measured beside in the same run, in turn, in network namespaces on one machine,
-with a stub of the Kubernetes API. Each section is measured by itself, and says when and where that was. It takes about 45 minutes on a
+with a stub of the Kubernetes API. Each section is measured by itself, and says when and where that was. It takes about an hour on a
 machine that does nothing else; `+"`make bench BENCHFLAGS=\"-only datapath\"`"+` measures one section again and leaves the others as they are.
 
 Beside keepalived there are hosts on a bridge, and a client that asks the VIP by ICMP echo every %v through its own neighbour table. Figures

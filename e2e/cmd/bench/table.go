@@ -13,6 +13,8 @@ type row struct {
 	// unit is what the values are in: "ms", "s", "MB".
 	unit         string
 	ours, theirs []float64
+	// limit is what the values were not watched beyond; 0 for none.
+	limit float64
 	// outages tells that the values are outages: how many were over a second
 	// is said too.
 	outages bool
@@ -45,16 +47,42 @@ func (s section) String() string {
 		ratio := "-"
 		if len(r.ours) > 0 && len(r.theirs) > 0 && median(r.theirs) > 0 {
 			ratio = fmt.Sprintf("%.2f", median(r.ours)/median(r.theirs))
+			if r.beyond(median(r.theirs)) {
+				ratio = "below " + ratio
+			}
 		}
-		fmt.Fprintf(&b, "| %s, %s | %s | %s | %s | %s |\n", r.name, r.unit, r.cell(r.ours), r.cell(r.theirs), ratio, r.runs())
+		name := r.name
+		if r.unit != "" {
+			name += ", " + r.unit
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", name, r.cell(r.ours), r.cell(r.theirs), ratio, r.runs())
 	}
 	return b.String()
 }
+
+// add adds a time of ours, 0, or theirs, 1, to a row in milliseconds.
+func (r *row) add(kind int, d time.Duration) {
+	r.addNumber(kind, float64(d)/float64(time.Millisecond))
+}
+
+func (r *row) addNumber(kind int, v float64) {
+	if kind == 0 {
+		r.ours = append(r.ours, v)
+	} else {
+		r.theirs = append(r.theirs, v)
+	}
+}
+
+// beyond tells that a value is as much as could be seen, but for a moment.
+func (r row) beyond(v float64) bool { return r.limit > 0 && v > 0.95*r.limit }
 
 // cell is the median, the range, and the outages over a second.
 func (r row) cell(values []float64) string {
 	if len(values) == 0 {
 		return "not run"
+	}
+	if r.beyond(slices.Min(values)) {
+		return ">" + number(r.limit)
 	}
 	text := spread(values)
 	if !r.outages {
@@ -98,6 +126,8 @@ func median(values []float64) float64 {
 // number has three significant digits, or all of a greater one.
 func number(v float64) string {
 	switch {
+	case v == 0:
+		return "0"
 	case v >= 100:
 		return fmt.Sprintf("%.0f", v)
 	case v >= 10:

@@ -1,0 +1,167 @@
+package engine
+
+import (
+	"maps"
+	"net"
+	"slices"
+	"time"
+
+	"kube-vrrp-vip/pkg/host"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+const (
+	// firstBurst first announcements go out at once: as many as a careful ARP
+	// policer of a switch lets pass. What is more follows every firstPause.
+	firstBurst = 128
+	firstPause = time.Second / 8000
+	// laterBurst and laterPause are the same for what can wait: the second form
+	// and every repetition.
+	laterBurst = 64
+	laterPause = time.Second / 2000
+	// paceStep is the shortest sleep: a wake-up for each frame would cost more
+	// than sending it.
+	paceStep = 2 * time.Millisecond
+	// quietTime must have passed since the last first announcement before
+	// anything else is sent. The virtual routers of a Master that has gone do
+	// not all take over in the same millisecond.
+	quietTime = 10 * time.Millisecond
+)
+
+// frame is one frame that announces an address.
+type frame struct {
+	host.VirtualAddress
+	// reply tells that it has the second form, see announcer.
+	reply bool
+}
+
+// pacer says when which frame goes out: the first one of every address before
+// anything else, and no more of them at a time than a switch takes. It is a
+// value of its calls alone.
+type pacer struct {
+	// hardwareAddrs are by link.
+	hardwareAddrs map[int]net.HardwareAddr
+	first, later  []frame
+	// waiting are the frames of first and those of later.
+	waitingFirst, waitingLater map[frame]bool
+
+	firstBucket, laterBucket bucket
+	// sent is when the last frame of first went out.
+	sent vrrp.Time
+}
+
+func newPacer() *pacer {
+	return &pacer{
+		hardwareAddrs: map[int]net.HardwareAddr{},
+		waitingFirst:  map[frame]bool{}, waitingLater: map[frame]bool{},
+		firstBucket: bucket{pause: firstPause, burst: firstBurst},
+		laterBucket: bucket{pause: laterPause, burst: laterBurst},
+		sent:        vrrp.Time(-quietTime),
+	}
+}
+
+// add takes in what is to be announced. A frame that waits already is not sent
+// twice.
+func (p *pacer) add(all map[int]announcement) {
+	links := slices.Sorted(maps.Keys(all))
+	for _, link := range links {
+		p.hardwareAddrs[link] = all[link].hardwareAddr
+		for _, vip := range all[link].first {
+			push(&p.first, p.waitingFirst, frame{host.VirtualAddress{Link: link, Address: vip}, false})
+		}
+	}
+	for _, link := range links {
+		for _, vip := range all[link].again {
+			push(&p.later, p.waitingLater, frame{host.VirtualAddress{Link: link, Address: vip}, false})
+		}
+	}
+	for _, link := range links {
+		for _, vip := range slices.Concat(all[link].first, all[link].again) {
+			if vip.Is4() {
+				push(&p.later, p.waitingLater, frame{host.VirtualAddress{Link: link, Address: vip}, true})
+			}
+		}
+	}
+}
+
+func push(queue *[]frame, waiting map[frame]bool, f frame) {
+	if !waiting[f] {
+		waiting[f] = true
+		*queue = append(*queue, f)
+	}
+}
+
+// next takes out the frames to send now: those of one link and one form.
+func (p *pacer) next(now vrrp.Time) []frame {
+	switch {
+	case len(p.first) > 0:
+		batch := take(&p.first, p.waitingFirst, &p.firstBucket, now)
+		if len(batch) > 0 {
+			p.sent = now
+		}
+		return batch
+	case len(p.later) > 0 && now.Sub(p.sent) >= quietTime:
+		return take(&p.later, p.waitingLater, &p.laterBucket, now)
+	default:
+		return nil
+	}
+}
+
+func take(queue *[]frame, waiting map[frame]bool, b *bucket, now vrrp.Time) []frame {
+	all := *queue
+	n := 0
+	for most := min(b.available(now), len(all)); n < most && all[n].Link == all[0].Link && all[n].reply == all[0].reply; n++ {
+		delete(waiting, all[n])
+	}
+	b.take(n, now)
+	*queue = all[n:]
+	return all[:n]
+}
+
+// deadline is when next has something; never if nothing waits.
+func (p *pacer) deadline(now vrrp.Time) vrrp.Time {
+	switch {
+	case len(p.first) > 0:
+		return p.firstBucket.deadline(now)
+	case len(p.later) > 0:
+		return max(p.laterBucket.deadline(now), p.sent.Add(quietTime))
+	default:
+		return never
+	}
+}
+
+// drop forgets what waits for a link.
+func (p *pacer) drop(link int) {
+	p.first, p.later = withoutLink(p.first, p.waitingFirst, link), withoutLink(p.later, p.waitingLater, link)
+}
+
+func withoutLink(queue []frame, waiting map[frame]bool, link int) []frame {
+	maps.DeleteFunc(waiting, func(f frame, _ bool) bool { return f.Link == link })
+	return slices.DeleteFunc(queue, func(f frame) bool { return f.Link == link })
+}
+
+// bucket gives out burst tokens at once, and then one every pause.
+type bucket struct {
+	pause time.Duration
+	burst int
+	// full is when it has all of its tokens again.
+	full vrrp.Time
+}
+
+func (b *bucket) available(now vrrp.Time) int {
+	missing := max(0, b.full.Sub(now))
+	return b.burst - int((missing+b.pause-1)/b.pause)
+}
+
+func (b *bucket) take(n int, now vrrp.Time) {
+	b.full = max(b.full, now).Add(time.Duration(n) * b.pause)
+}
+
+// deadline is when there is a token, and after that as many as come in a
+// paceStep.
+func (b *bucket) deadline(now vrrp.Time) vrrp.Time {
+	if b.available(now) > 0 {
+		return now
+	}
+	return now.Add(paceStep)
+}

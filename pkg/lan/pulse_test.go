@@ -1,0 +1,116 @@
+package lan_test
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/lan"
+)
+
+func newPulser(t testing.TB) (*netnstest.NS, *lan.Pulser) {
+	t.Helper()
+	ns := netnstest.New(t, "node")
+	var p *lan.Pulser
+	ns.Do(func() {
+		var err error
+		if p, err = lan.NewPulser(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Cleanup(func() { _ = p.Close() })
+	return ns, p
+}
+
+// TestNetnsPulse has the kernel see each pulse with its mark, on lo.
+func TestNetnsPulse(t *testing.T) {
+	ns, p := newPulser(t)
+	ns.RunInput(`table netdev t {
+		chain c { type filter hook ingress device "lo" priority 0; meta protocol 0x88b5 meta mark 0x432 counter; meta protocol 0x88b5 meta mark 0x532 counter; }
+	}`, "nft", "-f", "-")
+	var conn *packet.Conn
+	ns.Do(func() {
+		lo, err := net.InterfaceByName("lo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conn, err = packet.Listen(lo, packet.Raw, 0x88b5, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	defer conn.Close()
+	for _, mark := range []uint32{0x432, 0x532, 0x532} {
+		if err := p.Pulse(mark); err != nil {
+			t.Fatal(err)
+		}
+	}
+	frame := make([]byte, 100)
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		n, _, err := conn.ReadFrom(frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := append(make([]byte, 12), 0x88, 0xb5)
+		want = append(want, "kube-vrrp-vip"...)
+		want = append(want, make([]byte, 60-len(want))...)
+		if !bytes.Equal(frame[:n], want) {
+			t.Errorf("got % x, want % x", frame[:n], want)
+		}
+	}
+	rules := ns.Run("nft", "list", "ruleset")
+	for _, want := range []string{"0x00000432 counter packets 1", "0x00000532 counter packets 2"} {
+		if !bytes.Contains([]byte(rules), []byte(want)) {
+			t.Errorf("no %q in\n%s", want, rules)
+		}
+	}
+}
+
+// TestNetnsPulseWithoutLoopback says that it cannot, and can again.
+func TestNetnsPulseWithoutLoopback(t *testing.T) {
+	ns, p := newPulser(t)
+	ns.Run("ip", "link", "set", "lo", "down")
+	if err := p.Pulse(1); !errors.Is(err, unix.ENETDOWN) {
+		t.Errorf("lo is down: got %v, want %v", err, unix.ENETDOWN)
+	}
+	ns.Run("ip", "link", "set", "lo", "up")
+	if err := p.Pulse(1); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNetnsPulseAllocatesNothing is what the loop's thread needs.
+func TestNetnsPulseAllocatesNothing(t *testing.T) {
+	_, p := newPulser(t)
+	if n := testing.AllocsPerRun(100, func() {
+		if err := p.Pulse(1); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkPulse is what the loop pays, with the table that pulses are for.
+func BenchmarkPulse(b *testing.B) {
+	ns, p := newPulser(b)
+	ns.RunInput(`table netdev t {
+		set alive { type mark; size 4096; flags dynamic,timeout; timeout 500ms; }
+		set watched { type mark; size 4096; flags dynamic,timeout; timeout 4s; }
+		chain c { type filter hook ingress device "lo" priority 0; meta protocol 0x88b5 update @alive { meta mark } update @watched { meta mark } counter drop; }
+	}`, "nft", "-f", "-")
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := p.Pulse(0x432); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
