@@ -92,9 +92,11 @@ func (l *Lab) answersOf(host int, a netip.Addr, since time.Time) (at []time.Time
 // VIPs for a while, and stops answering for them much sooner.
 func TestNetnsSilence(t *testing.T) {
 	t.Parallel()
-	for _, flag := range []string{"--vrrp-version=2", "--vrrp-version=3", "--virtual-mac"} {
+	for version, args := range map[string][]string{
+		"v2": {"--vrrp-version=2"}, "v3": {"--vrrp-version=3"}, "v3_virtual_mac": {"--vrrp-version=3", "--virtual-mac"},
+	} {
 		for signal, how := range map[syscall.Signal]string{syscall.SIGKILL: "kill", syscall.SIGSTOP: "stop"} {
-			name := how + "_" + strings.Trim(flag, "-")
+			name := how + "_" + version
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				var mu sync.Mutex
@@ -109,7 +111,7 @@ func TestNetnsSilence(t *testing.T) {
 				for i := range *silenceRuns {
 					t.Run(fmt.Sprint(i), func(t *testing.T) {
 						t.Parallel()
-						silence(t, signal, flag, func(family string, took time.Duration) {
+						silence(t, signal, args, func(family string, took time.Duration) {
 							mu.Lock()
 							defer mu.Unlock()
 							all[family] = append(all[family], took)
@@ -121,14 +123,14 @@ func TestNetnsSilence(t *testing.T) {
 	}
 }
 
-func silence(t *testing.T, how syscall.Signal, flag string, measured func(family string, took time.Duration)) {
+func silence(t *testing.T, how syscall.Signal, args []string, measured func(family string, took time.Duration)) {
 	t.Helper()
 	vips := silentVIPs
-	if flag == "--vrrp-version=2" {
+	if slices.Contains(args, "--vrrp-version=2") {
 		vips = vips[:1] // It has no IPv6.
 	}
 	l, ctx := newLab(t, 1)
-	d := startAlone(ctx, t, l, vips, flag)
+	d := startAlone(ctx, t, l, vips, args...)
 	asking, stopAsking := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { l.askFor(asking, t) })

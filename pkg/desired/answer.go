@@ -3,8 +3,8 @@ package desired
 // Answer says how the LAN's questions for a VIP are answered, by ARP or neighbor
 // discovery.
 type Answer struct {
-	// Interface is the one that answers, and Index tells it from another one that
-	// had its name before; 0 if there is none yet.
+	// Interface is the one that answers. Index is its index, 0 as long as there is
+	// none: one that is made anew is another one.
 	Interface string
 	Index     int
 	// Pulse is that of the VIP's virtual router. As long as it comes now and

@@ -165,8 +165,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	linker := newLinker(e.config.VirtualLinks, e.config.Senders, func(r virtualReport) { e.tell(func(m *messages) { m.virtual = &r }) })
 	var wg sync.WaitGroup
 	wg.Go(func() { actuator.run(others) })
-	wg.Go(func() { lookout.run(others) })
 	wg.Go(func() { linker.run(others) })
+	wg.Go(func() { lookout.run(others) })
 	var listenErr error
 	wg.Go(func() { listenErr = listener.run(others) })
 	wg.Go(func() { e.notifier.run(others) })

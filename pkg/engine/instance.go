@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -50,6 +49,8 @@ type instance struct {
 	// advertised tells that an advertisement went out since it became Master:
 	// until then it holds and announces nothing.
 	advertised bool
+	// odd tells every second advertisement from the others.
+	odd bool
 	// ordered is the first order that its addresses are in.
 	ordered uint64
 	// held tells that an address was bound since it became Master; unbound is
@@ -365,10 +366,11 @@ func (l *loop) noteFailures(in *instance, r report, now vrrp.Time) {
 	key, previous, claimed := in.key, in.failed, 0
 	in.failed = map[netip.Addr]error{}
 	for _, v := range in.vips {
-		if v.claimed() {
-			claimed++
+		if !v.claimed() {
+			continue
 		}
-		err := r.failed[host.VirtualAddress{Link: v.on.Index, Address: v.address}]
+		claimed++
+		err := r.failed[v.bound()]
 		if v.on.Index == 0 {
 			err = l.virtualFailure(v.virtual)
 		}

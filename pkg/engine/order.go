@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
 )
@@ -29,7 +28,7 @@ func (l *loop) placeOrder(now vrrp.Time) {
 		}
 		for _, v := range in.vips {
 			if v.claimed() && v.on.Index != 0 {
-				o.want = append(o.want, host.VirtualAddress{Link: v.on.Index, Address: v.address})
+				o.want = append(o.want, v.bound())
 			}
 		}
 	}

@@ -47,6 +47,8 @@ type placement struct {
 	// via is the link that advertisements go out on instead, 0 for none: the
 	// one with the virtual MAC, so that switches know where that is.
 	via int
+	// mixed tells that there are VIPs without the virtual MAC.
+	mixed bool
 	// fault is why the router cannot run, empty if it can.
 	fault string
 }
@@ -56,13 +58,13 @@ type placedVIP struct {
 	address netip.Addr
 	link    host.Link
 	reason  string
-	// claim is what is known of who has it; nil before the loop has taken it up.
-	claim *claim
 	// virtual is the link with the virtual MAC that the address is to have.
 	virtual host.VirtualLink
 	// on is the link that has the address: link or, with a virtual MAC, that
 	// one, which has the index 0 as long as it can not be used.
 	on host.Link
+	// claim is what is known of who has it; nil before the loop has taken it up.
+	claim *claim
 }
 
 // portKey names a port: what of one family is heard on an interface.

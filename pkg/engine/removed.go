@@ -55,7 +55,7 @@ func (l *loop) noteRemovals(in *instance, removed map[host.VirtualAddress]bool, 
 	}
 	var vips []netip.Addr
 	for _, v := range in.vips {
-		if removed[host.VirtualAddress{Link: v.on.Index, Address: v.address}] {
+		if removed[v.bound()] {
 			vips = append(vips, v.address)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
 )
@@ -75,13 +74,13 @@ func (l *loop) routerStatus(in *instance) desired.RouterStatus {
 	for _, v := range in.vips {
 		vip := desired.VIPStatus{
 			Address: v.address, Interface: v.link.Name, Placement: v.reason, Advertised: advertised[v.address],
-			Bound: l.bound[host.VirtualAddress{Link: v.on.Index, Address: v.address}],
-		}
-		if v.inUse() {
-			vip.InUseBy = v.claim.holder.String()
+			Bound: l.bound[v.bound()],
 		}
 		if v.isVirtual() {
 			vip.VirtualMAC = v.virtual.HardwareAddr().String()
+		}
+		if v.inUse() {
+			vip.InUseBy = v.claim.holder.String()
 		}
 		s.VIPs = append(s.VIPs, vip)
 	}

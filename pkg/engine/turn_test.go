@@ -40,13 +40,13 @@ func (n *quietNetwork) Send(int, netip.Addr, netip.Addr, []byte) error {
 	return nil
 }
 
+func (n *quietNetwork) SendVia(index, _ int, source, destination netip.Addr, payload []byte) error {
+	return n.Send(index, source, destination, payload)
+}
+
 func (n *quietNetwork) Pulse(desired.Pulse) error {
 	n.pulses++
 	return nil
-}
-
-func (n *quietNetwork) SendVia(index, _ int, source, destination netip.Addr, payload []byte) error {
-	return n.Send(index, source, destination, payload)
 }
 
 func (n *quietNetwork) Receive(p *lan.Packet) bool {

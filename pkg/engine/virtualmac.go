@@ -122,6 +122,12 @@ func text(err error) string {
 // isVirtual tells whether the address is to have the virtual MAC.
 func (v *placedVIP) isVirtual() bool { return v.virtual != host.VirtualLink{} }
 
+// bound is the address where it is bound, unlike key, which is where the others
+// ask for it and claim it.
+func (v *placedVIP) bound() host.VirtualAddress {
+	return host.VirtualAddress{Link: v.on.Index, Address: v.address}
+}
+
 // waits tells whether a VIP has no link that it could be bound to.
 func (p *placement) waits() bool {
 	return slices.ContainsFunc(p.vips, func(v placedVIP) bool { return v.on.Index == 0 })
@@ -148,6 +154,7 @@ func (l *loop) useVirtualLinks() {
 		for j := range p.vips {
 			v := &p.vips[j]
 			if !v.isVirtual() {
+				p.mixed = true
 				continue
 			}
 			links[v.virtual] = true
@@ -194,9 +201,12 @@ func (l *loop) virtualFailure(v host.VirtualLink) error {
 
 // transmit sends the advertisement in l.buffer. The link with the virtual MAC
 // comes up with the first address, and so the first advertisement of a Master
-// does not wait for it.
+// does not wait for it. Where others of the VIPs have the node's own MAC, every
+// second one has it too: the peers know by it that who answers for them is a
+// member of the virtual router.
 func (l *loop) transmit(in *instance, to netip.Addr) error {
-	if in.via != 0 && l.network.SendVia(in.link.Index, in.via, in.config.Source, to, l.buffer) == nil {
+	in.odd = !in.odd
+	if in.via != 0 && (in.odd || !in.mixed) && l.network.SendVia(in.link.Index, in.via, in.config.Source, to, l.buffer) == nil {
 		return nil
 	}
 	return l.network.Send(in.link.Index, in.config.Source, to, l.buffer)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -97,16 +98,25 @@ func TestSimulatedVirtualMAC(t *testing.T) {
 			}
 		}
 		answering := master.loop.answering
-		if a, b := answering[vipA], answering[vipB]; a.Interface != "vip4-2-50" || a.Index != master.macvlan(false) || b.Interface != "eth0" || b.Index != eth0 || a.Pulse != b.Pulse {
+		if answering[vipA].Interface != "vip4-2-50" || answering[vipA].Index != master.macvlan(false) || answering[vipA].Pulse == 0 ||
+			answering[vip6A].Interface != "vip6-2-50" || answering[vipB].Interface != "eth0" || !maps.Equal(answering, master.gate.answer) {
 			w.fatalf("answering %v", answering)
 		}
 		if got := master.loop.wanted.senders; len(got) != 1 || got[vipA] != master.address {
 			w.fatalf("ARP requests are from %v, want %s for %s", got, master.address, vipA)
 		}
-		// All but the first: the link is up when the address is bound.
+		// All but the first: the link is up when the address is bound. Those for
+		// which a VIP has no virtual MAC come from both in turn.
+		turn := -1
 		for _, p := range master.sent[max(0, len(master.sent)-30):] {
-			if p.destination.IsMulticast() && p.payload[1] == 50 && p.via != master.macvlan(p.source.Is6()) || p.payload[1] == 60 && p.via != 0 {
+			switch six, macvlan := p.source.Is6(), master.macvlan(p.source.Is6()); {
+			case p.payload[1] == 60 && p.via != 0, p.payload[1] == 50 && six && p.via != macvlan:
 				w.fatalf("n%d advertises %d from link %d", master.id, p.payload[1], p.via)
+			case p.payload[1] == 50 && !six:
+				if p.via != 0 && p.via != macvlan || p.via == turn {
+					w.fatalf("n%d advertises from link %d after %d", master.id, p.via, turn)
+				}
+				turn = p.via
 			}
 		}
 		for _, r := range master.engine.Status().Routers {
@@ -125,7 +135,95 @@ func TestSimulatedVirtualMAC(t *testing.T) {
 		master.crash()
 		w.run(2 * time.Second)
 		if len(w.masters()) == 0 {
-			return
+			break
+		}
+	}
+	w.nobodySaid("virtual MACs")
+}
+
+// A node that starts beside a Master takes neither what has the virtual MAC nor
+// what has the Master's own for a stranger's.
+func TestSimulatedVirtualMACStartsBesideMaster(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, 2)
+	mixed := virtual(routerOf(50, vipA))
+	mixed.VIPs = append(mixed.VIPs, desired.VIP{Address: vipB})
+	state := statesOf(mixed, virtual(routerOf(50, vip6A)))
+	w.nodes[0].apply(state)
+	w.run(20 * time.Second)
+	w.nodes[1].apply(state)
+	w.run(20 * time.Second)
+	w.nobodySaid("a later node")
+	w.nodes[0].crash()
+	w.run(2 * time.Second)
+	if got := w.nodes[1].held(); len(got) != 3 {
+		w.fatalf("held %v, want all", got)
+	}
+	w.nobodySaid("after the takeover")
+}
+
+// What another host has is found with a virtual MAC too, before the first claim
+// and later.
+func TestSimulatedVirtualMACDuplicate(t *testing.T) {
+	t.Parallel()
+	for _, vip := range []netip.Addr{vipA, vip6A} {
+		w := newWorld(t, 50, 2)
+		other := w.squat(vip)
+		w.apply(statesOf(virtual(routerOf(50, vip))))
+		w.run(20 * time.Second)
+		for _, n := range w.nodes {
+			if r := n.engine.Status().Routers[0]; !strings.HasPrefix(r.Reason, faultVIPInUse) || r.VIPs[0].InUseBy != other.mac.String() || len(n.held()) != 0 {
+				w.fatalf("n%d: %+v, holds %v", n.id, r, n.held())
+			}
+		}
+		w.leaves(other)
+		w.run(inUseRetry + 20*time.Second)
+		master := w.nodes[w.oneMaster("after the host is gone")]
+		if got := master.bound(); len(got) != 1 || got[0].Link != master.macvlan(vip.Is6()) {
+			w.fatalf("bound %v", got)
+		}
+		w.squat(vip)
+		w.run(announceRefresh + 5*time.Second)
+		if !slices.Contains(master.alarmed(), string(vrrp.AlarmDuplicateAddress)) {
+			w.fatalf("n%d: alarms %+v", master.id, master.alarms)
+		}
+	}
+}
+
+// The gate of a Master with a virtual MAC closes when it is killed, and the
+// neighbors are told of a link that is made anew before the next repetition.
+func TestSimulatedVirtualMACGate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, 1)
+	n := w.nodes[0]
+	w.apply(statesOf(virtual(routerOf(50, vipA)), virtual(routerOf(50, vip6A))))
+	w.run(8 * time.Second)
+	was := n.gate.answer[vipA].Index
+	if was == 0 || was != n.macvlan(false) || !n.answers(vipA) || !n.answers(vip6A) {
+		w.fatalf("answers %v", n.gate.answer)
+	}
+	clear(n.macvlans)
+	clear(n.expiry)
+	n.links()
+	n.turn()
+	w.run(100 * time.Millisecond)
+	if now := n.gate.answer[vipA].Index; now == was || now == 0 || now != n.macvlan(false) {
+		w.fatalf("told of link %d, was %d, is %d", now, was, n.macvlan(false))
+	}
+	if r := n.engine.Status().Routers[0]; r.AddressRemovals != 0 {
+		w.fatalf("what went with its link counts as removed: %d", r.AddressRemovals)
+	}
+	// Somebody else removes the address alone.
+	delete(n.expiry, host.VirtualAddress{Link: n.macvlan(false), Address: vipA})
+	w.run(time.Second)
+	if r := n.engine.Status().Routers[0]; r.AddressRemovals != 1 || len(n.held()) != 2 {
+		w.fatalf("%d removals, holds %v", r.AddressRemovals, n.held())
+	}
+	n.kill()
+	w.run(simAlive + time.Millisecond)
+	for _, vip := range []netip.Addr{vipA, vip6A} {
+		if !slices.Contains(n.held(), vip) || n.answers(vip) {
+			w.fatalf("%s: holds %v, answers %t", vip, n.held(), n.answers(vip))
 		}
 	}
 }

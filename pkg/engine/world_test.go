@@ -196,7 +196,8 @@ func (n *simNode) boot(state *desired.State) {
 	n.dead, n.frozen, n.queue, n.told, n.pending = false, false, nil, nil, nil
 	n.ran = false
 	n.engine = New(Config{
-		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: simGate{n}, Pulser: simGate{n}, Watcher: n, VirtualLinks: simLinks{n}, Senders: noNeighbors{}, Release: true,
+		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: simGate{n}, Pulser: simGate{n}, Watcher: n,
+		VirtualLinks: simLinks{n}, Senders: noNeighbors{}, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
 			n.w.log("n%d %s %d %d: %s -> %s (%s)", n.id, t.Interface, t.Family, t.VRID, t.From, t.To, t.Reason)
@@ -413,7 +414,7 @@ func (n *simNode) Send(index int, source, destination netip.Addr, payload []byte
 		return fmt.Errorf("network is down")
 	}
 	n.sent = append(n.sent, sentPacket{index, source, destination, slices.Clone(payload), 0})
-	n.w.send(n, index, destination, ipPacket(source, destination, payload))
+	n.w.send(n, index, destination, ipPacket(source, destination, payload), lan.MAC(n.hardwareAddr(index)))
 	return nil
 }
 
@@ -423,11 +424,24 @@ func (n *simNode) SendVia(index, via int, source, destination netip.Addr, payloa
 	if !slices.ContainsFunc(n.bound(), func(v host.VirtualAddress) bool { return v.Link == via }) {
 		return fmt.Errorf("network is down")
 	}
-	if err := n.Send(index, source, destination, payload); err != nil {
-		return err
+	if n.isDown(index) || n.sendFails || destination == n.sendFailsTo {
+		return fmt.Errorf("network is down")
 	}
-	n.sent[len(n.sent)-1].via = via
+	n.sent = append(n.sent, sentPacket{index, source, destination, slices.Clone(payload), via})
+	_, mac := n.wire(via)
+	n.w.send(n, index, destination, ipPacket(source, destination, payload), mac)
 	return nil
+}
+
+// wire is the link on which the LAN sees what is on a link, and the MAC address
+// it sees it from.
+func (n *simNode) wire(index int) (parent int, mac lan.MAC) {
+	for v, i := range n.macvlans {
+		if i == index {
+			return v.Parent, lan.MAC(v.HardwareAddr())
+		}
+	}
+	return index, lan.MAC(n.hardwareAddr(index))
 }
 
 // simLinks are the links with virtual MAC addresses of a node.
@@ -452,12 +466,8 @@ func (s simLinks) Set(want []host.VirtualLink) (map[host.VirtualLink]int, error)
 }
 
 // send puts a frame on a LAN.
-func (w *world) send(from *simNode, index int, destination netip.Addr, data []byte) {
+func (w *world) send(from *simNode, index int, destination netip.Addr, data []byte, mac lan.MAC) {
 	for _, to := range w.nodes {
-		var mac lan.MAC
-		if from != nil {
-			mac = lan.MAC(from.hardwareAddr(index))
-		}
 		mine := destination.IsMulticast() || destination == simAddress(vrrp.FamilyOf(destination), index, to.id)
 		if mine && to != from && (from == nil || !w.cut[[2]int{from.id, to.id}]) && !to.isDown(index) && w.rng.Float64() >= w.loss {
 			delay := int64(50_000 + w.rng.IntN(150_000))
@@ -508,8 +518,9 @@ func (n *simNode) RemoveLeftovers() ([]host.VirtualAddress, error) {
 
 func (n *simNode) Announce(index int, _ net.HardwareAddr, vips []netip.Addr) error {
 	n.announcements++
+	index, mac := n.wire(index)
 	for _, vip := range vips {
-		n.w.say(n, lan.Claim{Index: index, Address: vip, MAC: lan.MAC(n.hardwareAddr(index))}, nil)
+		n.w.say(n, lan.Claim{Index: index, Address: vip, MAC: mac}, nil)
 		if !n.isDown(index) && n.w.rng.Float64() >= n.w.loss {
 			n.w.cache[vip] = n.id
 		}
@@ -527,7 +538,10 @@ func (n *simNode) Watch(vips map[int][]netip.Addr) error {
 
 // Probe asks all who have one of the addresses. They answer this node, whether or
 // not a process runs there.
-func (n *simNode) Probe(index int, _ net.HardwareAddr, _ netip.Addr, vips []netip.Addr) error {
+func (n *simNode) Probe(index int, mac net.HardwareAddr, _ netip.Addr, vips []netip.Addr) error {
+	if !slices.Equal(mac, n.hardwareAddr(index)) {
+		n.w.fatalf("n%d asks on link %d from %s", n.id, index, mac)
+	}
 	n.probes += len(vips)
 	for _, vip := range vips {
 		for _, s := range n.w.squatters {
@@ -539,8 +553,10 @@ func (n *simNode) Probe(index int, _ net.HardwareAddr, _ netip.Addr, vips []neti
 			if other == n || n.w.cut[[2]int{n.id, other.id}] || other.isDown(index) || n.w.claims.Float64() < n.w.loss {
 				continue
 			}
-			if slices.Contains(other.bound(), host.VirtualAddress{Link: index, Address: vip}) {
-				n.w.say(other, lan.Claim{Index: index, Address: vip, MAC: lan.MAC(other.hardwareAddr(index))}, n)
+			for _, v := range other.bound() {
+				if parent, mac := other.wire(v.Link); parent == index && v.Address == vip {
+					n.w.say(other, lan.Claim{Index: index, Address: vip, MAC: mac}, n)
+				}
 			}
 		}
 	}
@@ -586,7 +602,7 @@ func (w *world) run(d time.Duration) {
 		for _, s := range w.strangers {
 			if s.next = max(s.next, w.now); s.next == w.now {
 				group := vrrp.Group(vrrp.FamilyOf(s.source))
-				w.send(nil, s.index, group, ipPacket(s.source, group, s.advert.Append(nil, s.source, group)))
+				w.send(nil, s.index, group, ipPacket(s.source, group, s.advert.Append(nil, s.source, group)), lan.MAC{})
 				s.next += int64(s.advert.Interval)
 			}
 			next = min(next, s.next)

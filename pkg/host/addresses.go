@@ -62,14 +62,14 @@ type Addresses struct {
 	links map[int]bool
 	// names are the links' names when last looked up, for errors.
 	names map[int]string
+	// virtual are the virtual links among those that have an address: they
+	// are up as long as they have one.
+	virtual map[int]bool
 	// leases are what the last Set has left bound, at renewed.
 	leases  map[VirtualAddress]bool
 	renewed time.Time
 	// removed are those of them that the Set after it missed.
 	removed []VirtualAddress
-	// virtual are the virtual links among those that have an address: they
-	// are up as long as they have one.
-	virtual map[int]bool
 }
 
 // NewAddresses returns an Addresses whose addresses the kernel removes by
@@ -109,8 +109,8 @@ func (a *Addresses) Set(want []VirtualAddress) error {
 	a.noteRemoved(p.add)
 	errs := a.remove(p.remove)
 	errs = append(errs, a.lower(want)...)
-	failed := a.raise(&p)
-	failed = append(failed, a.add(p.add, p.renew)...)
+	errs = append(errs, a.raise(&p)...)
+	failed := a.add(p.add, p.renew)
 	a.noteLeases(p, failed, began)
 	errs = append(errs, failed...)
 	errs = append(errs, a.failures(adding, p.foreign, ErrForeign)...)

@@ -134,7 +134,14 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 	return nil, netlink.ErrDumpInterrupted
 }
 
-// link returns a link without its addresses, the zero Link if it does not exist.
+// name returns the name of a link, empty if it does not exist.
+func (c *conn) name(link int) (string, error) {
+	l, err := c.link(link)
+	return l.Name, err
+}
+
+// link returns a link without its addresses, and the zero Link if it does not
+// exist.
 func (c *conn) link(index int) (Link, error) {
 	l, err := c.handle.LinkByIndex(index)
 	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {

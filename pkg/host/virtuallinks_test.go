@@ -173,6 +173,9 @@ func TestNetnsVirtualLinkFollowsItsAddresses(t *testing.T) {
 		if err := a.Set(want); err != nil {
 			t.Fatal(err)
 		}
+		if removed := a.removed(); len(removed) != 0 {
+			t.Errorf("with %v, told of %v as removed by somebody else", want, removed)
+		}
 		up := map[int]bool{}
 		for _, v := range want {
 			up[v.Link] = true
@@ -198,6 +201,15 @@ func TestNetnsVirtualLinkFollowsItsAddresses(t *testing.T) {
 	set(vip, vip6)
 	set(vip6)
 	set()
+	set(vip, vip6)
+
+	n.Run("ip", "addr", "del", "2001:db8::50/128", "dev", v6.Name())
+	if err := a.Set([]host.VirtualAddress{vip, vip6}); err != nil {
+		t.Fatal(err)
+	}
+	if removed := a.removed(); len(removed) != 1 || removed[0] != vip6 {
+		t.Errorf("told of %v, want %v", removed, vip6)
+	}
 	set(vip, vip6)
 
 	var failed *host.AddressError

@@ -224,6 +224,33 @@ func TestNetnsGateChanges(t *testing.T) {
 	}
 }
 
+// TestNetnsGateOnMacvlan has the VIPs on a link with another MAC, which is told
+// of before it is there and is made anew.
+func TestNetnsGateOnMacvlan(t *testing.T) {
+	g := newGated(t)
+	for _, a := range []string{vip + "/32", vip6 + "/128"} {
+		g.node.Run("ip", "addr", "del", a, "dev", "eth0")
+	}
+	g.set("vip0")
+	for _, when := range []string{"made", "made anew"} {
+		g.node.Run("ip", "link", "add", "vip0", "link", "eth0", "address", "00:00:5e:00:01:32", "type", "macvlan", "mode", "bridge")
+		g.node.Sysctl("net.ipv4.conf.vip0.arp_ignore", "1")
+		g.node.Run("ip", "link", "set", "vip0", "up")
+		g.bind("vip0")
+		g.set("vip0")
+		g.await("watched", 0)
+		g.check(when, g.client, true, vip, vip6)
+		g.pulse()
+		g.await("alive", 0)
+		g.check(when+", pulses have ceased", g.client, false, vip, vip6)
+		g.check(when+", no VIP", g.client, true, plainVIP, g.lan.Addr(1).String())
+		g.node.Run("ip", "link", "del", "vip0")
+	}
+	if got := g.neighbors.GateRepairs(); got != 0 {
+		t.Errorf("%d repairs, want none", got)
+	}
+}
+
 // TestNetnsGateIsBounded has more virtual routers pulse than there is room for:
 // those without are answered for.
 func TestNetnsGateIsBounded(t *testing.T) {

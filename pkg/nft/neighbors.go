@@ -130,8 +130,8 @@ func (n *Neighbors) SetSenders(senders map[netip.Addr]netip.Addr) error {
 	return n.update()
 }
 
-// update leaves IPv6 addresses out: Linux answers a neighbor solicitation (RFC 4861)
-// on the interface that has the address and on no other.
+// update leaves IPv6 addresses out of what is answered: Linux answers a neighbor
+// solicitation (RFC 4861) on the interface that has the address and on no other.
 func (n *Neighbors) update() error {
 	want := contents{setBoundVIP: {}, setBound: {}, setSender: {}}
 	for vip, sender := range n.senders {

@@ -185,6 +185,16 @@ func TestNetnsNeighborSenders(t *testing.T) {
 		!strings.Contains(got, vip+" : "+lan.Addr(1).String()) || !strings.Contains(got, vip+" . \"vip0\"") {
 		t.Errorf("got\n%s", got)
 	}
+	// Each of the two leaves the other's alone.
+	node.Do(func() {
+		if err := n.Set(map[netip.Addr]desired.Answer{netip.MustParseAddr("192.0.2.77"): {Interface: "eth0"}}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got := node.Run("nft", "list", "table", "arp", "kube_vrrp_vip"); !strings.Contains(got, vip+" : "+lan.Addr(1).String()) ||
+		!strings.Contains(got, "192.0.2.77 . \"eth0\"") || strings.Contains(got, vip+" . ") {
+		t.Errorf("got\n%s", got)
+	}
 	senders(nil)
 	if got := learned(); !strings.Contains(got, node.HardwareAddr("eth0").String()) {
 		t.Errorf("again without: the client has %q", got)
