@@ -134,12 +134,6 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 	return nil, netlink.ErrDumpInterrupted
 }
 
-// name returns the name of a link, empty if it does not exist.
-func (c *conn) name(link int) (string, error) {
-	l, err := c.link(link)
-	return l.Name, err
-}
-
 // link returns a link without its addresses, and the zero Link if it does not
 // exist.
 func (c *conn) link(index int) (Link, error) {
