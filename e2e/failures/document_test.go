@@ -164,13 +164,14 @@ func writeDocument(measured map[string][]map[string]time.Duration) error {
 	return os.WriteFile(document, []byte(text), 0o644)
 }
 
-// kernelRelease is the kernel's.
+// kernelRelease is the kernel's, without what a builder has added.
 func kernelRelease() string {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {
 		return "unknown"
 	}
-	return unix.ByteSliceToString(u.Release[:])
+	release, _, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
+	return release
 }
 
 // TestDocument: docs/failures.md has a row for every cell, with its texts and with

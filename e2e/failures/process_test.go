@@ -22,7 +22,7 @@ const (
 
 // The texts that several rows have in common.
 const (
-	deadClients = "The node goes on serving what reaches it, until the next one has taken over and announced the VIPs. Open connections break. Both answer ARP until the lease ends"
+	deadClients = "The node goes on serving what reaches it, until the next one has taken over and announced the VIPs. Open connections break. Both may answer ARP and Neighbor Discovery until 0.5 s after the daemon's end"
 	crashRemedy = "nothing; find out why"
 )
 
@@ -56,18 +56,6 @@ var daemonCells = []*cell{
 		name: "memoryLimit", event: "Out of memory: the kernel kills it at the limit of its container", clients: deadClients,
 		operator: "`OOMKilled` in `kubectl describe pod`", remedy: "raise `resources.limits.memory`",
 		sees: []sight{became(next, "Master", "masterDown")}, dead: true, fault: exceedMemoryLimit, heal: startOld,
-	},
-	{
-		name: "outOfMemory", event: "Out of memory: the kernel gives it none", clients: deadClients,
-		operator: "`kubectl logs --previous` ends with the stacks", remedy: "free memory on the node",
-		sees: []sight{became(next, "Master", "masterDown"), {who: old, line: "fatal error:", text: roles[old] + ": log `fatal error: ...`"}}, dead: true,
-		fault: func(s *site) error {
-			if err := s.daemons[old].LimitAddressSpace(); err != nil {
-				return err
-			}
-			return s.grow()
-		},
-		heal: startOld,
 	},
 	{
 		name: "stop", event: "It is stopped (SIGSTOP) and goes on later", clients: deadClients, remedy: "nothing",
@@ -129,7 +117,7 @@ var daemonCells = []*cell{
 		heal:    func(s *site) error { return s.Restore(old) },
 	},
 	{
-		name: "readOnlySysctls", event: "`/proc/sys` is read-only", clients: "Nothing; a failover, here after a cut cable, is as ever", remedy: "nothing: no sysctl is written",
+		name: "readOnlySysctls", event: "`/proc/sys` is read-only", clients: "Nothing; a failover, here after a cut cable, is as ever", remedy: "nothing; only VIPs with a virtual MAC need sysctls (`virtualMACFailed`)",
 		sees:    []sight{became(next, "Master", "masterDown")},
 		command: shell(`mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && ! touch /proc/sys/net/ipv4/ip_forward 2>/dev/null && exec "$@"`, "unshare", "--mount"),
 		fault:   func(s *site) error { return s.Cut(old) },

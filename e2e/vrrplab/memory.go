@@ -70,9 +70,3 @@ func memoryHierarchy() (root, limit string, err error) {
 	err = os.WriteFile(filepath.Join(v2, "cgroup.subtree_control"), []byte("+memory"), 0o644)
 	return v2, "memory.max", err
 }
-
-// LimitAddressSpace lets a running program map no more memory than it has.
-func (p *Process) LimitAddressSpace() error {
-	limit := unix.Rlimit{Cur: 1 << 20, Max: 1 << 20}
-	return os.NewSyscallError("prlimit", unix.Prlimit(p.PID(), unix.RLIMIT_AS, &limit, nil))
-}

@@ -313,7 +313,7 @@ func (in *instance) noteMember(mac lan.MAC, now vrrp.Time) {
 // unicast its advertisements may come from another interface of it, or by a
 // router.
 func (in *instance) isMember(mac lan.MAC, now vrrp.Time) bool {
-	recent := now.Add(-settling)
+	recent := now.Add(-max(settling, in.config.MasterDownInterval(in.config.AdvertisementInterval)))
 	if in.config.Unicast {
 		return in.memberHeard > recent
 	}

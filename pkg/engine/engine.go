@@ -148,7 +148,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 
 	if _, err := e.config.VirtualLinks.Set(nil); err != nil {
-		return fmt.Errorf("remove links left by an earlier run: %w", err)
+		// They have no addresses any more, and the linker tries again.
+		logger.Error(err, "Virtual MAC address is not in place")
 	}
 
 	// What the loop leans on outlives ctx: it ends when the loop has.

@@ -238,7 +238,9 @@ func (l *loop) receive() {
 		return
 	}
 	in.router.CountChecksum(form)
-	in.noteMember(l.packet.MAC, now)
+	if in.router.FromMember(header) {
+		in.noteMember(l.packet.MAC, now)
+	}
 	l.apply(in, in.router.Receive(now, arrived, header, &l.advert), now)
 }
 

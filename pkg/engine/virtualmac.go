@@ -78,7 +78,7 @@ func (k *linker) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if len(k.want.links) > 0 {
+			if len(k.want.links) > 0 || k.last.err != nil {
 				k.carryOut(k.want)
 			}
 		case <-k.orders.signal:
@@ -100,6 +100,10 @@ func (k *linker) carryOut(want linkOrder) {
 				r.failed[failed.VirtualLink] = err
 			}
 		}
+	}
+	if r.ready == nil && r.err != nil {
+		// The links could not be looked at: what was known of them holds.
+		r.ready, r.failed = k.last.ready, k.last.failed
 	}
 	if err := k.senders.SetSenders(want.senders); err != nil {
 		r.err = errors.Join(r.err, err)
@@ -206,7 +210,7 @@ func (l *loop) virtualFailure(v host.VirtualLink) error {
 // member of the virtual router.
 func (l *loop) transmit(in *instance, to netip.Addr) error {
 	in.odd = !in.odd
-	if in.via != 0 && (in.odd || !in.mixed) && l.network.SendVia(in.link.Index, in.via, in.config.Source, to, l.buffer) == nil {
+	if in.via != 0 && in.state() == vrrp.Master && (in.odd || !in.mixed) && l.network.SendVia(in.link.Index, in.via, in.config.Source, to, l.buffer) == nil {
 		return nil
 	}
 	return l.network.Send(in.link.Index, in.config.Source, to, l.buffer)

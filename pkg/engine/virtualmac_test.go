@@ -332,7 +332,12 @@ func TestLinkerReports(t *testing.T) {
 	if r := reports[len(reports)-1]; len(reports) != 3 || r.err != nil || len(r.ready) != 2 {
 		t.Errorf("reports %+v", reports)
 	}
-	if links.calls != 7 {
+	links.ready, links.err = nil, errors.New("list links: interrupted")
+	k.carryOut(want)
+	if r := reports[len(reports)-1]; len(reports) != 4 || r.err == nil || len(r.ready) != 2 {
+		t.Errorf("links that could not be looked at are lost: %+v", reports)
+	}
+	if links.calls != 8 {
 		t.Errorf("%d calls, want one each", links.calls)
 	}
 }

@@ -23,18 +23,19 @@ type VirtualLinks struct {
 
 // Set makes want, and no others, the virtual links of this node, sees to their
 // settings, and returns the indexes of those that are fit for use. Each other
-// one has a *VirtualLinkError among the joined errors.
+// one has a *VirtualLinkError among the joined errors. Without a map the links
+// could not be looked at, and are as they were.
 func (s *VirtualLinks) Set(want []VirtualLink) (map[VirtualLink]int, error) {
 	if s.conn == nil {
 		c, err := dial()
 		if err != nil {
-			return nil, allFailed(want, err)
+			return nil, err
 		}
 		s.conn = c
 	}
 	list, err := dump(s.conn.handle.LinkList)
 	if err != nil {
-		return nil, allFailed(want, errors.Join(fmt.Errorf("list links: %w", err), s.Close()))
+		return nil, errors.Join(fmt.Errorf("list links: %w", err), s.Close())
 	}
 	wanted := make(map[VirtualLink]bool, len(want))
 	for _, v := range want {
@@ -103,16 +104,4 @@ func (s *VirtualLinks) Close() error {
 	c := s.conn
 	s.conn = nil
 	return c.Close()
-}
-
-// allFailed is the failure of each link, or of the whole if there is none.
-func allFailed(want []VirtualLink, err error) error {
-	if len(want) == 0 {
-		return err
-	}
-	var errs []error
-	for _, v := range want {
-		errs = append(errs, &VirtualLinkError{v, err})
-	}
-	return errors.Join(errs...)
 }

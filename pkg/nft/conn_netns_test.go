@@ -160,7 +160,7 @@ func TestNetnsRefusedElements(t *testing.T) {
 			calls++
 			return nil, contents{"a": {"short": ""}, "m": {"short": "long"}}
 		})
-		if !errors.Is(err, unix.EINVAL) || !strings.HasPrefix(err.Error(), "update table small: change elements: ") || strings.Contains(err.Error(), "\n") {
+		if !errors.Is(err, unix.EINVAL) || !strings.HasPrefix(err.Error(), "update table inet small: change elements: ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("update returned %v", err)
 		}
 		if calls != 1 {

@@ -152,7 +152,7 @@
 // sets is none of the contents that are read, compared and repaired.
 //
 // Each interface has a chain of its own, since those of a chain with several
-// cannot be changed before Linux 6.4. The kernel removes it with the interface,
+// cannot be changed before Linux 6.4. An older kernel removes it with the interface,
 // which no generation tells of: so the indexes of the interfaces are looked at
 // before each update.
 //

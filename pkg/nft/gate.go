@@ -159,8 +159,8 @@ var unmark = rule{
 // gate keeps the table netdev kube_vrrp_vip.
 type gate struct {
 	table table
-	// links are the interfaces that the table is for, with their indexes: the
-	// kernel takes a chain away with its interface, and there the generation
+	// links are the interfaces that the table is for, with their indexes:
+	// older kernels take a chain away with its interface, and there the generation
 	// of the ruleset does not tell.
 	links map[string]int
 }

@@ -24,6 +24,18 @@ type spec struct {
 	chains []chain
 }
 
+// familyName is what nft calls the family.
+func (s *spec) familyName() string {
+	switch s.family {
+	case nftables.TableFamilyARP:
+		return "arp"
+	case nftables.TableFamilyNetdev:
+		return "netdev"
+	default:
+		return familyNames[s.family]
+	}
+}
+
 // table is the table as google/nftables wants it named.
 func (s *spec) table() *nftables.Table {
 	return &nftables.Table{Name: s.name, Family: s.family}

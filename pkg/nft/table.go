@@ -45,7 +45,7 @@ func (t *table) update(want wanted) error {
 	}
 	t.failed = err != nil
 	if err != nil {
-		return fmt.Errorf("update table %s: %w", t.spec.name, err)
+		return fmt.Errorf("update table %s %s: %w", t.spec.familyName(), t.spec.name, err)
 	}
 	if t.broken {
 		t.broken = false

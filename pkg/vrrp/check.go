@@ -27,6 +27,11 @@ func (r *Router) check(h Header, a *Advertisement) Discard {
 	}
 }
 
+// FromMember tells whether a packet is for this virtual router and, with unicast,
+// from one of its peers: in any state, and also if the advertisement in it must be
+// discarded for other reasons.
+func (r *Router) FromMember(h Header) bool { return r.checkHeader(h) == DiscardNone }
+
 // checkHeader tells whether the packet is for us, and from another who may be
 // a member.
 func (r *Router) checkHeader(h Header) Discard {

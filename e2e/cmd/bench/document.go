@@ -57,9 +57,10 @@ func (d document) with(text, title, section string) string {
 
 // measured says when and where a section was measured, and what.
 func measured(began time.Time, programs ...string) string {
+	kernel, _, _ := strings.Cut(strings.TrimSpace(read("/proc/sys/kernel/osrelease")), "-") // Without what its builder has added.
 	return fmt.Sprintf("Measured on %s, in %.0f minutes: %s, %d processors, Linux %s; kube-vrrp-vip built with %s; %s.",
 		began.Format(time.DateOnly), time.Since(began).Minutes(), processor(), runtime.NumCPU(),
-		strings.TrimSpace(read("/proc/sys/kernel/osrelease")), runtime.Version(), strings.Join(programs, "; "))
+		kernel, runtime.Version(), strings.Join(programs, "; "))
 }
 
 func processor() string {
