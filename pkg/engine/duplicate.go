@@ -32,6 +32,10 @@ const (
 	// an address must not do so without end. While there is an alarm the VIPs are
 	// asked for as often, else as often as they are announced.
 	defendPause = 10 * time.Second
+	// checkChunk is for how many VIPs a Master asks at a time, every checkPause:
+	// no faster than it announces them again.
+	checkChunk = 64
+	checkPause = 32 * time.Millisecond
 	// membersKept is how many senders of a virtual router are remembered.
 	membersKept = 8
 )
@@ -216,11 +220,17 @@ func (l *loop) checkHeld(in *instance, now vrrp.Time) {
 		in.checkAt = settled
 		return
 	}
-	in.checkAt = now.Add(announceRefresh)
-	if in.duplicate.lasts(now) {
-		in.checkAt = now.Add(defendPause)
+	begin := min(in.checked, len(in.vips))
+	end := min(begin+checkChunk, len(in.vips))
+	switch {
+	case end < len(in.vips):
+		in.checked, in.checkAt = end, now.Add(checkPause)
+	case in.duplicate.lasts(now):
+		in.checked, in.checkAt = 0, now.Add(defendPause)
+	default:
+		in.checked, in.checkAt = 0, now.Add(announceRefresh)
 	}
-	for i := range in.vips {
+	for i := begin; i < end; i++ {
 		v := &in.vips[i]
 		if !v.claimed() || linkFault(v.link) != "" {
 			continue
@@ -272,7 +282,7 @@ func (in *instance) noteDuplicate(heard lan.Claim, now vrrp.Time) {
 	if !d.lasts(now) || !d.on && in.memberHeard >= d.first {
 		// Or another Master that was heard by now explains what was claimed before.
 		*d = duplicate{first: now}
-		in.checkAt = min(in.checkAt, now.Add(confirmed+probePause))
+		in.checked, in.checkAt = 0, min(in.checkAt, now.Add(confirmed+probePause))
 	}
 	d.last = now
 	if !d.on {

@@ -339,3 +339,22 @@ func (w *world) duplicatesFound() {
 		}
 	}
 }
+
+// A Master of many VIPs asks for them a few at a time, and for each of them.
+func TestSimulatedChecksInChunks(t *testing.T) {
+	t.Parallel()
+	const vips = 3*checkChunk + 1
+	w := newWorld(t, 7, 1)
+	w.apply(statesOf(routerOf(50, numbered(vips)...)))
+	w.run(8 * time.Second)
+	n := w.nodes[w.oneMaster("alone")]
+	before, most := n.probes, 0
+	for range 10 * time.Second / time.Millisecond {
+		was := n.probes
+		w.run(time.Millisecond)
+		most = max(most, n.probes-was)
+	}
+	if asked := n.probes - before; asked != vips || most > checkChunk {
+		w.fatalf("asked for %d VIPs, at most %d at a time, want %d and %d", asked, most, vips, checkChunk)
+	}
+}

@@ -68,6 +68,8 @@ type instance struct {
 	// claimAt is when something is to be done about VIPs that are not known to be
 	// free, checkAt when those that are held are asked for; never if not.
 	claimAt, checkAt vrrp.Time
+	// checked is how many of its VIPs were asked for this time.
+	checked int
 	// inUse tells that all VIPs were found to be others' and that was told.
 	inUse bool
 	// members are the last senders of advertisements, of whom the last was heard

@@ -321,7 +321,7 @@ func (l *loop) changed(in *instance, from, to vrrp.State, reason string, now vrr
 	in.unbound, in.held = 0, false
 	if from == vrrp.Master {
 		in.announce.stop()
-		in.checkAt, in.duplicate = never, duplicate{}
+		in.checked, in.checkAt, in.duplicate = 0, never, duplicate{}
 		in.sendFailures, in.advertised = 0, false
 		clear(in.failed)
 		l.orderDue = true
