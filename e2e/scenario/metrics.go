@@ -21,16 +21,18 @@ func (s *Site) Metrics(ctx context.Context, node string) (map[string]float64, er
 	return parseMetrics(string(b)), nil
 }
 
-// parseMetrics reads the lines "NAME VALUE" of the text format.
+// parseMetrics reads the lines "NAME VALUE" and "NAME{LABELS} VALUE" of the text
+// format; of a metric with labels it returns the sum.
 func parseMetrics(text string) map[string]float64 {
 	metrics := map[string]float64{}
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
-		if len(f) != 2 || strings.ContainsAny(f[0], "#{") {
+		if len(f) < 2 || strings.HasPrefix(line, "#") {
 			continue
 		}
-		if v, err := strconv.ParseFloat(f[1], 64); err == nil {
-			metrics[f[0]] = v
+		name, _, _ := strings.Cut(f[0], "{")
+		if v, err := strconv.ParseFloat(f[len(f)-1], 64); err == nil {
+			metrics[name] += v
 		}
 	}
 	return metrics

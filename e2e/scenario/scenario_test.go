@@ -173,8 +173,8 @@ func TestHolder(t *testing.T) {
 func TestParseMetrics(t *testing.T) {
 	t.Parallel()
 	got := parseMetrics("# HELP go_goroutines Number.\n# TYPE go_goroutines gauge\ngo_goroutines 31\n" +
-		"process_resident_memory_bytes 5.24e+07\nkube_vrrp_vip_router_state{vrid=\"50\"} 2\n")
-	want := map[string]float64{"go_goroutines": 31, "process_resident_memory_bytes": 5.24e7}
+		"process_resident_memory_bytes 5.24e+07\nconnections{vip=\"a\",port=\"1\"} 2\nconnections{vip=\"b c\",port=\"1\"} 3\n")
+	want := map[string]float64{"go_goroutines": 31, "process_resident_memory_bytes": 5.24e7, "connections": 5}
 	if !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

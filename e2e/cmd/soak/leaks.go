@@ -29,8 +29,10 @@ func (r *runner) see(ctx context.Context) error {
 			r.lives.See(n, time.Now(), soak.Vitals{
 				Started:    time.UnixMilli(int64(m["process_start_time_seconds"] * 1000)),
 				Goroutines: int(m["go_goroutines"]),
-				Files:      int(m["process_open_fds"]),
-				MemoryMB:   int(m["process_resident_memory_bytes"] / 1e6),
+				// Those of connections that clients have left when their VIP moved stay for
+				// up to five minutes, two for each.
+				Files:    int(m["process_open_fds"] - 2*m["kube_vrrp_vip_proxy_connections"]),
+				MemoryMB: int(m["process_resident_memory_bytes"] / 1e6),
 			})
 			return nil
 		})
