@@ -31,7 +31,7 @@ func TestManyVIPs(t *testing.T) {
 			link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(vip, 32), Ours: true})
 		}
 		l.desired, l.links = &s, &host.Snapshot{Links: []host.Link{link}}
-		const snapshots = 20 // The race detector makes each take six times as long.
+		const snapshots = 10 // The race detector makes each take six times as long.
 		begin := time.Now()
 		for range snapshots {
 			l.place()
