@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,6 +24,11 @@ func TestNetnsVirtualMACIsShared(t *testing.T) {
 		},
 		"keepalived": func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) error {
 			i.VirtualMAC = true
+			_, err := l.StartKeepalived(h, i)
+			return err
+		},
+		"keepalived with vmac_xmit_base": func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) error {
+			i.VirtualMAC, i.TransmitBase = true, true
 			_, err := l.StartKeepalived(h, i)
 			return err
 		},
@@ -53,6 +59,9 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 	defer cancel()
 	vip := netip.MustParseAddr("192.0.2.100")
 	l.SetConfigMap(map[string]string{vip.String(): ""})
+	adverts := func(host int) func(vrrplab.Packet) bool {
+		return func(p vrrplab.Packet) bool { return p.VRRP != nil && p.Host == host }
+	}
 	held := func(host int) {
 		t.Helper()
 		err := vrrplab.Eventually(ctx, fmt.Sprintf("%s is not at n%d alone", vip, host), func() error {
@@ -67,6 +76,19 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 			return nil
 		})
 		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Not only between two takeovers.
+	silent := func(host int) {
+		t.Helper()
+		begun := time.Now()
+		if err := vrrplab.Eventually(ctx, fmt.Sprintf("n%d is not silent", host), func() error {
+			if sent := l.Recorder.Packets(time.Now().Add(-time.Second), adverts(host)); len(sent) > 0 || time.Since(begun) < time.Second {
+				return fmt.Errorf("%d advertisements within a second, after %s", len(sent), time.Since(begun))
+			}
+			return nil
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -96,12 +118,31 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 		t.Fatal(err)
 	}
 	held(0)
+	// Both are Masters, and then hear each other, from one MAC address.
+	if err := l.Drop("ip protocol 112"); err != nil {
+		t.Fatal(err)
+	}
+	parted := time.Now()
+	if err := vrrplab.Eventually(ctx, "n1 is no Master", func() error {
+		if len(l.Recorder.Packets(parted, adverts(1))) == 0 {
+			return errors.New("it sends nothing")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Pass(); err != nil {
+		t.Fatal(err)
+	}
+	silent(1)
+	held(0)
 	if err := d.Terminate(); err != nil {
 		t.Fatal(err)
 	}
 	held(1)
 	d = ours()
 	held(0)
+	silent(1)
 	d.Kill()
 	held(1)
 	for _, p := range l.Recorder.Packets(begin, func(p vrrplab.Packet) bool {

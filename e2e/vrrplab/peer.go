@@ -21,8 +21,9 @@ type Instance struct {
 	Interval time.Duration
 	Preempt  bool
 	// VirtualMAC asks for a link with the virtual MAC address, with keepalived
-	// only: FRR has no other.
-	VirtualMAC bool
+	// only: FRR has no other. TransmitBase has keepalived send and listen beside
+	// it (vmac_xmit_base).
+	VirtualMAC, TransmitBase bool
 	// Password asks for VRRPv2's simple authentication, with keepalived only.
 	Password string
 	// Unicast are the addresses of the peers, with keepalived only; none asks
@@ -54,7 +55,10 @@ func (l *Lab) StartKeepalived(h *Host, instances ...Instance) (*Process, error) 
 			b.WriteString("    nopreempt\n")
 		}
 		if i.VirtualMAC {
-			fmt.Fprintf(&b, "    use_vmac vrrp.%d\n    vmac_xmit_base\n", i.VRID)
+			fmt.Fprintf(&b, "    use_vmac vrrp.%d\n", i.VRID)
+		}
+		if i.TransmitBase {
+			b.WriteString("    vmac_xmit_base\n")
 		}
 		if i.Password != "" {
 			fmt.Fprintf(&b, "    authentication {\n        auth_type PASS\n        auth_pass %s\n    }\n", i.Password)

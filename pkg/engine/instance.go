@@ -49,8 +49,6 @@ type instance struct {
 	// advertised tells that an advertisement went out since it became Master:
 	// until then it holds and announces nothing.
 	advertised bool
-	// odd tells every second advertisement from the others.
-	odd bool
 	// ordered is the first order that its addresses are in.
 	ordered uint64
 	// held tells that an address was bound since it became Master; unbound is

@@ -47,8 +47,6 @@ type placement struct {
 	// via is the link that advertisements go out on instead, 0 for none: the
 	// one with the virtual MAC, so that switches know where that is.
 	via int
-	// mixed tells that there are VIPs without the virtual MAC.
-	mixed bool
 	// fault is why the router cannot run, empty if it can.
 	fault string
 }

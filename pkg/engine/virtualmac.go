@@ -158,7 +158,6 @@ func (l *loop) useVirtualLinks() {
 		for j := range p.vips {
 			v := &p.vips[j]
 			if !v.isVirtual() {
-				p.mixed = true
 				continue
 			}
 			links[v.virtual] = true
@@ -203,15 +202,16 @@ func (l *loop) virtualFailure(v host.VirtualLink) error {
 	return cmp.Or(l.virtual.failed[v], errNotMade)
 }
 
-// transmit sends the advertisement in l.buffer. The link with the virtual MAC
-// comes up with the first address, and so the first advertisement of a Master
-// does not wait for it. Where others of the VIPs have the node's own MAC, every
-// second one has it too: the peers know by it that who answers for them is a
-// member of the virtual router.
+// transmit sends the advertisement in l.buffer, from the interface, and a Master
+// with a virtual MAC once more from that: switches learn where it is by it (RFC
+// 9568 section 7.2), but not every peer hears it. The kernel gives what comes
+// from the MAC of a private macvlan to this alone, and keepalived with
+// vmac_xmit_base listens beside it. The link comes up with the first address;
+// the first advertisement of a Master does not wait for it.
 func (l *loop) transmit(in *instance, to netip.Addr) error {
-	in.odd = !in.odd
-	if in.via != 0 && in.state() == vrrp.Master && (in.odd || !in.mixed) && l.network.SendVia(in.link.Index, in.via, in.config.Source, to, l.buffer) == nil {
+	err := l.network.Send(in.link.Index, in.config.Source, to, l.buffer)
+	if in.via != 0 && in.state() == vrrp.Master && l.network.SendVia(in.link.Index, in.via, in.config.Source, to, l.buffer) == nil {
 		return nil
 	}
-	return l.network.Send(in.link.Index, in.config.Source, to, l.buffer)
+	return err
 }

@@ -105,18 +105,15 @@ func TestSimulatedVirtualMAC(t *testing.T) {
 		if got := master.loop.wanted.senders; len(got) != 1 || got[vipA] != master.address {
 			w.fatalf("ARP requests are from %v, want %s for %s", got, master.address, vipA)
 		}
-		// All but the first: the link is up when the address is bound. Those for
-		// which a VIP has no virtual MAC come from both in turn.
-		turn := -1
-		for _, p := range master.sent[max(0, len(master.sent)-30):] {
-			switch six, macvlan := p.source.Is6(), master.macvlan(p.source.Is6()); {
-			case p.payload[1] == 60 && p.via != 0, p.payload[1] == 50 && six && p.via != macvlan:
+		// From the interface, and but for the first, before the link is up, once more
+		// from the virtual MAC.
+		sent := master.sent[max(0, len(master.sent)-30):]
+		for i, p := range sent {
+			if p.payload[1] == 60 && p.via != 0 || p.via != 0 && p.via != master.macvlan(p.source.Is6()) {
 				w.fatalf("n%d advertises %d from link %d", master.id, p.payload[1], p.via)
-			case p.payload[1] == 50 && !six:
-				if p.via != 0 && p.via != macvlan || p.via == turn {
-					w.fatalf("n%d advertises from link %d after %d", master.id, p.via, turn)
-				}
-				turn = p.via
+			}
+			if last := i == len(sent)-1; p.payload[1] == 50 && p.via == 0 && !last && sent[i+1].via == 0 {
+				w.fatalf("n%d advertises %d not from the virtual MAC", master.id, p.payload[1])
 			}
 		}
 		for _, r := range master.engine.Status().Routers {
@@ -160,6 +157,32 @@ func TestSimulatedVirtualMACStartsBesideMaster(t *testing.T) {
 		w.fatalf("held %v, want all", got)
 	}
 	w.nobodySaid("after the takeover")
+}
+
+// Another Master is outranked though its kernel keeps from it what comes from the
+// virtual MAC that it has itself.
+func TestSimulatedVirtualMACIsPrivate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, 2)
+	w.nodes[0].macvlanPrivate = true // The lower address.
+	w.apply(statesOf(virtual(routerOf(50, vipA))))
+	w.run(8 * time.Second)
+	w.cut[[2]int{0, 1}], w.cut[[2]int{1, 0}] = true, true
+	w.run(3 * time.Second)
+	if got := w.masters(); len(got) != 2 {
+		w.fatalf("masters %v of a partition", got)
+	}
+	clear(w.cut)
+	w.run(time.Second)
+	if got := w.masters(); len(got) != 1 {
+		w.fatalf("masters %v after it", got)
+	}
+	w.run(3 * time.Second)
+	for _, n := range w.nodes {
+		if became := n.becameMaster(n.loop.instances[0].key); became > 1 {
+			w.fatalf("n%d became Master %d times", n.id, became)
+		}
+	}
 }
 
 // What another host has is found with a virtual MAC too, before the first claim

@@ -147,6 +147,9 @@ type simNode struct {
 	macvlans     map[host.VirtualLink]int
 	macvlanIndex int
 	macvlanFails bool
+	// macvlanPrivate keeps the node from hearing what comes from the virtual MAC
+	// of a link that is up.
+	macvlanPrivate bool
 	// unbinds counts, by address, how often it went from bound to unbound.
 	unbinds map[netip.Addr]int
 	sent    []sentPacket
@@ -444,6 +447,14 @@ func (n *simNode) wire(index int) (parent int, mac lan.MAC) {
 	return index, lan.MAC(n.hardwareAddr(index))
 }
 
+// swallows tells whether a private macvlan takes what comes from a MAC address.
+func (n *simNode) swallows(mac lan.MAC) bool {
+	return n.macvlanPrivate && slices.ContainsFunc(n.bound(), func(v host.VirtualAddress) bool {
+		_, own := n.wire(v.Link)
+		return v.Link != eth0 && own == mac
+	})
+}
+
 // simLinks are the links with virtual MAC addresses of a node.
 type simLinks struct{ n *simNode }
 
@@ -469,7 +480,7 @@ func (s simLinks) Set(want []host.VirtualLink) (map[host.VirtualLink]int, error)
 func (w *world) send(from *simNode, index int, destination netip.Addr, data []byte, mac lan.MAC) {
 	for _, to := range w.nodes {
 		mine := destination.IsMulticast() || destination == simAddress(vrrp.FamilyOf(destination), index, to.id)
-		if mine && to != from && (from == nil || !w.cut[[2]int{from.id, to.id}]) && !to.isDown(index) && w.rng.Float64() >= w.loss {
+		if mine && to != from && (from == nil || !w.cut[[2]int{from.id, to.id}]) && !to.isDown(index) && !to.swallows(mac) && w.rng.Float64() >= w.loss {
 			delay := int64(50_000 + w.rng.IntN(150_000))
 			w.flight = append(w.flight, flying{at: w.now + delay, to: to.id, index: index, data: data, mac: mac})
 		}
