@@ -19,6 +19,14 @@ import (
 // and go by the dozen. The first change after a quiet time is listed at once.
 const listInterval = 50 * time.Millisecond
 
+// After the first, a list may fail for listPatience, tried every listRetry: the
+// kernel answers nobody for seconds while it removes many links, and a daemon
+// that ends takes its VIPs along.
+const (
+	listPatience = 30 * time.Second
+	listRetry    = time.Second
+)
+
 // Watch calls changed with the present Snapshot, and again whenever it has
 // changed, until ctx ends; then it returns nil. The calls come one after the
 // other from the goroutine of the caller, and several changes may come as one.
@@ -27,6 +35,10 @@ const listInterval = 50 * time.Millisecond
 // were lost do no harm, and one that says what is known already, as each
 // renewal of a virtual address does, costs next to nothing.
 func Watch(ctx context.Context, changed func(Snapshot)) error {
+	return watch(ctx, snapshot, changed)
+}
+
+func watch(ctx context.Context, list func(*conn) (Snapshot, error), changed func(Snapshot)) error {
 	events, err := subscribe(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
 		return fmt.Errorf("watch links: %w", err)
@@ -44,33 +56,33 @@ func Watch(ctx context.Context, changed func(Snapshot)) error {
 			<-closed
 		}
 	}()
-	requests, err := dial()
-	if err != nil {
-		return fmt.Errorf("watch links: %w", err)
-	}
-	defer requests.Close()
+	l := lister{list: list}
+	defer l.close()
 
 	var known Snapshot
 	first, stale := true, true
-	var listed time.Time
+	var next time.Time // The earliest time of a list.
 	for {
-		if stale && time.Since(listed) >= listInterval {
-			listed = time.Now()
-			now, err := snapshot(requests)
-			if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-				return fmt.Errorf("watch links: %w", err)
-			}
-			if err == nil {
-				stale = false
-				if first || !reflect.DeepEqual(known, now) {
-					first, known = false, now
-					changed(now)
+		if now := time.Now(); stale && !now.Before(next) {
+			next = now.Add(listInterval)
+			s, err := l.snapshot()
+			switch {
+			case err == nil:
+				stale, l.failing = false, time.Time{}
+				if first || !reflect.DeepEqual(known, s) {
+					first, known = false, s
+					changed(s)
 				}
+			case errors.Is(err, netlink.ErrDumpInterrupted):
+			case first || l.failed(now):
+				return fmt.Errorf("watch links: %w", err)
+			default:
+				next = now.Add(listRetry)
 			}
 		}
 		var wait time.Duration // 0 is no limit.
 		if stale {
-			wait = max(listInterval-time.Since(listed), time.Microsecond)
+			wait = max(time.Until(next), time.Microsecond)
 		}
 		limit := unix.NsecToTimeval(wait.Nanoseconds())
 		if err := events.SetReceiveTimeout(&limit); err != nil {
@@ -89,6 +101,42 @@ func Watch(ctx context.Context, changed func(Snapshot)) error {
 		default:
 			return fmt.Errorf("watch links: %w", err)
 		}
+	}
+}
+
+// lister lists on a socket that is opened when it is needed, and closed when a
+// list fails: an answer that comes late is not that of the next one.
+type lister struct {
+	list func(*conn) (Snapshot, error)
+	conn *conn
+	// failing is since when lists fail, zero if the last one did not.
+	failing time.Time
+}
+
+func (l *lister) snapshot() (s Snapshot, err error) {
+	if l.conn == nil {
+		if l.conn, err = dial(); err != nil {
+			return Snapshot{}, err
+		}
+	}
+	if s, err = l.list(l.conn); err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		l.close()
+	}
+	return s, err
+}
+
+// failed notes that a list failed and tells whether they have for too long.
+func (l *lister) failed(now time.Time) bool {
+	if l.failing.IsZero() {
+		l.failing = now
+	}
+	return now.Sub(l.failing) > listPatience
+}
+
+func (l *lister) close() {
+	if l.conn != nil {
+		l.conn.Close()
+		l.conn = nil
 	}
 }
 
