@@ -475,9 +475,10 @@ func checkEndpointGone(t *testing.T, s *scenario.Site, mode string) {
 func movedOn(conn net.Conn, pod string, began time.Time) time.Duration {
 	buf := make([]byte, 2048)
 	for time.Since(began) < 2*scenario.Bound(2*time.Second) {
+		// Of both: exchange has set one for writing, too.
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Millisecond))
 		// An error is news of a former packet's fate.
 		_, _ = conn.Write([]byte("who?"))
-		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 		n, err := conn.Read(buf)
 		if host := probe.Field(string(buf[:n]), "host"); err == nil && host != pod {
 			break
