@@ -1,8 +1,11 @@
 package failures
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -117,6 +120,21 @@ var daemonCells = []*cell{
 		heal:    func(s *site) error { return s.Restore(old) },
 	},
 	{
+		name: "logGone", event: "What reads its log has ended (the container runtime's shim), and the pod is deleted", clients: gracefulClients,
+		operator: "no log", remedy: "nothing", silentLog: true, graceful: true,
+		sees:    []sight{became(next, "Master", "masterResigned")},
+		command: ofOld(shell(`f=$(mktemp -u); mkfifo "$f"; exec 3<>"$f" 4>"$f" 3>&-; rm "$f"; exec "$@" >&4 2>&1 4>&-`)),
+		fault:   terminate, heal: startOld,
+	},
+	{
+		name: "logBlocked", event: "What reads its log has stopped reading", clients: "Nothing; a failover, here after a cut cable, is as ever",
+		operator: "no log; the Events that go with it come late", remedy: "find out what is wrong with the container runtime", silentLog: true,
+		sees:    []sight{became(next, "Master", "masterDown")},
+		command: ofOld(shell(`f=$(mktemp -u); mkfifo "$f"; exec 3<>"$f"; rm "$f"; exec "$@" >&3 2>&1`)),
+		fault:   func(s *site) error { return errors.Join(s.fillLog(), s.Cut(old)) },
+		heal:    func(s *site) error { return errors.Join(s.Restore(old), s.emptyLog()) },
+	},
+	{
 		name: "readOnlySysctls", event: "`/proc/sys` is read-only", clients: "Nothing; a failover, here after a cut cable, is as ever", remedy: "nothing; only VIPs with a virtual MAC need sysctls (`virtualMACFailed`)",
 		sees:    []sight{became(next, "Master", "masterDown")},
 		command: shell(`mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && ! touch /proc/sys/net/ipv4/ip_forward 2>/dev/null && exec "$@"`, "unshare", "--mount"),
@@ -140,6 +158,48 @@ var daemonCells = []*cell{
 // shell is the command that lets a shell execute a daemon in the end.
 func shell(script string, before ...string) func(int) []string {
 	return func(int) []string { return append(before, "/bin/sh", "-ec", script, "sh") }
+}
+
+// ofOld has the old Master's daemon alone started by a command.
+func ofOld(command func(int) []string) func(int) []string {
+	return func(host int) []string {
+		if host != old {
+			return nil
+		}
+		return command(host)
+	}
+}
+
+// fillLog fills the pipe that is the old Master's log, so that the next line waits.
+func (s *site) fillLog() error {
+	return s.log(os.O_WRONLY, func(f *os.File) error {
+		_, err := f.Write(bytes.Repeat([]byte("full\n"), 1<<16))
+		return err
+	})
+}
+
+// emptyLog reads all that is in the pipe, and what waited for it.
+func (s *site) emptyLog() error {
+	return s.log(os.O_RDONLY, func(f *os.File) error {
+		_, err := io.Copy(io.Discard, f)
+		return err
+	})
+}
+
+// log opens the pipe and uses it until nothing happens for a time.
+func (s *site) log(how int, use func(*os.File) error) error {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", s.daemons[old].PID()), how|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.SetDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		return err
+	}
+	if err := use(f); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("log of the daemon: %w, want it to be full or empty", err)
+	}
+	return nil
 }
 
 // fullDisk lets a daemon write its log to a full file system of its own, or where
