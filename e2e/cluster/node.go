@@ -215,7 +215,9 @@ const shutdownPatience = 3 * time.Second
 
 // ShutDown stops a node in order, as its service manager does: all of its programs and
 // those in its containers are told to end by SIGTERM, at the same time, and none is
-// started again. After that, or after a patience, it is off as by Crash.
+// started again. Only containerd's shims are left alone, as its unit's KillMode=process
+// has it: while it runs, it kills the container of one that ends. After that, or after a
+// patience, the node is off as by Crash.
 func (c *Cluster) ShutDown(ctx context.Context, node string) error {
 	what := "shut down " + node
 	if err := checkNode(node); err != nil {
@@ -237,7 +239,7 @@ func (c *Cluster) ShutDown(ctx context.Context, node string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	pids = slices.DeleteFunc(pids, func(pid int) bool { return pid == p.PID })
+	pids = slices.DeleteFunc(pids, func(pid int) bool { return pid == p.PID || isShim(pid) })
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("%s: %w", what, err)
@@ -255,6 +257,13 @@ func (c *Cluster) ShutDown(ctx context.Context, node string) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return c.Crash(ctx, node)
+}
+
+// isShim tells whether a process is one that containerd started beside a container.
+func isShim(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	program, _, _ := strings.Cut(string(b), "\x00")
+	return err == nil && strings.HasPrefix(filepath.Base(program), "containerd-shim")
 }
 
 // PowerOn switches a crashed node on again: with its old disks, and a network as
