@@ -44,8 +44,8 @@ type placement struct {
 	// like any other, but the last to be told of.
 	noLocalEndpoint bool
 	vips            []placedVIP
-	// via is the link that advertisements go out on instead, 0 for none: the
-	// one with the virtual MAC, so that switches know where that is.
+	// via is the link that a Master's advertisements go out on too, 0 for none:
+	// the one with the virtual MAC, so that switches know where that is.
 	via int
 	// fault is why the router cannot run, empty if it can.
 	fault string
