@@ -22,6 +22,15 @@ func TestClusterWithoutKubeProxy(t *testing.T) {
 	s, master := install(t, &nftables)
 	tcp, udp := netip.AddrPortFrom(vipAll, 80), netip.AddrPortFrom(vipAll, 81)
 	client := s.NetNS("client")
+	// The VIP stays for the minutes that this takes, also on a busy machine.
+	for _, node := range s.Nodes() {
+		if node != master {
+			unlabel(t, s, node)
+		}
+	}
+	if _, err := s.Settled(t.Context(), baseVIPs(), master); err != nil {
+		t.Fatal(err)
+	}
 
 	stopKubeProxy(t, s, master)
 	replaceKubeProxy(t, s, master)
