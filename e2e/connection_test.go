@@ -133,16 +133,7 @@ func restarted(t *testing.T, s *scenario.Site, node string, restart func(string,
 // daemon comes back, and the connections through it go on.
 func TestClusterOpenConnectionsOneNode(t *testing.T) {
 	s, master := install(t, &nftables)
-	// The others keep the pods behind the VIP, but lose the daemon.
-	for _, n := range s.Nodes() {
-		if n == master {
-			continue
-		}
-		unlabel(t, s, n)
-	}
-	if _, err := s.Settled(t.Context(), baseVIPs(), master); err != nil {
-		t.Fatal(err)
-	}
+	alone(t, s, master)
 	c := connect(t, s, s.NetNS("client"), anyNode)
 	before, err := s.Pod(t.Context(), master)
 	if err != nil {

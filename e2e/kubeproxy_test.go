@@ -23,14 +23,7 @@ func TestClusterWithoutKubeProxy(t *testing.T) {
 	tcp, udp := netip.AddrPortFrom(vipAll, 80), netip.AddrPortFrom(vipAll, 81)
 	client := s.NetNS("client")
 	// The VIP stays for the minutes that this takes, also on a busy machine.
-	for _, node := range s.Nodes() {
-		if node != master {
-			unlabel(t, s, node)
-		}
-	}
-	if _, err := s.Settled(t.Context(), baseVIPs(), master); err != nil {
-		t.Fatal(err)
-	}
+	alone(t, s, master)
 
 	stopKubeProxy(t, s, master)
 	replaceKubeProxy(t, s, master)

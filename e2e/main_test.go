@@ -258,6 +258,20 @@ func unlabel(t *testing.T, s *scenario.Site, node string) {
 	})
 }
 
+// alone leaves a node as the only one with a daemon, until the test ends: the others
+// keep the pods behind the VIPs.
+func alone(t *testing.T, s *scenario.Site, node string) {
+	t.Helper()
+	for _, n := range s.Nodes() {
+		if n != node {
+			unlabel(t, s, n)
+		}
+	}
+	if _, err := s.Settled(t.Context(), baseVIPs(), node); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // settle waits until the base configuration is served by the whole cluster, and
 // returns the Master's node.
 func settle(t *testing.T, s *scenario.Site) (master string) {

@@ -239,7 +239,9 @@ func (c *Cluster) ShutDown(ctx context.Context, node string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	pids = slices.DeleteFunc(pids, func(pid int) bool { return pid == p.PID || isShim(pid) })
+	pids = slices.DeleteFunc(pids, func(pid int) bool {
+		return pid == p.PID || strings.HasPrefix(programOf(pid), "containerd-shim")
+	})
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("%s: %w", what, err)
@@ -257,13 +259,6 @@ func (c *Cluster) ShutDown(ctx context.Context, node string) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return c.Crash(ctx, node)
-}
-
-// isShim tells whether a process is one that containerd started beside a container.
-func isShim(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	program, _, _ := strings.Cut(string(b), "\x00")
-	return err == nil && strings.HasPrefix(filepath.Base(program), "containerd-shim")
 }
 
 // PowerOn switches a crashed node on again: with its old disks, and a network as
@@ -378,12 +373,7 @@ func (c *Cluster) SignalProgram(node, program string, sig syscall.Signal) error 
 	}
 	found := false
 	for _, pid := range pids {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err != nil {
-			continue // it has ended
-		}
-		name, _, _ := strings.Cut(string(b), "\x00")
-		if filepath.Base(name) != program {
+		if programOf(pid) != program {
 			continue
 		}
 		found = true

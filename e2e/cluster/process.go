@@ -147,6 +147,17 @@ func (p process) waitGone(limit time.Duration) error {
 	return nil
 }
 
+// programOf is the base name of the program that a process runs, by its command line;
+// "." if it has ended.
+func programOf(pid int) string {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if err != nil {
+		return "."
+	}
+	name, _, _ := strings.Cut(string(b), "\x00")
+	return filepath.Base(name)
+}
+
 // stat is what the cluster wants to know of /proc/PID/stat.
 type stat struct {
 	parent int

@@ -17,21 +17,20 @@ import (
 // keepalived with use_vmac.
 func TestNetnsVirtualMACIsShared(t *testing.T) {
 	t.Parallel()
+	keepalived := func(transmitBase bool) func(*vrrplab.Lab, *vrrplab.Host, vrrplab.Instance) error {
+		return func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) error {
+			i.VirtualMAC, i.TransmitBase = true, transmitBase
+			_, err := l.StartKeepalived(h, i)
+			return err
+		}
+	}
 	peers := map[string]func(*vrrplab.Lab, *vrrplab.Host, vrrplab.Instance) error{
 		"FRR": func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) error {
 			_, err := l.StartFRR(h, i)
 			return err
 		},
-		"keepalived": func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) error {
-			i.VirtualMAC = true
-			_, err := l.StartKeepalived(h, i)
-			return err
-		},
-		"keepalived with vmac_xmit_base": func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) error {
-			i.VirtualMAC, i.TransmitBase = true, true
-			_, err := l.StartKeepalived(h, i)
-			return err
-		},
+		"keepalived":                     keepalived(false),
+		"keepalived with vmac_xmit_base": keepalived(true),
 	}
 	for name, start := range peers {
 		t.Run(name, func(t *testing.T) {
@@ -59,8 +58,8 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 	defer cancel()
 	vip := netip.MustParseAddr("192.0.2.100")
 	l.SetConfigMap(map[string]string{vip.String(): ""})
-	adverts := func(host int) func(vrrplab.Packet) bool {
-		return func(p vrrplab.Packet) bool { return p.VRRP != nil && p.Host == host }
+	sent := func(host int, since time.Time) []vrrplab.Packet {
+		return from(l.Hosts[host], l.Recorder.Advertisements(since, false, vrid))
 	}
 	held := func(host int) {
 		t.Helper()
@@ -84,8 +83,8 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 		t.Helper()
 		begun := time.Now()
 		if err := vrrplab.Eventually(ctx, fmt.Sprintf("n%d is not silent", host), func() error {
-			if sent := l.Recorder.Packets(time.Now().Add(-time.Second), adverts(host)); len(sent) > 0 || time.Since(begun) < time.Second {
-				return fmt.Errorf("%d advertisements within a second, after %s", len(sent), time.Since(begun))
+			if late := sent(host, time.Now().Add(-time.Second)); len(late) > 0 || time.Since(begun) < time.Second {
+				return fmt.Errorf("%d advertisements within a second, after %s", len(late), time.Since(begun))
 			}
 			return nil
 		}); err != nil {
@@ -124,7 +123,7 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 	}
 	parted := time.Now()
 	if err := vrrplab.Eventually(ctx, "n1 is no Master", func() error {
-		if len(l.Recorder.Packets(parted, adverts(1))) == 0 {
+		if len(sent(1, parted)) == 0 {
 			return errors.New("it sends nothing")
 		}
 		return nil

@@ -56,8 +56,7 @@ func (e *AddressError) Unwrap() error { return e.Err }
 type Addresses struct {
 	// lifetime is in seconds.
 	lifetime uint32
-	// conn is nil after a failure, until it is needed again.
-	conn *conn
+	socket
 	// links are those on which there may be an address of ours.
 	links map[int]bool
 	// names are the links' names when last looked up, for errors.
@@ -193,14 +192,7 @@ func (a *Addresses) RemoveLeftovers() ([]VirtualAddress, error) {
 }
 
 // Close closes the socket. What is bound stays until its lifetime ends.
-func (a *Addresses) Close() error {
-	if a.conn == nil {
-		return nil
-	}
-	c := a.conn
-	a.conn = nil
-	return c.Close()
-}
+func (a *Addresses) Close() error { return a.close() }
 
 // list returns the addresses of links; link 0 stands for every one.
 func (a *Addresses) list(links ...int) (map[int][]Address, error) {
@@ -327,20 +319,4 @@ func (a *Addresses) failures(do action, addresses []VirtualAddress, err error) [
 		errs = append(errs, &AddressError{v, fmt.Errorf(do.format, v.prefix(), name, err)})
 	}
 	return errs
-}
-
-// use calls f with a socket, which is closed if f returns an error: whatever is
-// wrong with it, the next one begins anew.
-func (a *Addresses) use(f func(*conn) error) error {
-	if a.conn == nil {
-		c, err := dial()
-		if err != nil {
-			return err
-		}
-		a.conn = c
-	}
-	if err := f(a.conn); err != nil {
-		return errors.Join(err, a.Close())
-	}
-	return nil
 }

@@ -84,6 +84,38 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// socket is a conn that is opened when it is needed.
+type socket struct {
+	// conn is nil after a failure, until it is needed again.
+	conn *conn
+}
+
+// use calls f with the conn, which is closed if f returns an error: whatever is
+// wrong with it, and be it an answer that comes too late, the next one begins
+// anew.
+func (s *socket) use(f func(*conn) error) error {
+	if s.conn == nil {
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		s.conn = c
+	}
+	if err := f(s.conn); err != nil {
+		return errors.Join(err, s.close())
+	}
+	return nil
+}
+
+func (s *socket) close() error {
+	if s.conn == nil {
+		return nil
+	}
+	c := s.conn
+	s.conn = nil
+	return c.Close()
+}
+
 // links lists all links, without their addresses.
 func (c *conn) links() ([]Link, error) {
 	list, err := dump(c.handle.LinkList)

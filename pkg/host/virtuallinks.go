@@ -17,8 +17,7 @@ var (
 // made down, and Addresses takes each up for as long as it has an address to
 // hold there. VirtualLinks is used by one goroutine.
 type VirtualLinks struct {
-	// conn is nil after a failure, until it is needed again.
-	conn *conn
+	socket
 }
 
 // Set makes want, and no others, the virtual links of this node, sees to their
@@ -26,16 +25,14 @@ type VirtualLinks struct {
 // one has a *VirtualLinkError among the joined errors. Without a map the links
 // could not be looked at, and are as they were.
 func (s *VirtualLinks) Set(want []VirtualLink) (map[VirtualLink]int, error) {
-	if s.conn == nil {
-		c, err := dial()
-		if err != nil {
-			return nil, err
+	var list []netlink.Link
+	if err := s.use(func(c *conn) (err error) {
+		if list, err = dump(c.handle.LinkList); err != nil {
+			return fmt.Errorf("list links: %w", err)
 		}
-		s.conn = c
-	}
-	list, err := dump(s.conn.handle.LinkList)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("list links: %w", err), s.Close())
+		return nil
+	}); err != nil {
+		return nil, err
 	}
 	wanted := make(map[VirtualLink]bool, len(want))
 	for _, v := range want {
@@ -97,11 +94,4 @@ func (s *VirtualLinks) ensure(v VirtualLink, index int, parent string) (int, err
 }
 
 // Close closes the socket. The links stay.
-func (s *VirtualLinks) Close() error {
-	if s.conn == nil {
-		return nil
-	}
-	c := s.conn
-	s.conn = nil
-	return c.Close()
-}
+func (s *VirtualLinks) Close() error { return s.close() }

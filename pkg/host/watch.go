@@ -104,24 +104,19 @@ func watch(ctx context.Context, list func(*conn) (Snapshot, error), changed func
 	}
 }
 
-// lister lists on a socket that is opened when it is needed, and closed when a
-// list fails: an answer that comes late is not that of the next one.
+// lister makes snapshots, and knows for how long it could not.
 type lister struct {
+	socket
 	list func(*conn) (Snapshot, error)
-	conn *conn
 	// failing is since when lists fail, zero if the last one did not.
 	failing time.Time
 }
 
 func (l *lister) snapshot() (s Snapshot, err error) {
-	if l.conn == nil {
-		if l.conn, err = dial(); err != nil {
-			return Snapshot{}, err
-		}
-	}
-	if s, err = l.list(l.conn); err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		l.close()
-	}
+	err = l.use(func(c *conn) (err error) {
+		s, err = l.list(c)
+		return err
+	})
 	return s, err
 }
 
@@ -131,13 +126,6 @@ func (l *lister) failed(now time.Time) bool {
 		l.failing = now
 	}
 	return now.Sub(l.failing) > listPatience
-}
-
-func (l *lister) close() {
-	if l.conn != nil {
-		l.conn.Close()
-		l.conn = nil
-	}
 }
 
 func snapshot(c *conn) (Snapshot, error) {
