@@ -57,9 +57,7 @@ func TestClusterRollback(t *testing.T) {
 	settled(t, s)
 	r := p.Stop()
 	t.Log(r)
-	if len(r.Failures) > 0 {
-		t.Errorf("connections failed: %v", r.Failed())
-	}
+	checkFailures(t, r, 1)
 	measured(t, "rollback_outage_ms", r.Outage(), scenario.GracefulTarget)
 }
 
