@@ -3,12 +3,14 @@ package lan
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
 )
 
 // The operations of an ARP packet (RFC 826).
@@ -98,6 +100,9 @@ func (a *Announcer) socket(index int) (*packet.Conn, error) {
 	if conn, ok := a.sockets[index]; ok {
 		return conn, nil
 	}
+	// Links that are made for a while, such as those of virtual MAC addresses, have
+	// another index each time.
+	maps.DeleteFunc(a.sockets, func(_ int, conn *packet.Conn) bool { return removed(conn) && conn.Close() == nil })
 	conn, err := packet.Listen(&net.Interface{Index: index}, packet.Raw, 0, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket: %w", err)
@@ -107,6 +112,21 @@ func (a *Announcer) socket(index int) (*packet.Conn, error) {
 	}
 	a.sockets[index] = conn
 	return conn, nil
+}
+
+// removed tells whether the link of a socket has been deleted: the kernel has taken the
+// socket off it then, for good.
+func removed(conn *packet.Conn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var address unix.Sockaddr
+	if err := raw.Control(func(fd uintptr) { address, err = unix.Getsockname(int(fd)) }); err != nil {
+		return false
+	}
+	link, ok := address.(*unix.SockaddrLinklayer)
+	return ok && link.Ifindex < 1
 }
 
 // Close closes every socket.

@@ -77,6 +77,46 @@ func TestNetnsAnnounce(t *testing.T) {
 	}
 }
 
+// Links that come and go, each with another index, leave no sockets behind.
+func TestNetnsAnnounceOnRemovedLinks(t *testing.T) {
+	_, hosts := newLAN(t, 1)
+	host := hosts[0]
+	var a lan.Announcer
+	defer a.Close()
+	vip, mac := netip.MustParseAddr("192.0.2.50"), host.HardwareAddr("eth0")
+	announce := func(name string) {
+		t.Helper()
+		index := host.Index(name)
+		var err error
+		host.Do(func() { err = a.Announce(index, mac, []netip.Addr{vip}) })
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	sockets := func() int {
+		var list []byte
+		var err error
+		host.Do(func() { list, err = os.ReadFile("/proc/thread-self/net/packet") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Count(list, []byte("\n"))
+	}
+	announce("eth0")
+	before := sockets()
+	for range 5 {
+		host.Run("ip", "link", "add", "link", "eth0", "name", "kvv0", "type", "macvlan", "mode", "private")
+		host.Run("ip", "link", "set", "kvv0", "up")
+		announce("kvv0")
+		host.Run("ip", "link", "del", "kvv0")
+	}
+	announce("eth0")
+	// That of the last link is closed when there is another one.
+	if got := sockets(); got != before+1 {
+		t.Errorf("%d packet sockets, %d before", got, before)
+	}
+}
+
 func TestNetnsAnnounceErrors(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
