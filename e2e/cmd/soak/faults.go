@@ -26,6 +26,10 @@ type fault struct {
 // usual is the bound of what costs a failover or nothing.
 var usual = scenario.Bound(scenario.CrashTarget)
 
+// tablesBack is the bound of what a daemon finds when it looks after its tables, every
+// five seconds.
+var tablesBack = scenario.Bound(5 * time.Second)
+
 var faults = []fault{
 	{"daemon killed", usual, func(ctx context.Context, r *runner) (string, error) {
 		n := r.node()
@@ -145,7 +149,7 @@ var faults = []fault{
 		r.gone = time.Since(began)
 		return e.service, err
 	}},
-	{"tables deleted", usual, func(ctx context.Context, r *runner) (string, error) {
+	{"tables deleted", tablesBack, func(ctx context.Context, r *runner) (string, error) {
 		n := r.node()
 		out, err := r.Exec(ctx, n, "nft", "list", "tables")
 		for line := range strings.Lines(out) {
@@ -169,6 +173,9 @@ var faults = []fault{
 		}
 		if err == nil {
 			err = r.StartAPIServer(ctx)
+		}
+		if err == nil {
+			err = r.followed(ctx)
 		}
 		return fmt.Sprintf("for %.1f s", d.Seconds()), err
 	}},
