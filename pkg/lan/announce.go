@@ -3,14 +3,13 @@ package lan
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mdlayher/packet"
-	"golang.org/x/sys/unix"
 )
 
 // The operations of an ARP packet (RFC 826).
@@ -35,6 +34,8 @@ type Announcer struct {
 	// sockets are by interface index.
 	sockets map[int]*packet.Conn
 	frame   []byte
+	// closing are goroutines that close what sockets has no more.
+	closing sync.WaitGroup
 }
 
 // Announce tells the LAN of the interface that mac has each of vips: an IPv6
@@ -100,9 +101,9 @@ func (a *Announcer) socket(index int) (*packet.Conn, error) {
 	if conn, ok := a.sockets[index]; ok {
 		return conn, nil
 	}
-	// Links that are made for a while, such as those of virtual MAC addresses, have
-	// another index each time.
-	maps.DeleteFunc(a.sockets, func(_ int, conn *packet.Conn) bool { return removed(conn) && conn.Close() == nil })
+	if n := len(a.sockets); n&(n-1) == 0 {
+		a.closeRemoved() // seldom enough that many links cost little
+	}
 	conn, err := packet.Listen(&net.Interface{Index: index}, packet.Raw, 0, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket: %w", err)
@@ -114,27 +115,42 @@ func (a *Announcer) socket(index int) (*packet.Conn, error) {
 	return conn, nil
 }
 
-// removed tells whether the link of a socket has been deleted: the kernel has taken the
-// socket off it then, for good.
-func removed(conn *packet.Conn) bool {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return false
+// closeRemoved closes the sockets of links that were deleted: those that are made for a
+// while, such as for virtual MAC addresses, have another index each time. Each close
+// takes the kernel milliseconds, which no announcement waits for.
+func (a *Announcer) closeRemoved() {
+	var removed []*packet.Conn
+	for index, conn := range a.sockets {
+		if !attached(conn, index) {
+			removed = append(removed, conn)
+			delete(a.sockets, index)
+		}
 	}
-	var address unix.Sockaddr
-	if err := raw.Control(func(fd uintptr) { address, err = unix.Getsockname(int(fd)) }); err != nil {
-		return false
+	if len(removed) == 0 {
+		return
 	}
-	link, ok := address.(*unix.SockaddrLinklayer)
-	return ok && link.Ifindex < 1
+	a.closing.Go(func() {
+		for _, conn := range removed {
+			_ = conn.Close() // nothing was left to send
+		}
+	})
 }
 
-// Close closes every socket.
+// attached tells whether the link of a socket is still there.
+func attached(conn *packet.Conn, index int) (is bool) {
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { is = boundTo(int(fd), index) })
+	}
+	return is
+}
+
+// Close closes every socket, and waits until all are closed.
 func (a *Announcer) Close() error {
 	var errs []error
 	for _, conn := range a.sockets {
 		errs = append(errs, conn.Close())
 	}
 	a.sockets = nil
+	a.closing.Wait()
 	return errors.Join(errs...)
 }

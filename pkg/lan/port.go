@@ -96,10 +96,5 @@ func (p *Port) attached() bool {
 			return false
 		}
 	}
-	address, err := unix.Getsockname(p.receive)
-	if err != nil {
-		return false
-	}
-	packet, ok := address.(*unix.SockaddrLinklayer)
-	return ok && packet.Ifindex == p.Index
+	return boundTo(p.receive, p.Index)
 }

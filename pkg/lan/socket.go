@@ -132,6 +132,17 @@ func setUpIPv6(fd int, i Interface) error {
 	return nil
 }
 
+// boundTo tells whether a packet socket is on an interface: the kernel takes it off one
+// that is deleted, for good.
+func boundTo(fd, index int) bool {
+	address, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	link, ok := address.(*unix.SockaddrLinklayer)
+	return ok && link.Ifindex == index
+}
+
 // option is a socket option with a number for its value.
 type option struct {
 	name                 string
