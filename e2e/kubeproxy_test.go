@@ -129,7 +129,7 @@ func replaceKubeProxy(t *testing.T, s *scenario.Site, node string) {
 	if err != nil || len(pods) != 1 {
 		t.Fatalf("pods on %s: %+v, %v", node, pods, err)
 	}
-	ips, err := s.ClusterIPs(t.Context(), "all")
+	ips, err := s.ClusterIPs(t.Context(), scenario.EchoNamespace, "all")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/cluster"
+	"kube-vrrp-vip/e2e/probe"
 	"kube-vrrp-vip/e2e/scenario"
 )
 
@@ -351,6 +352,21 @@ func measured(t *testing.T, name string, value, target time.Duration) {
 	if worst := scenario.Bound(target); value > worst {
 		t.Errorf("%s: %s, more than %s", name, value, worst)
 	}
+}
+
+// stopProbe ends a probe during which all was to be well, and measures its outage. It
+// accepts no failure but one reset at each of that many hand-overs: of a connection
+// whose handshake was with the old Master's node, while its request came to the next
+// one, which knows nothing of it. A probe has one in that state at a time.
+func stopProbe(t *testing.T, p *probe.Probe, name string, handOvers int) {
+	t.Helper()
+	r := p.Stop()
+	t.Log(r)
+	failed := r.Failed()
+	if resets := failed[probe.KindReset]; resets > handOvers || len(r.Failures) > resets {
+		t.Errorf("connections failed: %v, after %d hand-overs at most", failed, handOvers)
+	}
+	measured(t, name, r.Outage(), scenario.GracefulTarget)
 }
 
 // measuredAll is measured for the median of several.

@@ -47,12 +47,7 @@ func TestClusterKubelet(t *testing.T) {
 			t.Errorf("addresses of %s: %s, before: %s", node, after, before)
 		}
 	}
-	r := p.Stop()
-	t.Log(r)
-	if len(r.Failures) > 0 {
-		t.Errorf("connections failed: %v", r.Failed())
-	}
-	measured(t, "kubelet_killed_outage_ms", r.Outage(), scenario.GracefulTarget)
+	stopProbe(t, p, "kubelet_killed_outage_ms", 0)
 }
 
 // reported returns an error unless a kubelet has said after a time that its node is

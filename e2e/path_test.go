@@ -305,7 +305,7 @@ func checkLargeDatagrams(t *testing.T, s *scenario.Site, vip netip.Addr) {
 // checkSamePort uses two VIPs of one Service, and the Service itself where it is
 // known, all at the same time and from the same port.
 func checkSamePort(t *testing.T, s *scenario.Site, family int) {
-	ips, err := s.ClusterIPs(t.Context(), "all")
+	ips, err := s.ClusterIPs(t.Context(), scenario.EchoNamespace, "all")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +403,7 @@ func exchange(conn net.Conn) (string, error) {
 // not change: they are to talk to another one soon, as at the Service itself.
 func checkEndpointGone(t *testing.T, s *scenario.Site, mode string) {
 	const service, target = "all", 2 * time.Second
-	ips, err := s.ClusterIPs(t.Context(), service)
+	ips, err := s.ClusterIPs(t.Context(), scenario.EchoNamespace, service)
 	if err != nil {
 		t.Fatal(err)
 	}

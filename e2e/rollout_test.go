@@ -55,10 +55,7 @@ func TestClusterRollback(t *testing.T) {
 	kubectl("rollout", "undo", "daemonset/kube-vrrp-vip")
 	nftables.patched = false
 	settled(t, s)
-	r := p.Stop()
-	t.Log(r)
-	checkFailures(t, r, 1)
-	measured(t, "rollback_outage_ms", r.Outage(), scenario.GracefulTarget)
+	stopProbe(t, p, "rollback_outage_ms", 1)
 }
 
 // TestClusterTermination deletes the pod of the daemon that is Master, which ends within

@@ -64,12 +64,7 @@ func TestClusterUnicast(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkPeers(t, s, s.Nodes()...)
-	r := p.Stop()
-	t.Log(r)
-	if len(r.Failures) > 0 {
-		t.Errorf("connections failed: %v", r.Failed())
-	}
-	measured(t, "unicast_member_outage_ms", r.Outage(), scenario.GracefulTarget)
+	stopProbe(t, p, "unicast_member_outage_ms", 0)
 	checkSameMaster(t, s, master)
 	for n, after := range states(t, s, others) {
 		// Or the machine was too busy to run its daemon.

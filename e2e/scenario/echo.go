@@ -146,7 +146,7 @@ func answered(ctx context.Context, what string, nodes []string, ask func(context
 // EchoSettled waits until each node's kube-proxy knows the endpoints of a Service of
 // Echo.
 func (s *Site) EchoSettled(ctx context.Context, service string) error {
-	ips, err := s.ClusterIPs(ctx, service)
+	ips, err := s.ClusterIPs(ctx, EchoNamespace, service)
 	if err != nil {
 		return err
 	}
@@ -160,9 +160,9 @@ func (s *Site) EchoSettled(ctx context.Context, service string) error {
 	return nil
 }
 
-// ClusterIPs returns those of a Service in EchoNamespace: one, or one of each family.
-func (s *Site) ClusterIPs(ctx context.Context, service string) ([]netip.Addr, error) {
-	out, err := s.Kubectl(ctx, "", "--namespace="+EchoNamespace, "get", "service", service, "--output=jsonpath={.spec.clusterIPs[*]}")
+// ClusterIPs returns those of a Service: one, or one of each family.
+func (s *Site) ClusterIPs(ctx context.Context, namespace, service string) ([]netip.Addr, error) {
+	out, err := s.Kubectl(ctx, "", "--namespace="+namespace, "get", "service", service, "--output=jsonpath={.spec.clusterIPs[*]}")
 	if err != nil {
 		return nil, err
 	}

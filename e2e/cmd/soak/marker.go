@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -22,23 +21,25 @@ func (r *runner) followed(ctx context.Context) error {
 	if _, err := r.Kubectl(ctx, manifest, "apply", "--filename=-"); err != nil {
 		return err
 	}
-	ip, err := r.Kubectl(ctx, "", "--namespace="+namespace, "get", "service", marker.service, "--output=jsonpath={.spec.clusterIP}")
+	ips, err := r.ClusterIPs(ctx, namespace, marker.service)
 	if err == nil {
 		err = r.withEntry(ctx, marker.key, marker.value, true, func(ctx context.Context) error {
-			return scenario.Eventually(ctx, "all follow Services", func(ctx context.Context) error { return r.everywhere(ctx, ip) })
+			return scenario.Eventually(ctx, "all follow Services", func(ctx context.Context) error { return r.everywhere(ctx, ips[0]) })
 		})
 	}
-	_, errDelete := r.Kubectl(ctx, manifest, "delete", "--filename=-")
-	return errors.Join(err, errDelete)
+	if err == nil {
+		_, err = r.Kubectl(ctx, manifest, "delete", "--filename=-")
+	}
+	return err
 }
 
 // everywhere returns an error unless a ClusterIP, which must be of a VIP, is in the
 // tables of every node.
-func (r *runner) everywhere(ctx context.Context, clusterIP string) error {
+func (r *runner) everywhere(ctx context.Context, clusterIP netip.Addr) error {
 	for _, n := range r.Nodes() {
 		for _, list := range []string{"list map ip kube-proxy service-ips", "list table inet kube_vrrp_vip"} {
 			out, err := r.Exec(ctx, n, "nft", list)
-			if err == nil && !strings.Contains(out, clusterIP+" ") {
+			if err == nil && !strings.Contains(out, clusterIP.String()+" ") {
 				err = fmt.Errorf("%s: %s is not in what nft says to %s", n, clusterIP, list)
 			}
 			if err != nil {
