@@ -1,6 +1,9 @@
 package vrrp
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Time is an instant of a monotonic clock, in nanoseconds since an arbitrary
 // origin that all callers of one Router share.
@@ -11,3 +14,6 @@ func (t Time) Add(d time.Duration) Time { return t + Time(d) }
 
 // Sub returns how long after u the instant t is.
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
+
+// Never is a deadline that does not come.
+const Never = Time(math.MaxInt64)
