@@ -27,11 +27,11 @@ func TestNetnsInteropStaysAway(t *testing.T) {
 			p.master(p.theirs, "theirs is alone")
 			p.mode = tt.ours
 			ours := p.startOurs(200)
-			want := "vridConflict: " + p.theirs.IPv4.String() + " uses it with " + tt.want
+			want := p.theirs.IPv4.String() + " uses it with " + tt.want
 			p.eventually("our daemon is to stay away", func() error {
 				r, err := ours.Router(t.Context(), false, vrid)
-				if err == nil && (r.State != "Initialize" || !strings.HasPrefix(r.Reason, want)) {
-					err = fmt.Errorf("it is %s, %q, want %q", r.State, r.Reason, want)
+				if err == nil && (r.State != "Initialize" || r.Reason != "vridConflict" || !strings.HasPrefix(r.Message, want)) {
+					err = fmt.Errorf("it is %s, %q, %q, want vridConflict, %q", r.State, r.Reason, r.Message, want)
 				}
 				return err
 			})

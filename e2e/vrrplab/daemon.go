@@ -177,6 +177,7 @@ type RouterStatus struct {
 	Family         int // 4 or 6
 	VRID           int
 	State, Reason  string
+	Message        string
 	Since          time.Time
 	Priority       int
 	Master         netip.Addr

@@ -99,7 +99,7 @@ func TestNetnsVIPInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	isState(ctx, t, d, "the VIP is found to be in use", func(r RouterStatus) bool {
-		return r.State == "Initialize" && strings.HasPrefix(r.Reason, "vipInUse: ") && strings.HasSuffix(r.Reason, " is used by "+stranger.MAC) &&
+		return r.State == "Initialize" && r.Reason == "vipInUse" && strings.HasSuffix(r.Message, " is used by "+stranger.MAC) &&
 			r.VIPs[0].InUseBy == stranger.MAC
 	})
 	for _, vip := range vips {

@@ -30,19 +30,19 @@ func (c *Controller) Transition(t desired.Transition) {
 // transitionEvent returns what an Event says about a transition on node.
 func transitionEvent(node string, t desired.Transition) (eventType, reason, message string) {
 	eventType, reason = corev1.EventTypeNormal, t.To.String()
-	message = fmt.Sprintf("%s became %s of %s on %s (VRID %d): %s", node, t.To, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Reason)
+	message = fmt.Sprintf("%s became %s of %s on %s (VRID %d): %s", node, t.To, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
 	switch {
 	case t.To == vrrp.Master && t.Silence > 0:
 		message += fmt.Sprintf(", no master was heard for %s", t.Silence.Round(time.Millisecond))
-	case t.To == vrrp.Initialize && t.Reason == string(vrrp.ReasonShutdown):
+	case t.To == vrrp.Initialize && t.Reason == desired.Reason(vrrp.ReasonShutdown):
 		reason = reasonShutdown
-		message = fmt.Sprintf("%s no longer serves %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Reason)
-	case t.To == vrrp.Initialize && t.Reason == desired.ReasonNoLocalEndpoint:
+		message = fmt.Sprintf("%s no longer serves %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+	case t.To == vrrp.Initialize && t.Reason == desired.FaultNoLocalEndpoint:
 		reason = reasonIneligible
-		message = fmt.Sprintf("%s leaves %s on %s (VRID %d) to other nodes: %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Reason)
+		message = fmt.Sprintf("%s leaves %s on %s (VRID %d) to other nodes: %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
 	case t.To == vrrp.Initialize:
 		eventType, reason = corev1.EventTypeWarning, reasonFault
-		message = fmt.Sprintf("%s can not serve %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Reason)
+		message = fmt.Sprintf("%s can not serve %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
 	}
 	return eventType, reason, message
 }

@@ -20,7 +20,7 @@ func testTransition() desired.Transition {
 		RouterKey: desired.RouterKey{Interface: "eth0", Family: vrrp.IPv4, VRID: 50},
 		From:      vrrp.Backup,
 		To:        vrrp.Master,
-		Reason:    string(vrrp.ReasonMasterDown),
+		Cause:     desired.Cause{Reason: desired.Reason(vrrp.ReasonMasterDown)},
 		Silence:   412345 * time.Microsecond,
 		VIPs:      []netip.Addr{netip.MustParseAddr("10.4.0.50"), netip.MustParseAddr("10.4.0.51")},
 	}
@@ -43,13 +43,13 @@ func TestTransitionEvent(t *testing.T) {
 		},
 		{
 			"Backup", func(t *desired.Transition) {
-				t.From, t.To, t.Reason = vrrp.Master, vrrp.Backup, string(vrrp.ReasonHigherPriority)
+				t.From, t.To, t.Reason = vrrp.Master, vrrp.Backup, desired.Reason(vrrp.ReasonHigherPriority)
 			},
 			"Normal", "Backup", "worker-a became Backup of 10.4.0.50, 10.4.0.51 on eth0 (VRID 50): higherPriority",
 		},
 		{
 			"shutdown", func(t *desired.Transition) {
-				t.From, t.To, t.Reason = vrrp.Master, vrrp.Initialize, string(vrrp.ReasonShutdown)
+				t.From, t.To, t.Reason = vrrp.Master, vrrp.Initialize, desired.Reason(vrrp.ReasonShutdown)
 			},
 			"Normal", "Shutdown", "worker-a no longer serves 10.4.0.50, 10.4.0.51 on eth0 (VRID 50): shutdown",
 		},
@@ -61,7 +61,7 @@ func TestTransitionEvent(t *testing.T) {
 		},
 		{
 			"no endpoint", func(t *desired.Transition) {
-				t.From, t.To, t.Reason = vrrp.Master, vrrp.Initialize, desired.ReasonNoLocalEndpoint
+				t.From, t.To, t.Reason = vrrp.Master, vrrp.Initialize, desired.FaultNoLocalEndpoint
 			},
 			"Normal", "Ineligible", "worker-a leaves 10.4.0.50, 10.4.0.51 on eth0 (VRID 50) to other nodes: noLocalEndpoint",
 		},
@@ -97,9 +97,9 @@ func TestTransitions(t *testing.T) {
 		r := start(t, testOptions(), testCluster())
 		master := testTransition()
 		backup := testTransition()
-		backup.From, backup.To, backup.Reason = vrrp.Initialize, vrrp.Backup, string(vrrp.ReasonStartup)
+		backup.From, backup.To, backup.Reason = vrrp.Initialize, vrrp.Backup, desired.Reason(vrrp.ReasonStartup)
 		gone := testTransition()
-		gone.From, gone.To, gone.Reason = vrrp.Master, vrrp.Initialize, string(vrrp.ReasonShutdown)
+		gone.From, gone.To, gone.Reason = vrrp.Master, vrrp.Initialize, desired.Reason(vrrp.ReasonShutdown)
 		r.Transition(backup)
 		r.Transition(master)
 		r.settle()

@@ -46,9 +46,9 @@ type RouterKey struct {
 type RouterStatus struct {
 	RouterKey
 	State vrrp.State `json:"state"`
-	// Reason says why it is in State: the last transition's reason, or what
+	// Cause says why it is in State: the last transition's, or the fault that
 	// keeps it in Initialize.
-	Reason string `json:"reason"`
+	Cause
 	// Since is when it entered State.
 	Since    time.Time     `json:"since"`
 	Version  vrrp.Version  `json:"version"`

@@ -14,8 +14,8 @@ type Transition struct {
 	RouterKey
 	From vrrp.State
 	To   vrrp.State
-	// Reason is a word of vrrp.Reason's or, into Initialize, the fault.
-	Reason string
+	// Cause has a word of vrrp.Reason's or, into Initialize, the fault.
+	Cause
 	// Time is the wall clock, for showing only.
 	Time time.Time
 	// Silence is, on becoming Master, how long no Master was heard; zero if
@@ -24,10 +24,6 @@ type Transition struct {
 	// VIPs are the router's addresses at that moment.
 	VIPs []netip.Addr
 }
-
-// ReasonNoLocalEndpoint is the fault of a router with NoLocalEndpoint. It is no
-// trouble as long as another node has an endpoint.
-const ReasonNoLocalEndpoint = "noLocalEndpoint"
 
 // AlarmChange is the beginning or the end of an Alarm.
 type AlarmChange struct {

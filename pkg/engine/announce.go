@@ -1,18 +1,14 @@
 package engine
 
 import (
-	"context"
-	"errors"
-	"math"
+	"maps"
+	"net"
 	"net/netip"
-	"os"
+	"slices"
 	"time"
 
 	"kube-vrrp-vip/pkg/vrrp"
 )
-
-// never is a deadline that does not come.
-const never = vrrp.Time(math.MaxInt64)
 
 // announceOffsets are the instants, after a takeover, at which a router's
 // addresses are announced. The first copy moves the hosts' ARP entries, the
@@ -66,70 +62,33 @@ func (s *announceSchedule) due(now vrrp.Time) bool {
 	return true
 }
 
-// runAnnouncements sends what is to be announced until ctx ends.
-func (a *actuator) runAnnouncements(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-a.announcements.signal:
-		case <-timer.C:
-		}
-		if next := a.announce(); next != never {
-			timer.Reset(next.Sub(a.now()))
-		}
-	}
+// announcement is a set of addresses to announce on one interface.
+type announcement struct {
+	hardwareAddr net.HardwareAddr
+	// first are the addresses that another node may have had until now, again the
+	// others.
+	first, again []netip.Addr
 }
 
-// announce sends what may go out by now, and returns when it is to be called
-// again; never if nothing waits. What comes in meanwhile is not kept waiting by
-// repetitions.
-func (a *actuator) announce() vrrp.Time {
-	for {
-		if all, ok := a.announcements.take(); ok {
-			a.pacer.add(all)
-		}
-		now := a.now()
-		batch := a.pacer.next(now)
-		if len(batch) == 0 {
-			return a.pacer.deadline(now)
-		}
-		a.send(batch)
+// mergeAnnouncements keeps of each link the newest hardware address and every
+// VIP once.
+func mergeAnnouncements(old, v map[int]announcement) map[int]announcement {
+	merged := maps.Clone(old)
+	if merged == nil {
+		merged = map[int]announcement{}
 	}
+	for link, n := range v {
+		merged[link] = announcement{
+			hardwareAddr: n.hardwareAddr,
+			first:        mergeAddresses(merged[link].first, n.first),
+			again:        mergeAddresses(merged[link].again, n.again),
+		}
+	}
+	return merged
 }
 
-// send sends frames of one link and one form, those of the addresses that are
-// bound at that moment, so that a host that believes them is answered. A link
-// that transmits nothing is done with until its next announcement: it must not
-// hold up the others.
-func (a *actuator) send(batch []frame) {
-	link, bound := batch[0].Link, *a.bound.Load()
-	vips := make([]netip.Addr, 0, len(batch))
-	for _, f := range batch {
-		if bound[f.VirtualAddress] {
-			vips = append(vips, f.Address)
-		}
-	}
-	if len(vips) == 0 {
-		return
-	}
-	form := a.announcer.Announce
-	if batch[0].reply {
-		form = a.announcer.Reply
-	}
-	err := form(link, a.pacer.hardwareAddrs[link], vips)
-	if err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			a.pacer.drop(link)
-		}
-		a.announceFailed[link] = true
-		a.reported(report{source: "announcements", errs: []error{err}})
-		return
-	}
-	if a.announceFailed[link] {
-		delete(a.announceFailed, link)
-		a.reported(report{source: "announcements"})
-	}
+func mergeAddresses(a, b []netip.Addr) []netip.Addr {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
 }

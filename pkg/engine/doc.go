@@ -1,40 +1,45 @@
 // Package engine runs the virtual routers of this node.
 //
-// One loop on a locked OS thread owns every vrrp.Router. Each time it wakes
-// it drains the sockets, takes its commands, looks whether it was late, and only
-// then fires deadlines: but in a flood a Master is not declared down while one of
-// its advertisements waits unread, and our own lateness is not taken for its
-// silence.
+// One loop on a locked OS thread owns every vrrp.Router. Each iteration reads the
+// sockets, handles the messages of other goroutines, notes whether it is late, and
+// only then runs the timers: but in a flood a Master is not declared down while one
+// of its advertisements waits unread, and a late loop is not taken for a silent
+// Master.
 //
-// The loop does nothing that can block. What it wants of the kernel it posts
-// to others: the actuator renews the leases of the addresses, announces them and
-// says who answers ARP, each on a goroutine of its own; the listener opens and
-// closes sockets; the lookout asks who has the VIPs; the notifier writes log lines and tells of transitions and
-// alarms. They report back.
+// The loop asks the owners of its state in order:
 //
-//	desired.State, host.Snapshot --> inbox --> loop --> order -------> actuator --> kernel, LAN
-//	                                   ^        | \--> listenOrder --> listener --> kernel
-//	                                   |        |  \-> notifier -----> log, OnTransition, OnAlarm
+//	links       the interfaces of the node, which of them flap
+//	assignment  which virtual router runs on which interface (a pure function)
+//	sockets     the ports that are listened on, the routers heard there
+//	macvlans    the links with virtual MAC addresses
+//	instance    one virtual router on one interface: its phase, timers, alarms
+//	conflicts   which other host has a VIP (package conflict)
+//	hostSync    what the host is to have: addresses, announcements, ARP policy
+//	heartbeats  the kernel answers for a VIP only while they go on
+//	releases    advertisements of priority 0 that wait for the addresses to go
+//	events      log lines, transitions and alarms, in order
+//	publisher   the status that other goroutines read
+//
+// The loop does nothing that can block. It posts the newest value of what it wants
+// to workers, each on a goroutine of its own, and they send back results:
+//
+//	desired.State, host.Snapshot --> inbox --> loop --> hostState -----> lease, neighbor, announce workers
+//	                                   ^        | \---> socketOrder ---> socket worker
+//	                                   |        |  \--> macvlanOrder --> macvlan worker
+//	                                   |        |   \-> probeOrder ----> probe worker
 //	                                   |        v
-//	                                   |     desired.Status
-//	                                   +------------- reports of the actuator and the listener
+//	                                   |     desired.Status, OnTransition, OnAlarm
+//	                                   +-------------- results
 //
-// A port is one family of one interface. What is heard there is remembered from
-// the start, also of virtual routers that are not ours: one whose VRID others
-// use for something else is not started, and one that runs already has an alarm.
-// A virtual router belongs to the port of its VIPs or, with unicast, to that of
-// the node's address, wherever its VIPs are bound.
+// A port is one family of one interface. The routers heard there are remembered
+// from the start, also those of virtual routers that are not ours: a router whose
+// VRID has another use is not started, and one that runs has an alarm. A virtual
+// router belongs to the port of its VIPs or, with unicast, to that of the node's
+// address, wherever its VIPs are bound.
 //
-// Before a VIP is claimed for the first time it is asked for, and left alone while
-// another host has it. Who claims what a Master holds is heard and asked for too.
-//
-// An address is held by a lease: the actuator adds it with a short kernel
-// lifetime, and only a loop that runs and whose advertisements go out posts
-// the orders that renew it. A loop that dies, hangs or is stopped loses its
-// addresses without anybody's help. And a Master whose leases are not renewed
-// resigns before they end.
-//
-// Until such a lease ends the kernel has the address and would answer for it. So
-// the loop itself sends a pulse for each Master that is heard, and questions for
-// the addresses reach the kernel for half a second after each.
+// An address is held by a lease: the lease worker adds it with a short kernel
+// lifetime, and only a loop that runs and whose advertisements go out posts the
+// states that renew it. A loop that dies, hangs or is stopped loses its addresses
+// without anybody's help. And a Master whose leases are not renewed resigns before
+// they end.
 package engine

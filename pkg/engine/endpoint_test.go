@@ -26,8 +26,8 @@ func TestSimulatedNoLocalEndpoint(t *testing.T) {
 		never := w.nodes[(old.id+1)%3]
 		never.endpoints(s, false)
 		w.run(time.Second)
-		if in := never.loop.instances[0]; in.state() != vrrp.Initialize || in.reason != faultNoLocalEndpoint || w.oneMaster("with two nodes") != old.id {
-			w.fatalf("a Backup without endpoints: state %s for reason %q", in.state(), in.reason)
+		if in := never.loop.instances[0]; in.state() != vrrp.Initialize || in.cause.Reason != desired.FaultNoLocalEndpoint || w.oneMaster("with two nodes") != old.id {
+			w.fatalf("a Backup without endpoints: state %s for reason %q", in.state(), in.cause.Reason)
 		}
 		before := len(old.transitions)
 		old.endpoints(s, false)
@@ -42,7 +42,7 @@ func TestSimulatedNoLocalEndpoint(t *testing.T) {
 		if gap := time.Duration(w.now - start); gap > 70*time.Millisecond {
 			w.fatalf("%s was taken over after %s, want at once", vip, gap)
 		}
-		want := desired.Transition{From: vrrp.Master, To: vrrp.Initialize, Reason: faultNoLocalEndpoint}
+		want := desired.Transition{From: vrrp.Master, To: vrrp.Initialize, Cause: desired.Cause{Reason: desired.FaultNoLocalEndpoint}}
 		if got := old.transitions[before:]; len(got) != 1 || got[0].From != want.From || got[0].To != want.To || got[0].Reason != want.Reason {
 			w.fatalf("told of %+v, want of %+v", got, want)
 		}
@@ -75,8 +75,8 @@ func TestSimulatedFirstLocalEndpoint(t *testing.T) {
 		w.fatalf("held by %v without any endpoint", got)
 	}
 	for _, n := range w.nodes {
-		if got := n.transitions; len(got) != 1 || got[0].To != vrrp.Initialize || got[0].Reason != faultNoLocalEndpoint {
-			w.fatalf("n%d told of %+v, want of %s once", n.id, got, faultNoLocalEndpoint)
+		if got := n.transitions; len(got) != 1 || got[0].To != vrrp.Initialize || got[0].Reason != desired.FaultNoLocalEndpoint {
+			w.fatalf("n%d told of %+v, want of %s once", n.id, got, desired.FaultNoLocalEndpoint)
 		}
 	}
 	w.nodes[1].endpoints(s, true)

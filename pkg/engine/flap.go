@@ -118,33 +118,13 @@ func linkNamed(links []host.Link, name string) *host.Link {
 	return nil
 }
 
-// noteLinks follows which of the links in use have got a fault or lost one.
-func (l *loop) noteLinks(after []host.Link, now vrrp.Time) {
-	if l.links == nil {
-		return
-	}
-	used := make(map[string]bool, len(l.flaps)+1)
-	for name := range l.flaps {
-		used[name] = true
-	}
-	for i := range l.placements {
-		p := &l.placements[i]
-		used[p.link.Name] = true
-		for j := range p.vips {
-			used[p.vips[j].link.Name] = true
-		}
-	}
-	l.flaps.note(used, l.links.Links, after, now)
-	l.flapsEnd = l.flaps.deadline(now)
-}
-
-// flapping tells whether a virtual router must wait for a link that flaps: its
-// own, or the one of each VIP.
-func (l *loop) flapping(p *placement, now vrrp.Time) bool {
-	if len(l.flaps) == 0 {
+// hold reports whether a virtual router must wait for a link that flaps: its own,
+// or the one of each VIP.
+func (f flaps) hold(p *placement, now vrrp.Time) bool {
+	if len(f) == 0 {
 		return false
 	}
-	return l.flaps.waiting(&p.link, now) || !slices.ContainsFunc(p.vips, func(v placedVIP) bool {
-		return linkFault(v.link) == "" && !l.flaps.waiting(&v.link, now)
+	return f.waiting(&p.link, now) || !slices.ContainsFunc(p.vips, func(v placedVIP) bool {
+		return linkFault(v.link) == "" && !f.waiting(&v.link, now)
 	})
 }

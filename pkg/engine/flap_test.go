@@ -134,18 +134,18 @@ func TestSimulatedFlappingLink(t *testing.T) {
 	}
 	for i, want := range []time.Duration{0, 0, time.Second, 2 * time.Second, 4 * time.Second} {
 		n.setLink(true)
-		if in.state() != vrrp.Initialize || in.reason != faultNoCarrier {
-			w.fatalf("fault %d: state %s for reason %q, want Initialize for %q at once", i, in.state(), in.reason, faultNoCarrier)
+		if in.state() != vrrp.Initialize || in.cause.Reason != desired.FaultNoCarrier {
+			w.fatalf("fault %d: state %s for reason %q, want Initialize for %q at once", i, in.state(), in.cause.Reason, desired.FaultNoCarrier)
 		}
 		w.run(time.Second)
 		n.setLink(false)
 		begin := w.now
 		for in.state() == vrrp.Initialize {
-			if want > 0 && in.reason != faultLinkFlapping {
-				w.fatalf("fault %d: waits for reason %q, want %q", i, in.reason, faultLinkFlapping)
+			if want > 0 && in.cause.Reason != desired.FaultLinkFlapping {
+				w.fatalf("fault %d: waits for reason %q, want %q", i, in.cause.Reason, desired.FaultLinkFlapping)
 			}
-			if told := n.transitions[len(n.transitions)-1]; want > 0 && told.Reason != faultLinkFlapping {
-				w.fatalf("fault %d: last told of %+v, want of %q", i, told, faultLinkFlapping)
+			if told := n.transitions[len(n.transitions)-1]; want > 0 && told.Reason != desired.FaultLinkFlapping {
+				w.fatalf("fault %d: last told of %+v, want of %q", i, told, desired.FaultLinkFlapping)
 			}
 			w.run(10 * time.Millisecond)
 		}
@@ -172,7 +172,7 @@ func TestSimulatedFlappingLink(t *testing.T) {
 	w.run(time.Second)
 	n.setLink(false)
 	if in.state() != vrrp.Backup {
-		w.fatalf("state %s for reason %q after one fault, want Backup at once", in.state(), in.reason)
+		w.fatalf("state %s for reason %q after one fault, want Backup at once", in.state(), in.cause.Reason)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"kube-vrrp-vip/pkg/desired"
 )
 
 // Each fault of an interface is the one of its virtual router, at once, and
@@ -23,10 +25,11 @@ func TestNetnsLinkFaults(t *testing.T) {
 	s.eventually(up, "eth1's address is not bound")
 	r := s.record(0)
 	for _, fault := range []struct {
-		name, reason string
-		begin, end   []string
+		name       string
+		reason     desired.Reason
+		begin, end []string
 	}{
-		{"down", faultLinkDown, []string{"link set eth1 down"}, []string{"link set eth1 up"}},
+		{"down", desired.FaultLinkDown, []string{"link set eth1 down"}, []string{"link set eth1 up"}},
 		// The VIP moves to the interface of the node's address then, to another
 		// virtual router.
 		{"address_gone", "shutdown", []string{"addr del 198.51.100.1/24 dev eth1"}, []string{"addr add 198.51.100.1/24 dev eth1"}},
@@ -38,11 +41,11 @@ func TestNetnsLinkFaults(t *testing.T) {
 			}
 		}
 		masters := strings.Count(p.Output(), "transition of 50: Backup -> Master")
-		told := strings.Count(p.Output(), "transition of 50: Master -> Initialize ("+fault.reason+")")
+		told := strings.Count(p.Output(), "transition of 50: Master -> Initialize ("+string(fault.reason)+")")
 		begin := time.Now()
 		do(fault.begin)
 		s.eventually(func() bool {
-			return strings.Count(p.Output(), "transition of 50: Master -> Initialize ("+fault.reason+")") > told
+			return strings.Count(p.Output(), "transition of 50: Master -> Initialize ("+string(fault.reason)+")") > told
 		}, "%s was not noticed", fault.name)
 		t.Logf("measured: link_%s_to_fault=%v target=100ms", fault.name, time.Since(begin))
 		begin = time.Now()
@@ -62,7 +65,9 @@ func TestNetnsFlappingLink(t *testing.T) {
 	a, b := s.pair()
 	begin := time.Now()
 	s.Cut(0)
-	s.eventually(func() bool { return strings.Contains(a.Output(), "Master -> Initialize ("+faultNoCarrier+")") }, "the fault was not noticed")
+	s.eventually(func() bool {
+		return strings.Contains(a.Output(), "Master -> Initialize ("+string(desired.FaultNoCarrier)+")")
+	}, "the fault was not noticed")
 	t.Logf("measured: no_carrier_to_fault=%v target=100ms", time.Since(begin))
 	s.held(vipA, 1, "the cable is out")
 	begin = time.Now()
@@ -71,14 +76,14 @@ func TestNetnsFlappingLink(t *testing.T) {
 	t.Logf("measured: first_recovery=%v target=100ms", time.Since(begin))
 	for i := 2; i <= flapFaults; i++ {
 		s.Cut(0)
-		s.eventually(func() bool { return strings.Count(a.Output(), "("+faultNoCarrier+")") >= i }, "fault %d was not noticed", i)
+		s.eventually(func() bool { return strings.Count(a.Output(), "("+string(desired.FaultNoCarrier)+")") >= i }, "fault %d was not noticed", i)
 		begin = time.Now()
 		s.Restore(0)
 		if i < flapFaults {
 			s.backup(a, i+1)
 		}
 	}
-	s.eventually(func() bool { return strings.Contains(a.Output(), "("+faultLinkFlapping+")") }, "the flapping was not told")
+	s.eventually(func() bool { return strings.Contains(a.Output(), "("+string(desired.FaultLinkFlapping)+")") }, "the flapping was not told")
 	s.backup(a, flapFaults+1)
 	waited := time.Since(begin)
 	t.Logf("measured: recovery_of_a_flapping_link=%v target=1s", waited)

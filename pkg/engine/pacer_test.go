@@ -147,21 +147,21 @@ func (d *deafLink) Announce(link int, _ net.HardwareAddr, vips []netip.Addr) err
 func (d *deafLink) Reply(int, net.HardwareAddr, []netip.Addr) error { return nil }
 
 // A link that transmits nothing holds the others up once, and no lease at all.
-func TestActuatorDeafLink(t *testing.T) {
+func TestHostWorkersDeafLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, d := &fakeKernel{}, &deafLink{at: map[netip.Addr]time.Time{}, deaf: 2}
-		a := newActuator(fakeAddresses{k}, d, fakeNeighbors{k}, func(report) {})
+		w := newHostWorkers(fakeAddresses{k}, d, fakeNeighbors{k}, func(leaseResult) {}, func(outcome) {})
 		ctx, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { a.run(ctx) })
+		wg.Go(func() { w.run(ctx) })
 		vips := numbered(1000)
-		o := order{announce: map[int]announcement{2: {first: vips[:500]}, 3: {first: vips[500:]}}}
+		o := hostState{announce: map[int]announcement{2: {first: vips[:500]}, 3: {first: vips[500:]}}}
 		for i, vip := range vips {
-			o.want = append(o.want, host.VirtualAddress{Link: 2 + i/500, Address: vip})
+			o.addresses = append(o.addresses, host.VirtualAddress{Link: 2 + i/500, Address: vip})
 		}
 		began := time.Now()
 		for range 4 {
-			a.post(o)
+			w.post(o)
 			o.announce = nil
 			time.Sleep(leaseRefresh)
 		}

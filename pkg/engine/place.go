@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,27 +11,6 @@ import (
 	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
-)
-
-// Faults that keep a virtual router in Initialize. They are the reason an
-// operator sees.
-const (
-	faultLinkDown        = "linkDown"
-	faultNoCarrier       = "noCarrier"
-	faultLinkFlapping    = "linkFlapping"
-	faultNoMulticast     = "noMulticast"
-	faultNoSourceAddress = "noSourceAddress"
-	faultNoInterface     = "noInterface"
-	faultBindFailed      = "bindFailed"
-	faultAddressRemoved  = "addressRemoved"
-	faultSendFailed      = "sendFailed"
-	faultNotListening    = "notListening"
-	faultLeaseNotRenewed = "leaseNotRenewed"
-	faultInvalidConfig   = "invalidConfig"
-	faultVRIDConflict    = "vridConflict"
-	faultVIPInUse        = "vipInUse"
-	faultVirtualMAC      = "virtualMACFailed"
-	faultNoLocalEndpoint = desired.ReasonNoLocalEndpoint
 )
 
 // placement is a virtual router on the interface it belongs to.
@@ -47,8 +27,8 @@ type placement struct {
 	// via is the link that a Master's advertisements go out on too, 0 for none:
 	// the one with the virtual MAC, so that switches know where that is.
 	via int
-	// fault is why the router cannot run, empty if it can.
-	fault string
+	// fault says why the router cannot run; zero if it can.
+	fault desired.Cause
 }
 
 // placedVIP is an address, the interface it belongs to, and why.
@@ -61,17 +41,63 @@ type placedVIP struct {
 	// on is the link that has the address: link or, with a virtual MAC, that
 	// one, which has the index 0 as long as it can not be used.
 	on host.Link
-	// claim is what is known of who has it; nil before the loop has taken it up.
-	claim *claim
 }
 
-// portKey names a port: what of one family is heard on an interface.
+// isVirtual reports whether the address is to have the virtual MAC.
+func (v *placedVIP) isVirtual() bool { return v.virtual != host.VirtualLink{} }
+
+// bound returns the address on the link that has it. Other hosts ask for it and
+// claim it on v.link.
+func (v *placedVIP) bound() host.VirtualAddress {
+	return host.VirtualAddress{Link: v.on.Index, Address: v.address}
+}
+
+func (p *placement) port() portKey { return portKey{p.link.Index, p.key.Family} }
+
+// pulse returns the value that identifies the virtual router to the kernel.
+func (p *placement) pulse() desired.Pulse {
+	return desired.NewPulse(p.link.Index, p.key.Family == vrrp.IPv6, p.key.VRID)
+}
+
+// lacksLink reports whether a VIP has no link that it can be bound to.
+func (p *placement) lacksLink() bool {
+	return slices.ContainsFunc(p.vips, func(v placedVIP) bool { return v.on.Index == 0 })
+}
+
+// lacksEveryLink reports whether no VIP has one.
+func (p *placement) lacksEveryLink() bool {
+	return !slices.ContainsFunc(p.vips, func(v placedVIP) bool { return v.on.Index != 0 })
+}
+
+// hasAll reports whether VIPs are where they were, as their neighbors know them,
+// and could be announced there.
+func (p *placement) hasAll(vips []placedVIP) bool {
+	placed := make(map[netip.Addr]*placedVIP, len(p.vips))
+	for i := range p.vips {
+		placed[p.vips[i].address] = &p.vips[i]
+	}
+	for i := range vips {
+		was, now := placed[vips[i].address], &vips[i]
+		if was == nil || was.on.Index != now.on.Index || !bytes.Equal(was.on.HardwareAddr, now.on.HardwareAddr) ||
+			linkFault(was.link) != "" && linkFault(now.link) == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// portKey identifies a port: the sockets of one family on an interface.
 type portKey struct {
 	index  int
 	family vrrp.Family
 }
 
-func (p *placement) port() portKey { return portKey{p.link.Index, p.key.Family} }
+func keyOf(i lan.Interface) portKey {
+	if i.IPv6 {
+		return portKey{i.Index, vrrp.IPv6}
+	}
+	return portKey{i.Index, vrrp.IPv4}
+}
 
 // place decides which interface each VIP belongs to, and so which virtual
 // routers run where. It is a pure function. The placements are sorted by key.
@@ -109,16 +135,12 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 	}
 	all := make([]placement, 0, len(placements))
 	for _, p := range placements {
-		if p.fault == "" {
-			p.fault = p.vipsFault()
+		p.addFault(p.vipsFault(), "")
+		if err := p.config.Validate(); err != nil {
+			p.addFault(desired.FaultInvalidConfig, err.Error())
 		}
-		if p.fault == "" {
-			if err := p.config.Validate(); err != nil {
-				p.fault = faultInvalidConfig + ": " + err.Error()
-			}
-		}
-		if p.fault == "" && p.noLocalEndpoint {
-			p.fault = faultNoLocalEndpoint
+		if p.noLocalEndpoint {
+			p.addFault(desired.FaultNoLocalEndpoint, "")
 		}
 		all = append(all, *p)
 	}
@@ -151,21 +173,30 @@ func newPlacement(key desired.RouterKey, r desired.Router, node netip.Addr, link
 		// by, nor do they: every one of them would pass for a stranger.
 		p.config.Peers = r.Peers
 	}
-	p.fault = linkFault(link)
-	switch {
-	case p.fault != "":
-	case !r.Unicast && !link.Multicast:
-		p.fault = faultNoMulticast
-	case !ok:
-		p.fault = faultNoSourceAddress
+	p.addFault(linkFault(link), "")
+	if !r.Unicast && !link.Multicast {
+		p.addFault(desired.FaultNoMulticast, "")
+	}
+	if !ok {
+		p.addFault(desired.FaultNoSourceAddress, "")
 	}
 	return p
+}
+
+// faulty reports whether the router cannot run.
+func (p *placement) faulty() bool { return p.fault.Reason != "" }
+
+// addFault sets the fault, unless there is another one already or reason is empty.
+func (p *placement) addFault(reason desired.Reason, message string) {
+	if !p.faulty() {
+		p.fault = desired.Cause{Reason: reason, Message: message}
+	}
 }
 
 // vipsFault says why no VIP can be reached, by what is wrong with the link of
 // the first. One whose link works must not be lost because of another: with
 // unicast they may have different links.
-func (p *placement) vipsFault() string {
+func (p *placement) vipsFault() desired.Reason {
 	for i := range p.vips {
 		if linkFault(p.vips[i].link) == "" {
 			return ""
@@ -174,13 +205,13 @@ func (p *placement) vipsFault() string {
 	return linkFault(p.vips[0].link)
 }
 
-// linkFault says why nothing works on a link.
-func linkFault(link host.Link) string {
+// linkFault returns the reason why nothing works on a link; empty if it works.
+func linkFault(link host.Link) desired.Reason {
 	switch {
 	case !link.Up:
-		return faultLinkDown
+		return desired.FaultLinkDown
 	case !link.Running:
-		return faultNoCarrier
+		return desired.FaultNoCarrier
 	default:
 		return ""
 	}
@@ -296,34 +327,6 @@ func withoutOurs(links []host.Link) []host.Link {
 		links[i].Addresses = slices.DeleteFunc(slices.Clone(links[i].Addresses), func(a host.Address) bool { return a.Ours })
 	}
 	return links
-}
-
-// candidates are the ports that are listened on: those of the placements, and
-// of every interface that a VIP could be placed on later. A link-local address
-// alone does not make it one of those, since each Pod's end of a veth pair has
-// one.
-func candidates(links []host.Link, placements []placement) (interfaces []lan.Interface) {
-	placed := map[portKey]bool{}
-	for i := range placements {
-		p := &placements[i]
-		placed[p.port()] = p.link.Multicast || p.config.Unicast
-	}
-	for _, l := range withoutOurs(links) {
-		if l.Loopback || !l.Up {
-			continue
-		}
-		configured := slices.ContainsFunc(l.Addresses, func(a host.Address) bool { return !isLinkLocal(a) })
-		for _, family := range []vrrp.Family{vrrp.IPv4, vrrp.IPv6} {
-			fit := slices.ContainsFunc(l.Addresses, func(a host.Address) bool {
-				// Listening needs no address that can be sent from yet.
-				return vrrp.FamilyOf(a.Prefix.Addr()) == family && (family == vrrp.IPv4 || isLinkLocal(a))
-			})
-			if placed[portKey{l.Index, family}] || fit && configured && l.Multicast {
-				interfaces = append(interfaces, lan.Interface{Index: l.Index, Name: l.Name, IPv6: family == vrrp.IPv6})
-			}
-		}
-	}
-	return interfaces
 }
 
 func compareKeys(a, b desired.RouterKey) int {

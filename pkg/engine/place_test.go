@@ -391,7 +391,7 @@ func TestPlace(t *testing.T) {
 				if p.link.Name != p.key.Interface {
 					t.Errorf("link %s of a placement on %s", p.link.Name, p.key.Interface)
 				}
-				g := placed{Interface: p.key.Interface, Source: p.config.Source.String(), VRID: p.config.VRID, Fault: p.fault}
+				g := placed{Interface: p.key.Interface, Source: p.config.Source.String(), VRID: p.config.VRID, Fault: p.fault.Text()}
 				var addresses []netip.Addr
 				for _, v := range p.vips {
 					addresses = append(addresses, v.address)
@@ -458,7 +458,7 @@ func TestPlaceConfig(t *testing.T) {
 	}
 	others, _ := place(s, []host.Link{working(2, "eth0", at("192.0.2.1/24"), at("2001:db8::1/64"), at("fe80::1/64"))})
 	for _, p := range others {
-		if p.config.Peers != nil || p.fault != "" {
+		if p.config.Peers != nil || p.faulty() {
 			t.Errorf("peers %v, fault %q, want neither", p.config.Peers, p.fault)
 		}
 	}

@@ -23,7 +23,7 @@ func TestSimulatedSameVRIDDoesNotMix(t *testing.T) {
 	old.eth1Down = true
 	old.linksChanged()
 	w.run(time.Second)
-	if got := old.transitions[before:]; len(got) != 1 || got[0].RouterKey != eth1Key || got[0].Reason != faultNoCarrier {
+	if got := old.transitions[before:]; len(got) != 1 || got[0].RouterKey != eth1Key || got[0].Reason != desired.FaultNoCarrier {
 		w.fatalf("transitions %+v when eth1 lost its carrier, want that of its virtual router alone", got)
 	}
 	w.oneMaster("after eth1 lost its carrier")
@@ -182,8 +182,8 @@ func TestSimulatedUnicastPeers(t *testing.T) {
 	}
 	master.sendFails = true
 	w.run(time.Second)
-	if in := master.loop.instances[0]; in.state() != vrrp.Initialize || in.reason != faultSendFailed {
-		w.fatalf("state %s for %s when no peer can be reached, want Initialize for %s", in.state(), in.reason, faultSendFailed)
+	if in := master.loop.instances[0]; in.state() != vrrp.Initialize || in.cause.Reason != desired.FaultSendFailed {
+		w.fatalf("state %s for %s when no peer can be reached, want Initialize for %s", in.state(), in.cause.Reason, desired.FaultSendFailed)
 	}
 }
 
@@ -218,8 +218,8 @@ func TestSimulatedUnicastFaultOfVIPLink(t *testing.T) {
 	old.eth1Down = true
 	old.linksChanged()
 	w.run(time.Second)
-	if in := old.loop.instances[0]; in.reason != faultNoCarrier || in.key.Interface != "eth0" {
-		w.fatalf("%s on %s, want %s on the transport eth0", in.reason, in.key.Interface, faultNoCarrier)
+	if in := old.loop.instances[0]; in.cause.Reason != desired.FaultNoCarrier || in.key.Interface != "eth0" {
+		w.fatalf("%s on %s, want %s on the transport eth0", in.cause.Reason, in.key.Interface, desired.FaultNoCarrier)
 	}
 	if w.oneMaster("after eth1 lost its carrier") == old.id {
 		w.fatalf("n%d is still Master", old.id)
@@ -278,8 +278,8 @@ func TestSimulatedVRIDConflict(t *testing.T) {
 		return n.instance(desired.RouterKey{Interface: link, Family: vrrp.IPv4, VRID: vrid})
 	}
 	const reason = "vridConflict: 192.0.2.66 uses it with addresses 203.0.113.1; VRID 54 is free"
-	if in := of(50, "eth0"); in.state() != vrrp.Initialize || in.reason != reason {
-		w.fatalf("state %s for %q, want Initialize for %q", in.state(), in.reason, reason)
+	if in := of(50, "eth0"); in.state() != vrrp.Initialize || in.cause.Text() != reason {
+		w.fatalf("state %s for %q, want Initialize for %q", in.state(), in.cause.Text(), reason)
 	}
 	var told []desired.Transition
 	for _, tr := range n.transitions {
@@ -287,12 +287,12 @@ func TestSimulatedVRIDConflict(t *testing.T) {
 			told = append(told, tr)
 		}
 	}
-	if len(told) != 1 || told[0].Reason != reason || told[0].To != vrrp.Initialize {
+	if len(told) != 1 || told[0].Cause.Text() != reason || told[0].To != vrrp.Initialize {
 		w.fatalf("told of %+v, want of %s once", told, reason)
 	}
 	for _, in := range []*instance{of(50, "eth1"), of(52, "eth0"), of(53, "eth0")} {
 		if in.state() != vrrp.Master {
-			w.fatalf("%v is %s for %s, want Master", in.key, in.state(), in.reason)
+			w.fatalf("%v is %s for %s, want Master", in.key, in.state(), in.cause.Reason)
 		}
 	}
 	if got := n.sent[len(n.sent)-1]; slices.ContainsFunc(n.sent, func(p sentPacket) bool { return p.index == eth0 && p.payload[1] == 50 }) {

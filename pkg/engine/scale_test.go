@@ -17,7 +17,7 @@ func TestManyVIPs(t *testing.T) {
 	const vips = 4096
 	for _, routers := range []int{1, 255} {
 		l, _ := manyRouters(t, vrrp.Master)
-		link := l.links.Links[0]
+		link := l.links.snapshot.Links[0]
 		link.Addresses = link.Addresses[:1]
 		s := desired.State{Routers: make([]desired.Router, routers)}
 		for i := range vips {
@@ -30,11 +30,13 @@ func TestManyVIPs(t *testing.T) {
 			r.VIPs = append(r.VIPs, desired.VIP{Address: vip})
 			link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(vip, 32), Ours: true})
 		}
-		l.desired, l.links = &s, &host.Snapshot{Links: []host.Link{link}}
+		l.desired = &s
+		snapshot := &host.Snapshot{Links: []host.Link{link}}
 		const snapshots = 10 // The race detector makes each take six times as long.
 		begin := time.Now()
 		for range snapshots {
-			l.place()
+			l.links.update(snapshot, l.assigned.linkNames(), l.now())
+			l.assign()
 			l.configure(l.now())
 		}
 		took := time.Since(begin)
@@ -55,7 +57,7 @@ func TestManyVIPs(t *testing.T) {
 func TestSimulatedListenerIsLate(t *testing.T) {
 	w := settled(t, 41, 1)
 	n := w.nodes[0]
-	n.loop.listen = n.listener.post
+	n.loop.sockets.post = n.workers.sockets.post
 	told := n.told
 	down := append([]host.Link{}, told...)
 	down[0].Up = false
@@ -63,10 +65,8 @@ func TestSimulatedListenerIsLate(t *testing.T) {
 		n.engine.Links(host.Snapshot{Links: links})
 		n.turn()
 	}
-	n.loop.listen = n.listener.carryOut
-	if o, ok := n.listener.orders.take(); ok {
-		n.listener.carryOut(o)
-	}
+	n.loop.sockets.post = n.workers.sockets.sync
+	n.workers.sockets.applyWaiting()
 	w.run(5 * time.Second)
 	w.oneMaster("after the interface came back")
 }
@@ -80,7 +80,7 @@ func TestSimulatedSendFailureIsToldOnce(t *testing.T) {
 	told := 0
 	for range 10 {
 		w.run(50 * time.Millisecond)
-		for said := range n.loop.logged {
+		for said := range n.loop.events.logged {
 			if said.destination == vrrp.GroupIPv6 {
 				told++
 			}

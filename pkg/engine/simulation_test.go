@@ -180,13 +180,13 @@ func TestSimulatedRelease(t *testing.T) {
 	old := w.nodes[w.oneMaster("before")]
 	sent := len(old.sent)
 	old.engine.inbox.update(func(m *messages) { m.stop = true })
-	if done := old.loop.turn(); done || len(old.sent) != sent {
+	if done := old.loop.iterate(); done || len(old.sent) != sent {
 		w.fatalf("released before the address was reported gone")
 	}
 	if got := old.held(); len(got) != 0 {
 		w.fatalf("still holds %v", got)
 	}
-	if done := old.loop.turn(); !done {
+	if done := old.loop.iterate(); !done {
 		w.fatalf("not released although the address is gone")
 	}
 	old.dead = true
@@ -206,7 +206,7 @@ func TestSimulatedRelease(t *testing.T) {
 func TestSimulatedReleaseWithoutActuator(t *testing.T) {
 	w := settled(t, 3, 3)
 	old := w.nodes[w.oneMaster("before")]
-	old.loop.post = func(order) {}
+	old.loop.host.post = func(hostState) {}
 	sent := len(old.sent)
 	old.engine.inbox.update(func(m *messages) { m.stop = true })
 	w.run(releaseTime + time.Millisecond)
@@ -344,8 +344,8 @@ func TestSimulatedLinkDown(t *testing.T) {
 	old.links()
 	w.run(time.Second)
 	in := old.loop.instances[0]
-	if in.state() != vrrp.Initialize || in.reason != faultNoCarrier {
-		w.fatalf("state %s for reason %q, want Initialize for %q", in.state(), in.reason, faultNoCarrier)
+	if in.state() != vrrp.Initialize || in.cause.Reason != desired.FaultNoCarrier {
+		w.fatalf("state %s for reason %q, want Initialize for %q", in.state(), in.cause.Reason, desired.FaultNoCarrier)
 	}
 	w.oneMaster("while the link is down")
 	old.linkDown = false
@@ -419,8 +419,8 @@ func TestSimulatedKernelHangs(t *testing.T) {
 	}
 	w.run(time.Minute)
 	for _, tr := range old.transitions[len(old.transitions)-1:] {
-		if tr.To != vrrp.Initialize || tr.Reason != faultLeaseNotRenewed {
-			w.fatalf("last told of %+v, want of %s", tr, faultLeaseNotRenewed)
+		if tr.To != vrrp.Initialize || tr.Reason != desired.FaultLeaseNotRenewed {
+			w.fatalf("last told of %+v, want of %s", tr, desired.FaultLeaseNotRenewed)
 		}
 	}
 	old.kernelHangs = false
@@ -483,17 +483,17 @@ func TestSimulatedBackupWithoutSockets(t *testing.T) {
 	w := settled(t, 18, 2)
 	master := w.oneMaster("before")
 	backup := w.nodes[1-master]
-	in, ports := backup.loop.instances[0], backup.loop.ports
-	backup.engine.tell(func(m *messages) { m.listening = append(m.listening, listenReport{}) })
+	in, ports := backup.loop.instances[0], backup.loop.sockets.ports
+	backup.engine.tell(func(m *messages) { m.sockets = append(m.sockets, socketResult{}) })
 	backup.turn()
-	if in.state() != vrrp.Initialize || in.reason != faultNotListening {
-		w.fatalf("state %s for reason %q without sockets, want Initialize for %q", in.state(), in.reason, faultNotListening)
+	if in.state() != vrrp.Initialize || in.cause.Reason != desired.FaultNotListening {
+		w.fatalf("state %s for reason %q without sockets, want Initialize for %q", in.state(), in.cause.Reason, desired.FaultNotListening)
 	}
 	w.run(10 * time.Second)
 	if in.state() != vrrp.Initialize {
 		w.fatalf("state %s without sockets", in.state())
 	}
-	backup.engine.tell(func(m *messages) { m.listening = append(m.listening, listenReport{ports: ports}) })
+	backup.engine.tell(func(m *messages) { m.sockets = append(m.sockets, socketResult{ports: ports}) })
 	backup.turn()
 	w.run(2 * time.Second)
 	if in.state() != vrrp.Initialize {
@@ -513,15 +513,15 @@ func TestSimulatedRetryWithoutSockets(t *testing.T) {
 	w.apply(stateOf(vipA))
 	w.run(5 * time.Second)
 	in := n.loop.instances[0]
-	if in.reason != faultBindFailed {
-		w.fatalf("reason %q, want %q", in.reason, faultBindFailed)
+	if in.cause.Reason != desired.FaultBindFailed {
+		w.fatalf("reason %q, want %q", in.cause.Reason, desired.FaultBindFailed)
 	}
-	n.engine.tell(func(m *messages) { m.listening = append(m.listening, listenReport{}) })
+	n.engine.tell(func(m *messages) { m.sockets = append(m.sockets, socketResult{}) })
 	n.turn()
 	before := len(n.transitions)
 	w.run(time.Minute)
-	if got := n.transitions[before:]; len(got) != 0 || in.reason != reasonListening {
-		w.fatalf("transitions %+v, reason %q without sockets, want none and %q", got, in.reason, reasonListening)
+	if got := n.transitions[before:]; len(got) != 0 || in.cause.Reason != desired.Listening {
+		w.fatalf("transitions %+v, reason %q without sockets, want none and %q", got, in.cause.Reason, desired.Listening)
 	}
 }
 
@@ -533,8 +533,8 @@ func TestSimulatedFaultFromTheStart(t *testing.T) {
 	n.links()
 	w.apply(stateOf(vipA))
 	w.run(10 * time.Second)
-	if got := n.transitions; len(got) != 1 || got[0].To != vrrp.Initialize || got[0].Reason != faultNoCarrier {
-		w.fatalf("told of %+v, want of %s once", got, faultNoCarrier)
+	if got := n.transitions; len(got) != 1 || got[0].To != vrrp.Initialize || got[0].Reason != desired.FaultNoCarrier {
+		w.fatalf("told of %+v, want of %s once", got, desired.FaultNoCarrier)
 	}
 }
 
@@ -581,7 +581,7 @@ func TestSimulatedRandomLAN(t *testing.T) {
 		for key, nodes := range w.instances() {
 			for _, n := range nodes {
 				if in := n.instance(key); in.state() == vrrp.Initialize {
-					w.fatalf("n%d is still in Initialize for %s", n.id, in.reason)
+					w.fatalf("n%d is still in Initialize for %s", n.id, in.cause.Reason)
 				}
 			}
 		}

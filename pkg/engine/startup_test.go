@@ -1,10 +1,10 @@
 package engine
 
 import (
-	"strings"
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -45,7 +45,7 @@ func TestSimulatedStartBesideAnotherVersion(t *testing.T) {
 			w.apply(s)
 			w.run(20 * time.Second)
 			n := w.nodes[0]
-			if got := n.engine.Status().Routers[0].Reason; !strings.HasPrefix(got, faultVRIDConflict) || len(n.sent) != 0 {
+			if got := n.engine.Status().Routers[0].Reason; got != desired.FaultVRIDConflict || len(n.sent) != 0 {
 				w.fatalf("state %s for %q, %d packets sent beside version %d that begins after %s", n.state(), got, len(n.sent), other.advert.Version, phase)
 			}
 			w.strangers = nil

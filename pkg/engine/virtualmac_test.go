@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/pkg/conflict"
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/vrrp"
@@ -97,12 +98,12 @@ func TestSimulatedVirtualMAC(t *testing.T) {
 				w.fatalf("%s was announced by n%d last, Master is n%d", vip, w.cache[vip], master.id)
 			}
 		}
-		answering := master.loop.answering
+		answering := master.loop.host.policies
 		if answering[vipA].Interface != "vip4-2-50" || answering[vipA].Index != master.macvlan(false) || answering[vipA].Pulse == 0 ||
 			answering[vip6A].Interface != "vip6-2-50" || answering[vipB].Interface != "eth0" || !maps.Equal(answering, master.gate.answer) {
 			w.fatalf("answering %v", answering)
 		}
-		if got := master.loop.wanted.senders; len(got) != 1 || got[vipA] != master.address {
+		if got := master.loop.macvlans.wanted.senders; len(got) != 1 || got[vipA] != master.address {
 			w.fatalf("ARP requests are from %v, want %s for %s", got, master.address, vipA)
 		}
 		// From the interface, and but for the first, before the link is up, once more
@@ -195,12 +196,12 @@ func TestSimulatedVirtualMACDuplicate(t *testing.T) {
 		w.apply(statesOf(virtual(routerOf(50, vip))))
 		w.run(20 * time.Second)
 		for _, n := range w.nodes {
-			if r := n.engine.Status().Routers[0]; !strings.HasPrefix(r.Reason, faultVIPInUse) || r.VIPs[0].InUseBy != other.mac.String() || len(n.held()) != 0 {
+			if r := n.engine.Status().Routers[0]; r.Reason != desired.FaultVIPInUse || r.VIPs[0].InUseBy != other.mac.String() || len(n.held()) != 0 {
 				w.fatalf("n%d: %+v, holds %v", n.id, r, n.held())
 			}
 		}
 		w.leaves(other)
-		w.run(inUseRetry + 20*time.Second)
+		w.run(conflict.RetryInterval + 20*time.Second)
 		master := w.nodes[w.oneMaster("after the host is gone")]
 		if got := master.bound(); len(got) != 1 || got[0].Link != master.macvlan(vip.Is6()) {
 			w.fatalf("bound %v", got)
@@ -266,13 +267,13 @@ func TestSimulatedVirtualMACFails(t *testing.T) {
 		w.fatalf("held %v, want only what needs no virtual MAC", got)
 	}
 	for _, in := range n.loop.instances {
-		failed := strings.HasPrefix(in.reason, faultVirtualMAC+": operation not supported")
+		failed := in.cause.Reason == desired.FaultVirtualMAC && strings.HasPrefix(in.cause.Message, "operation not supported")
 		if (in.key.VRID == 50) != failed {
-			w.fatalf("VRID %d is %s, %q", in.key.VRID, in.state(), in.reason)
+			w.fatalf("VRID %d is %s, %q", in.key.VRID, in.state(), in.cause.Reason)
 		}
 	}
 	n.macvlanFails = false
-	n.loop.makeLinks(n.loop.wanted) // As the linker does every 5 s.
+	n.loop.macvlans.post(n.loop.macvlans.wanted) // As the linker does every 5 s.
 	n.turn()
 	w.run(3 * time.Second)
 	if got := n.held(); len(got) != 4 {
@@ -324,39 +325,39 @@ type fakeSenders struct{ err error }
 
 func (f *fakeSenders) SetSenders(map[netip.Addr]netip.Addr) error { return f.err }
 
-// The linker tells what is new, once.
-func TestLinkerReports(t *testing.T) {
+// The worker reports each result once.
+func TestMacvlanWorkerReports(t *testing.T) {
 	t.Parallel()
 	one, two := host.VirtualLink{Parent: 2, VRID: 1}, host.VirtualLink{Parent: 2, VRID: 2}
 	links, asked := &fakeLinks{}, &fakeSenders{}
-	var reports []virtualReport
-	k := newLinker(links, asked, func(r virtualReport) { reports = append(reports, r) })
-	want := linkOrder{links: []host.VirtualLink{one, two}}
-	k.carryOut(linkOrder{})
+	var reports []macvlanResult
+	w := newMacvlanWorker(links, asked, func(r macvlanResult) { reports = append(reports, r) })
+	want := macvlanOrder{links: []host.VirtualLink{one, two}}
+	w.sync(macvlanOrder{})
 	if len(reports) != 0 {
 		t.Errorf("nothing is wanted: %+v", reports)
 	}
 	links.ready = map[host.VirtualLink]int{one: 7}
 	links.err = errors.Join(errors.New("all"), &host.VirtualLinkError{VirtualLink: two, Err: errors.New("not two")})
 	for range 3 {
-		k.carryOut(want)
+		w.sync(want)
 	}
 	if len(reports) != 1 || reports[0].ready[one] != 7 || reports[0].failed[two] == nil || reports[0].err == nil {
 		t.Fatalf("reports %+v", reports)
 	}
 	links.ready, links.err, asked.err = map[host.VirtualLink]int{one: 7, two: 8}, nil, errors.New("no nftables")
-	k.carryOut(want)
+	w.sync(want)
 	if r := reports[len(reports)-1]; len(reports) != 2 || len(r.failed) != 0 || r.err == nil {
 		t.Errorf("reports %+v", reports)
 	}
 	asked.err = nil
-	k.carryOut(want)
-	k.carryOut(want)
+	w.sync(want)
+	w.sync(want)
 	if r := reports[len(reports)-1]; len(reports) != 3 || r.err != nil || len(r.ready) != 2 {
 		t.Errorf("reports %+v", reports)
 	}
 	links.ready, links.err = nil, errors.New("list links: interrupted")
-	k.carryOut(want)
+	w.sync(want)
 	if r := reports[len(reports)-1]; len(reports) != 4 || r.err == nil || len(r.ready) != 2 {
 		t.Errorf("links that could not be looked at are lost: %+v", reports)
 	}

@@ -15,16 +15,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// world is a LAN of nodes on a virtual clock: the loop and the actuator are
-// the real ones, the network, the kernel's addresses and the client's ARP
+// world is a LAN of nodes on a virtual clock: the loop and its workers are the
+// real ones, the network, the kernel's addresses and the client's ARP
 // cache are simulated.
 type world struct {
 	t   *testing.T
@@ -97,12 +95,12 @@ type simNode struct {
 	w  *world
 	id int
 	// address is that of eth0, which is the node's own.
-	address  netip.Addr
-	engine   *Engine
-	loop     *loop
-	act      *actuator
-	listener *listener // opens ports at once
-	queue    []flying
+	address netip.Addr
+	engine  *Engine
+	loop    *loop
+	// workers work at once, but for a kernel that is slow.
+	workers workers
+	queue   []flying
 	// dead: no process. frozen: a process that does not run.
 	dead, frozen bool
 	gate         gateState
@@ -122,7 +120,7 @@ type simNode struct {
 	// it carries out none. The order it is busy with is pending until kernelDone.
 	kernelTakes time.Duration
 	kernelHangs bool
-	pending     *order
+	pending     *hostState
 	kernelDone  int64
 	// failOnce makes the next renewal fail as a whole.
 	failOnce bool
@@ -203,23 +201,21 @@ func (n *simNode) boot(state *desired.State) {
 		VirtualLinks: simLinks{n}, Senders: noNeighbors{}, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
-			n.w.log("n%d %s %d %d: %s -> %s (%s)", n.id, t.Interface, t.Family, t.VRID, t.From, t.To, t.Reason)
+			n.w.log("n%d %s %d %d: %s -> %s (%s)", n.id, t.Interface, t.Family, t.VRID, t.From, t.To, t.Cause.Text())
 		},
 		OnAlarm: func(a desired.AlarmChange) {
 			n.alarms = append(n.alarms, a)
 			n.w.log("n%d %s %d: alarm %s %t", n.id, a.Interface, a.VRID, a.Reason, a.On)
 		},
 	})
-	n.act = newActuator(n, n, simGate{n}, func(r report) {
-		n.engine.tell(func(m *messages) { m.reports = append(m.reports, r) })
+	n.workers = n.engine.newWorkers()
+	n.workers.host.announcements.now, n.announceAt = func() vrrp.Time { return vrrp.Time(n.w.now) }, math.MaxInt64
+	n.loop = newLoop(n.engine.config, n.engine.inbox, n.engine.events, n.engine.publisher, posts{
+		host: n.order, sockets: n.workers.sockets.sync, probes: n.workers.probes.sync,
+		macvlans: func(o macvlanOrder) { n.workers.macvlans.sync(o); n.links() },
 	})
-	n.act.now, n.announceAt = func() vrrp.Time { return vrrp.Time(n.w.now) }, math.MaxInt64
-	n.listener = newListener(n, func(r listenReport) { n.engine.tell(func(m *messages) { m.listening = append(m.listening, r) }) })
-	n.loop = newLoop(n.engine, logr.Discard(), n.order, n.listener.carryOut, newLookout(n, n.act.reported).carryOut)
 	_, _ = n.RemoveLeftovers()
 	clear(n.macvlans)
-	linker := newLinker(simLinks{n}, noNeighbors{}, func(r virtualReport) { n.engine.tell(func(m *messages) { m.virtual = &r }) })
-	n.loop.makeLinks = func(want linkOrder) { linker.carryOut(want); n.links() }
 	n.links()
 	if state != nil {
 		n.apply(*state)
@@ -290,9 +286,9 @@ func (n *simNode) isDown(index int) bool {
 	return index == eth0 && n.linkDown || index == eth1 && n.eth1Down
 }
 
-// order takes an order as the actuator does: a kernel that is busy finds only
+// order takes a state as the host workers do: a kernel that is busy finds only
 // the newest when it is done.
-func (n *simNode) order(o order) {
+func (n *simNode) order(o hostState) {
 	switch {
 	case n.kernelHangs:
 	case n.kernelTakes == 0 && n.pending == nil:
@@ -314,10 +310,10 @@ func (n *simNode) kernel() {
 	}
 }
 
-func (n *simNode) carryOut(o order) {
-	n.act.tell(o.answer, false)
-	n.act.bind(o)
-	n.announceAt = int64(n.act.announce())
+func (n *simNode) carryOut(s hostState) {
+	n.workers.host.neighbors.sync(s.policies)
+	n.workers.host.leases.sync(s)
+	n.announceAt = int64(n.workers.host.announcements.announce())
 	n.links()
 }
 
@@ -325,8 +321,8 @@ func (n *simNode) carryOut(o order) {
 func (n *simNode) turn() {
 	n.ran = true
 	for range 10 {
-		n.loop.turn()
-		told, _ := n.engine.notifier.queue.take()
+		n.loop.iterate()
+		told, _ := n.engine.events.queue.take()
 		runAll(told)
 		if len(n.queue) == 0 && int64(n.loop.deadline()) > n.w.now && n.inboxEmpty() {
 			return
@@ -336,7 +332,7 @@ func (n *simNode) turn() {
 
 func (n *simNode) inboxEmpty() bool {
 	m := &n.engine.inbox.messages
-	return m.state == nil && m.links == nil && len(m.listening) == 0 && len(m.reports) == 0 && len(m.claims) == 0 && !m.stop
+	return m.state == nil && m.links == nil && len(m.sockets) == 0 && len(m.leases) == 0 && len(m.outcomes) == 0 && len(m.claims) == 0 && !m.stop
 }
 
 // crash takes the node away, its kernel included.
@@ -641,7 +637,7 @@ func (w *world) run(d time.Duration) {
 				n.kernel()
 			}
 			if !n.dead && !n.frozen && n.announceAt <= w.now {
-				n.announceAt = int64(n.act.announce())
+				n.announceAt = int64(n.workers.host.announcements.announce())
 			}
 			if !n.dead && !n.frozen && (len(n.queue) > 0 || int64(n.loop.deadline()) <= w.now || !n.inboxEmpty()) {
 				n.turn()

@@ -143,12 +143,9 @@ func TestDocumentAlarms(t *testing.T) {
 // TestDocumentStates: docs/operations.md has every reason of a state.
 func TestDocumentStates(t *testing.T) {
 	t.Parallel()
-	source := readFile(t, "pkg", "vrrp", "state.go") + readFile(t, "pkg", "engine", "place.go") + readFile(t, "pkg", "engine", "instance.go") + readFile(t, "pkg", "desired", "transition.go")
-	want := matches(`(?:Reason\w+ +Reason|const Reason\w+|fault\w+ *|reason\w+) += "(\w+)"`, source)
+	source := readFile(t, "pkg", "vrrp", "state.go") + readFile(t, "pkg", "desired", "cause.go")
+	want := matches(`(?:Reason\w+|Fault\w+|Listening) +Reason += "(\w+)"`, source)
 	documented := column(section(t, readFile(t, "docs", "operations.md"), "## States and reasons"), 1)
-	for i, reason := range documented {
-		documented[i], _, _ = strings.Cut(reason, ":") // What follows tells more.
-	}
 	if diff := cmp.Diff(documented, want); diff != "" {
 		t.Errorf("reasons (-document +code):\n%s", diff)
 	}
@@ -176,15 +173,15 @@ func TestDocumentLog(t *testing.T) {
 	}
 }
 
-// logLines returns the messages of the calls of logger.Info and logger.Error in
-// a Go file.
+// logLines returns the messages of the calls of logger.Info, logger.Error and
+// events.logError in a Go file.
 func logLines(t *testing.T, path string) (lines []string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
-	message := map[string]int{"Info": 0, "Error": 1}
+	message := map[string]int{"Info": 0, "Error": 1, "logError": 1}
 	ast.Inspect(file, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok {

@@ -32,7 +32,7 @@ func snapshot() Snapshot {
 				RouterKey:       desired.RouterKey{Interface: "eth0", Family: vrrp.IPv4, VRID: 50},
 				AddressRemovals: 3,
 				State:           vrrp.Master,
-				Reason:          "masterDown",
+				Cause:           desired.Cause{Reason: "masterDown"},
 				Since:           now.Add(-time.Hour),
 				Version:         vrrp.V3,
 				Priority:        200,

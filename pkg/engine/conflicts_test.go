@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/pkg/conflict"
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/lan"
 	"kube-vrrp-vip/pkg/vrrp"
@@ -42,7 +43,7 @@ func (w *world) nobodySaid(when string) {
 	w.t.Helper()
 	for _, n := range w.nodes {
 		for _, t := range n.transitions {
-			if strings.HasPrefix(t.Reason, faultVIPInUse) {
+			if t.Reason == desired.FaultVIPInUse {
 				w.fatalf("%s: n%d says %s", when, n.id, t.Reason)
 			}
 		}
@@ -65,19 +66,19 @@ func TestSimulatedVIPInUse(t *testing.T) {
 			w.run(later)
 			w.apply(s)
 			w.run(30 * time.Second)
-			want := fmt.Sprintf("%s: %s is used by %s", faultVIPInUse, vip, other.mac)
+			want := desired.Cause{Reason: desired.FaultVIPInUse, Message: fmt.Sprintf("%s is used by %s", vip, other.mac)}
 			for _, n := range w.nodes {
 				r := n.engine.Status().Routers[0]
-				if r.State != vrrp.Initialize || r.Reason != want || r.VIPs[0].InUseBy != other.mac.String() || len(n.sent) != 0 || len(n.held()) != 0 {
-					w.fatalf("n%d is %s for %q, used by %q, sent %d packets and holds %v", n.id, r.State, r.Reason, r.VIPs[0].InUseBy, len(n.sent), n.held())
+				if r.State != vrrp.Initialize || r.Cause != want || r.VIPs[0].InUseBy != other.mac.String() || len(n.sent) != 0 || len(n.held()) != 0 {
+					w.fatalf("n%d is %s for %q, used by %q, sent %d packets and holds %v", n.id, r.State, r.Cause, r.VIPs[0].InUseBy, len(n.sent), n.held())
 				}
-				if len(n.transitions) != 1 || n.transitions[0].Reason != want {
+				if len(n.transitions) != 1 || n.transitions[0].Cause != want {
 					w.fatalf("n%d told of %+v, want of %q once", n.id, n.transitions, want)
 				}
 			}
 			w.leaves(other)
 			// The retry, and a Master_Down_Interval.
-			w.run(inUseRetry + probeCopies*probePause + 450*time.Millisecond)
+			w.run(conflict.RetryInterval + conflict.Count*conflict.Interval + 450*time.Millisecond)
 			w.oneMaster("after the host is gone")
 		}
 	}
@@ -112,7 +113,7 @@ func TestSimulatedOneOfSeveralInUse(t *testing.T) {
 			}
 			unbinds := master.unbinds[good]
 			w.leaves(other)
-			w.run(inUseRetry + time.Second)
+			w.run(conflict.RetryInterval + time.Second)
 			w.oneMaster("after the host is gone")
 			if master.unbinds[good] != unbinds {
 				w.fatalf("%s was let go of", good)
@@ -157,8 +158,8 @@ func TestSimulatedProbesBeforeTheFirstClaimOnly(t *testing.T) {
 		w.apply(statesOf(routerOf(50, vipA), routerOf(50, vip6A)))
 		w.run(listenTime + 500*time.Millisecond)
 		for _, n := range w.nodes {
-			if n.probes != 2*probeCopies {
-				w.fatalf("n%d asked %d times, want %d", n.id, n.probes, 2*probeCopies)
+			if n.probes != 2*conflict.Count {
+				w.fatalf("n%d asked %d times, want %d", n.id, n.probes, 2*conflict.Count)
 			}
 		}
 		if w.loss == 0 {
@@ -166,7 +167,7 @@ func TestSimulatedProbesBeforeTheFirstClaimOnly(t *testing.T) {
 			w.nodes[old].kill()
 			w.run(450 * time.Millisecond)
 			next := w.masters()
-			if len(next) != 1 || w.nodes[next[0]].probes != 2*probeCopies {
+			if len(next) != 1 || w.nodes[next[0]].probes != 2*conflict.Count {
 				w.fatalf("masters %v after the kill, which asked again", next)
 			}
 		}
@@ -190,7 +191,7 @@ func TestSimulatedDuplicateAddress(t *testing.T) {
 				w.run(3 * time.Second)
 				w.oneMaster("after the defence")
 			} else {
-				w.run(announceRefresh + defendPause + time.Second)
+				w.run(announceRefresh + conflict.DefendInterval + time.Second)
 			}
 			if got := master.alarms; len(got) != 1 || got[0].Reason != string(vrrp.AlarmDuplicateAddress) || got[0].Detail != fmt.Sprintf("%s is claimed by %s", vip, other.mac) {
 				w.fatalf("alarms %+v", got)
@@ -203,7 +204,7 @@ func TestSimulatedDuplicateAddress(t *testing.T) {
 				w.fatalf("%d claims counted in two minutes", got)
 			}
 			w.leaves(other)
-			w.run(duplicateLasts + defendPause)
+			w.run(conflict.QuietTime + conflict.DefendInterval)
 			if got := master.alarms; len(got) != 2 || got[1].On {
 				w.fatalf("the alarm did not end: %+v", got)
 			}
@@ -318,7 +319,7 @@ func (w *world) duplicatesFound() {
 		for _, n := range nodes {
 			in := n.instance(key)
 			for i := range in.vips {
-				if !in.vips[i].claimed() {
+				if !in.available(i) {
 					w.fatalf("n%d has not found %s to be free", n.id, in.vips[i].address)
 				}
 			}
@@ -332,7 +333,7 @@ func (w *world) duplicatesFound() {
 			}
 		}
 	}
-	w.run(announceRefresh + confirmed + time.Second)
+	w.run(announceRefresh + 2*time.Second)
 	for _, in := range masters {
 		if indexAlarm(in.alarms, string(vrrp.AlarmDuplicateAddress)) < 0 {
 			w.fatalf("%v: another host has a VIP, alarms %+v", in.key, in.alarms)
@@ -343,7 +344,7 @@ func (w *world) duplicatesFound() {
 // A Master of many VIPs asks for them a few at a time, and for each of them.
 func TestSimulatedChecksInChunks(t *testing.T) {
 	t.Parallel()
-	const vips = 3*checkChunk + 1
+	const vips = 3*conflict.CheckBatch + 1
 	w := newWorld(t, 7, 1)
 	w.apply(statesOf(routerOf(50, numbered(vips)...)))
 	w.run(8 * time.Second)
@@ -354,7 +355,7 @@ func TestSimulatedChecksInChunks(t *testing.T) {
 		w.run(time.Millisecond)
 		most = max(most, n.probes-was)
 	}
-	if asked := n.probes - before; asked != vips || most > checkChunk {
-		w.fatalf("asked for %d VIPs, at most %d at a time, want %d and %d", asked, most, vips, checkChunk)
+	if asked := n.probes - before; asked != vips || most > conflict.CheckBatch {
+		w.fatalf("asked for %d VIPs, at most %d at a time, want %d and %d", asked, most, vips, conflict.CheckBatch)
 	}
 }

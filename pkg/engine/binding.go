@@ -5,9 +5,40 @@ import (
 	"slices"
 	"time"
 
-	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/vrrp"
 )
+
+// leaseRefresh is the interval at which the leases are renewed: a quarter of the
+// lifetime.
+const leaseRefresh = 500 * time.Millisecond
+
+// binding is the state of a Master's addresses on the host.
+type binding struct {
+	// held reports that one was bound since the router became Master. unboundSince
+	// is the time since which none has been; zero if one is.
+	held         bool
+	unboundSince vrrp.Time
+	// failed has the error of each address that could not be bound.
+	failed map[netip.Addr]error
+}
+
+// reset forgets the state when the router changes its own.
+func (b *binding) reset() { b.held, b.unboundSince = false, 0 }
+
+// lost reports whether the router must give up since none of its addresses can be
+// bound: one that held some gives up only when their leases are about to end.
+func (b *binding) lost(claimed int, now vrrp.Time) bool {
+	switch n := len(b.failed); {
+	case n < claimed || n == 0:
+		b.held, b.unboundSince = true, 0
+		return false
+	case b.unboundSince == 0 && b.held:
+		b.unboundSince = now
+		return false
+	default:
+		return !b.held || now.Sub(b.unboundSince) >= 2*leaseRefresh
+	}
+}
 
 const (
 	// removalsAllowed is how often others may remove addresses of a Master
@@ -44,35 +75,4 @@ func (r *removals) note(n int, now vrrp.Time) (log, tooOften bool) {
 		r.mayLog = now.Add(removalLogPause)
 	}
 	return log, tooOften
-}
-
-// noteRemovals follows which of a Master's addresses others have removed. They
-// have been bound again, and are announced again: a client that asked for one
-// meanwhile got no answer.
-func (l *loop) noteRemovals(in *instance, removed map[host.VirtualAddress]bool, now vrrp.Time) {
-	if len(removed) == 0 {
-		return
-	}
-	var vips []netip.Addr
-	for _, v := range in.vips {
-		if removed[v.bound()] {
-			vips = append(vips, v.address)
-		}
-	}
-	if len(vips) == 0 {
-		return
-	}
-	log, tooOften := in.removals.note(len(vips), now)
-	if log {
-		key, count := in.key, in.removals.total
-		l.notifier.tell(func() {
-			l.logger.Info("Address was removed by another program, bound it again",
-				"interface", key.Interface, "family", key.Family, "vrid", key.VRID, "vip", vips, "count", count)
-		})
-	}
-	if tooOften {
-		l.fail(in, faultAddressRemoved, now)
-		return
-	}
-	in.announce.start(now)
 }

@@ -87,61 +87,61 @@ func (k fakeNeighbors) Set(answers map[netip.Addr]desired.Answer) error {
 	return nil
 }
 
-// newFakeActuator returns one whose reports are kept.
-func newFakeActuator(k *fakeKernel) (*actuator, *[]report) {
-	var reports []report
-	return newActuator(fakeAddresses{k}, fakeAnnouncer{k}, fakeNeighbors{k}, func(r report) { reports = append(reports, r) }), &reports
+// newFakeHost returns workers whose lease results are kept.
+func newFakeHost(k *fakeKernel) (*hostWorkers, *[]leaseResult) {
+	var results []leaseResult
+	return newHostWorkers(fakeAddresses{k}, fakeAnnouncer{k}, fakeNeighbors{k}, func(r leaseResult) { results = append(results, r) }, func(outcome) {}), &results
 }
 
-func orderFor(vips ...netip.Addr) order {
-	o := order{
-		answer:   map[netip.Addr]desired.Answer{vipA: {Interface: "eth0"}},
+func hostStateOf(vips ...netip.Addr) hostState {
+	o := hostState{
+		policies: map[netip.Addr]desired.Answer{vipA: {Interface: "eth0"}},
 		announce: map[int]announcement{2: {first: []netip.Addr{vipA, vipB}}},
 	}
 	for _, vip := range vips {
-		o.want = append(o.want, host.VirtualAddress{Link: 2, Address: vip})
+		o.addresses = append(o.addresses, host.VirtualAddress{Link: 2, Address: vip})
 	}
 	return o
 }
 
 // What is not bound is not announced, and an error is sorted by the address it
 // concerns.
-func TestActuatorAnnouncesWhatIsBound(t *testing.T) {
+func TestHostWorkersAnnounceBoundAddresses(t *testing.T) {
 	t.Parallel()
 	b := host.VirtualAddress{Link: 2, Address: vipB}
 	other := errors.New("another failure")
 	k := &fakeKernel{bindErr: errors.Join(other, &host.AddressError{VirtualAddress: b, Err: errors.New("no")})}
-	a, reports := newFakeActuator(k)
-	a.bind(orderFor(vipA, vipB))
-	a.announce()
+	w, results := newFakeHost(k)
+	w.leases.sync(hostStateOf(vipA, vipB))
+	w.announcements.announce()
 	if got := k.did[len(k.did)-1]; got != "announce 192.0.2.100" {
 		t.Errorf("%q, want the announcement of the bound address alone", got)
 	}
 	// What was let go of meanwhile is not announced.
-	a.bind(orderFor(vipA, vipB))
-	a.bind(order{})
+	w.leases.sync(hostStateOf(vipA, vipB))
+	w.leases.sync(hostState{})
 	k.did = nil
-	a.announce()
+	w.announcements.announce()
 	if len(k.did) != 0 {
 		t.Errorf("%q after the address was let go of", k.did)
 	}
-	r := (*reports)[0]
-	if r.failed[b] == nil || len(r.failed) != 1 || !slices.Equal(r.errs, []error{other}) {
-		t.Errorf("reports %v and %v, want the address and the other failure", r.failed, r.errs)
+	r := (*results)[0]
+	if r.failed[b] == nil || len(r.failed) != 1 || !errors.Is(r.err, other) {
+		t.Errorf("reports %v and %v, want the address and the other failure", r.failed, r.err)
 	}
 }
 
 // An order that replaces one that waits keeps its announcements, each VIP
 // once.
-func TestActuatorPostKeepsAnnouncements(t *testing.T) {
+func TestHostWorkersPostKeepsAnnouncements(t *testing.T) {
 	t.Parallel()
-	a, _ := newFakeActuator(&fakeKernel{})
-	first, second := orderFor(vipA), orderFor(vipA)
-	second.seq = 2
-	a.post(first)
-	a.post(second)
-	got, _ := a.orders.take()
-	if want := []netip.Addr{vipA, vipB}; got.seq != 2 || !slices.Equal(got.announce[2].first, want) {
+	w, _ := newFakeHost(&fakeKernel{})
+	first, second := hostStateOf(vipA), hostStateOf(vipA)
+	second.generation = 2
+	w.post(first)
+	w.post(second)
+	got, _ := w.leases.take()
+	if want := []netip.Addr{vipA, vipB}; got.generation != 2 || !slices.Equal(got.announce[2].first, want) {
 		t.Errorf("%+v, want the second order with both orders' announcements", got)
 	}
 }
@@ -149,15 +149,15 @@ func TestActuatorPostKeepsAnnouncements(t *testing.T) {
 // Who answers ARP is written when it changes, when that failed, and every few
 // seconds in case somebody removed it. A kernel that takes its time over it
 // keeps no lease from being renewed.
-func TestActuatorTellsNeighborsAgain(t *testing.T) {
+func TestHostWorkersResyncNeighbors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &fakeKernel{setTakes: time.Second}
-		a, _ := newFakeActuator(k)
+		w, _ := newFakeHost(k)
 		ctx, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { a.run(ctx) })
+		wg.Go(func() { w.run(ctx) })
 		for range 20 {
-			a.post(orderFor(vipA))
+			w.post(hostStateOf(vipA))
 			time.Sleep(100 * time.Millisecond)
 		}
 		synctest.Wait()
@@ -167,9 +167,9 @@ func TestActuatorTellsNeighborsAgain(t *testing.T) {
 		if got := k.count("addresses 192.0.2.100"); got != 20 {
 			t.Errorf("leases renewed %d times of 20 while neighbors were written", got)
 		}
-		time.Sleep(tellAgain)
+		time.Sleep(resyncInterval)
 		if got := k.count("neighbors 192.0.2.100@eth0"); got != 2 {
-			t.Errorf("told %d times in %s, want twice", got, tellAgain)
+			t.Errorf("told %d times in %s, want twice", got, resyncInterval)
 		}
 		stop()
 		wg.Wait()

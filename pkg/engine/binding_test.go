@@ -147,8 +147,8 @@ func TestSimulatedAddressRemovedAgainAndAgain(t *testing.T) {
 		w.run(200 * time.Millisecond)
 	}
 	in := bad.instance(keyA)
-	if in.state() != vrrp.Initialize || in.reason != faultAddressRemoved {
-		w.fatalf("state %s for reason %q, want Initialize for %q", in.state(), in.reason, faultAddressRemoved)
+	if in.state() != vrrp.Initialize || in.cause.Reason != desired.FaultAddressRemoved {
+		w.fatalf("state %s for reason %q, want Initialize for %q", in.state(), in.cause.Reason, desired.FaultAddressRemoved)
 	}
 	w.run(time.Second)
 	if got := w.mastersOf(keyA); !slices.Equal(got, []int{other.id}) {
@@ -184,13 +184,13 @@ func TestSimulatedAddressRemovedAgainAndAgain(t *testing.T) {
 	w.oneMaster("after nobody removes it any more")
 }
 
-// The actuator tells the loop which addresses were missing.
-func TestActuatorReportsRemovals(t *testing.T) {
+// The lease worker reports the addresses that were missing.
+func TestLeaseWorkerReportsRemovals(t *testing.T) {
 	t.Parallel()
 	b := host.VirtualAddress{Link: 2, Address: vipB}
-	a, reports := newFakeActuator(&fakeKernel{removed: []host.VirtualAddress{b}})
-	a.bind(orderFor(vipA, vipB))
-	if got := (*reports)[0].removed; len(got) != 1 || !got[b] {
+	w, results := newFakeHost(&fakeKernel{removed: []host.VirtualAddress{b}})
+	w.leases.sync(hostStateOf(vipA, vipB))
+	if got := (*results)[0].removed; len(got) != 1 || !got[b] {
 		t.Errorf("reports %v, want %v", got, b)
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/lan"
@@ -87,12 +85,15 @@ func manyRouters(t testing.TB, state vrrp.State) (*loop, *quietNetwork) {
 		n.pause, n.due = interval/routers, n.now
 	}
 	e := New(Config{Network: n, Pulser: n, OnTransition: func(desired.Transition) {}, OnAlarm: func(desired.AlarmChange) {}})
-	listener := newListener(ports(&fakePorts{}), func(r listenReport) {
-		e.tell(func(m *messages) { m.listening = append(m.listening, r) })
+	sockets := newSocketWorker(ports(&fakePorts{}), func(r socketResult) {
+		e.tell(func(m *messages) { m.sockets = append(m.sockets, r) })
 	})
-	l := newLoop(e, logr.Discard(), func(o order) {
-		e.tell(func(m *messages) { m.reports = append(m.reports, report{source: "leases", seq: o.seq}) })
-	}, listener.carryOut, func(lookOrder) {})
+	l := newLoop(e.config, e.inbox, e.events, e.publisher, posts{
+		host: func(s hostState) {
+			e.tell(func(m *messages) { m.leases = append(m.leases, leaseResult{generation: s.generation}) })
+		},
+		sockets: sockets.sync, macvlans: func(macvlanOrder) {}, probes: func(probeOrder) {},
+	})
 	e.Links(host.Snapshot{Links: []host.Link{link}})
 	e.Apply(s)
 	for end := n.now + int64(20*time.Second); n.now < end; {
@@ -109,8 +110,8 @@ func manyRouters(t testing.TB, state vrrp.State) (*loop, *quietNetwork) {
 // round is what run does once.
 func (l *loop) round() {
 	_ = l.network.Wait(int64(l.deadline()))
-	l.turn()
-	told, _ := l.notifier.queue.take()
+	l.iterate()
+	told, _ := l.events.queue.take()
 	runAll(told)
 }
 
@@ -161,12 +162,12 @@ func TestTurnAllocatesNothing(t *testing.T) {
 	for _, state := range []vrrp.State{vrrp.Backup, vrrp.Master} {
 		l, _ := manyRouters(t, state)
 		quiet, asked := 0, false
-		l.look = func(lookOrder) { asked = true }
+		l.conflicts.post = func(probeOrder) { asked = true }
 		for range 500 {
-			before := l.seq
+			before := l.host.generation
 			asked = false
 			got := testing.AllocsPerRun(2, l.round)
-			if l.seq != before || asked {
+			if l.host.generation != before || asked {
 				continue // An order was placed, or VIPs were asked for.
 			}
 			if quiet++; got != 0 {

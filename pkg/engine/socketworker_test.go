@@ -38,16 +38,16 @@ func (f *fakePorts) take() []string {
 }
 
 // A port is closed when the loop has let go of it, and not before.
-func TestListener(t *testing.T) {
+func TestSocketWorker(t *testing.T) {
 	t.Parallel()
 	eth0, eth1 := lan.Interface{Index: 2, Name: "eth0"}, lan.Interface{Index: 3, Name: "eth1"}
 	refused := errors.New("no")
 	f := &fakePorts{fail: map[int]error{3: refused}}
-	var r listenReport
-	l := newListener(f, func(n listenReport) { r = n })
-	step := func(what string, o listenOrder, did []string, ports int) {
+	var r socketResult
+	w := newSocketWorker(f, func(n socketResult) { r = n })
+	step := func(what string, o socketOrder, did []string, ports int) {
 		t.Helper()
-		l.carryOut(o)
+		w.sync(o)
 		if diff := cmp.Diff(did, f.take()); diff != "" {
 			t.Errorf("%s: -want +got\n%s", what, diff)
 		}
@@ -57,36 +57,36 @@ func TestListener(t *testing.T) {
 	}
 
 	both := []lan.Interface{eth0, eth1}
-	step("one cannot be opened", listenOrder{interfaces: both}, []string{"open 2"}, 1)
+	step("one cannot be opened", socketOrder{interfaces: both}, []string{"open 2"}, 1)
 	if !errors.Is(r.failed[portKey{3, vrrp.IPv4}], refused) {
 		t.Errorf("reports %v, want the failure of eth1", r.failed)
 	}
 	f.fail = nil
-	step("it can now", listenOrder{interfaces: both}, []string{"open 3"}, 2)
-	step("nothing changed", listenOrder{interfaces: both}, nil, 2)
+	step("it can now", socketOrder{interfaces: both}, []string{"open 3"}, 2)
+	step("nothing changed", socketOrder{interfaces: both}, nil, 2)
 
 	broken := r.ports[0]
-	step("one is broken", listenOrder{interfaces: both, broken: []*lan.Port{broken}}, nil, 1)
-	step("asked again", listenOrder{interfaces: both, broken: []*lan.Port{broken}}, nil, 1)
-	step("the loop has let go of it", listenOrder{interfaces: both, unused: []*lan.Port{broken}}, []string{"close 2", "open 2"}, 2)
+	step("one is broken", socketOrder{interfaces: both, broken: []*lan.Port{broken}}, nil, 1)
+	step("asked again", socketOrder{interfaces: both, broken: []*lan.Port{broken}}, nil, 1)
+	step("the loop has let go of it", socketOrder{interfaces: both, unused: []*lan.Port{broken}}, []string{"close 2", "open 2"}, 2)
 
 	gone := r.ports[0]
 	if gone.Index != 3 {
 		gone = r.ports[1]
 	}
-	step("an interface is gone", listenOrder{interfaces: []lan.Interface{eth0}}, nil, 1)
-	step("and let go of", listenOrder{interfaces: []lan.Interface{eth0}, unused: []*lan.Port{gone}}, []string{"close 3"}, 1)
+	step("an interface is gone", socketOrder{interfaces: []lan.Interface{eth0}}, nil, 1)
+	step("and let go of", socketOrder{interfaces: []lan.Interface{eth0}, unused: []*lan.Port{gone}}, []string{"close 3"}, 1)
 
 	renamed := lan.Interface{Index: 2, Name: "lan0"}
 	old := r.ports[0]
-	step("renamed", listenOrder{interfaces: []lan.Interface{renamed}}, nil, 0)
-	step("and let go of", listenOrder{interfaces: []lan.Interface{renamed}, unused: []*lan.Port{old}}, []string{"close 2", "open 2"}, 1)
-	step("another", listenOrder{interfaces: []lan.Interface{eth1}}, []string{"open 3"}, 1)
+	step("renamed", socketOrder{interfaces: []lan.Interface{renamed}}, nil, 0)
+	step("and let go of", socketOrder{interfaces: []lan.Interface{renamed}, unused: []*lan.Port{old}}, []string{"close 2", "open 2"}, 1)
+	step("another", socketOrder{interfaces: []lan.Interface{eth1}}, []string{"open 3"}, 1)
 
 	// The end closes what the loop uses and what it has not let go of.
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if err := l.run(ended); err != nil {
+	if err := w.run(ended); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{"close 3", "close 2"}, f.take()); diff != "" {
@@ -95,13 +95,13 @@ func TestListener(t *testing.T) {
 }
 
 // What one order wants closed is not lost when another replaces it.
-func TestListenerPost(t *testing.T) {
+func TestSocketWorkerPost(t *testing.T) {
 	t.Parallel()
 	a, b := &lan.Port{}, &lan.Port{}
-	l := newListener(&fakePorts{}, nil)
-	l.post(listenOrder{unused: []*lan.Port{a}, broken: []*lan.Port{b}})
-	l.post(listenOrder{unused: []*lan.Port{b}})
-	if o, _ := l.orders.take(); len(o.unused) != 2 || len(o.broken) != 1 {
+	w := newSocketWorker(&fakePorts{}, nil)
+	w.post(socketOrder{unused: []*lan.Port{a}, broken: []*lan.Port{b}})
+	w.post(socketOrder{unused: []*lan.Port{b}})
+	if o, _ := w.take(); len(o.unused) != 2 || len(o.broken) != 1 {
 		t.Errorf("%+v, want both orders' ports", o)
 	}
 }

@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+const (
+	// pulseInterval is the interval of each Master's heartbeats: a quarter of the
+	// time for which its VIPs are answered for after the last one.
+	pulseInterval = 125 * time.Millisecond
+	// pulseEarly is how much earlier a heartbeat is sent if the loop is awake, so
+	// that heartbeats do not wake it up between advertisements.
+	pulseEarly = 50 * time.Millisecond
+	// pulseFailuresAllowed is how many heartbeats in a row may fail to go out
+	// before no VIP depends on them any more.
+	pulseFailuresAllowed = 2
+)
+
+// pulser sends heartbeats to the kernel, on which it depends whether the VIPs of
+// a Master are answered for. It never blocks.
+type pulser interface {
+	Pulse(desired.Pulse) error
+}
+
+// pulses sends the heartbeats of the Masters.
+type pulses struct {
+	pulser pulser // nil if nothing depends on them
+	events *events
+	// next is the time of the Masters' next heartbeat; never if there are none.
+	next vrrp.Time
+	// failures counts the heartbeats that did not go out, inARow the last ones.
+	failures uint64
+	inARow   int
+}
+
+// lost reports whether no heartbeat can be sent.
+func (p *pulses) lost() bool { return p.inARow >= pulseFailuresAllowed }
+
+// start makes the heartbeats of a Master begin, or begin again, now.
+func (p *pulses) start(now vrrp.Time) { p.next = now }
+
+// sendDue sends a heartbeat for each healthy Master, if it is time. It reports
+// whether lost has changed.
+func (p *pulses) sendDue(instances []*instance, now vrrp.Time) (changed bool) {
+	if p.next == never || now.Add(pulseEarly) < p.next {
+		return false
+	}
+	p.next = never
+	for _, in := range instances {
+		if in.healthy() && p.send(in, now) {
+			changed = true
+		}
+	}
+	return changed
+}
+
+// send sends one heartbeat. It reports whether lost has changed: if heartbeats go
+// on failing, no VIP must depend on them, or a healthy Master would be silent.
+func (p *pulses) send(in *instance, now vrrp.Time) (changed bool) {
+	if p.pulser == nil {
+		return false
+	}
+	p.next = min(p.next, now.Add(pulseInterval))
+	lost := p.lost()
+	err := p.pulser.Pulse(in.pulse())
+	if err != nil {
+		p.failures++
+		p.inARow++
+	} else {
+		p.inARow = 0
+	}
+	p.events.logError(logKey{what: "pulse"}, "Pulse not sent", err)
+	return lost != p.lost()
+}
+
+// policies returns the neighbor policy of each VIP.
+func (p *pulses) policies(instances []*instance) map[netip.Addr]desired.Answer {
+	policies := map[netip.Addr]desired.Answer{}
+	for _, in := range instances {
+		var pulse desired.Pulse
+		if p.pulser != nil && !p.lost() {
+			pulse = in.pulse()
+		}
+		for _, v := range in.vips {
+			policies[v.address] = desired.Answer{Interface: v.on.Name, Index: v.on.Index, Pulse: pulse}
+		}
+	}
+	return policies
+}
