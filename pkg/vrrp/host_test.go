@@ -99,6 +99,8 @@ const (
 type announcements struct {
 	term    int // changes when a schedule ends or begins anew
 	started Time
+	// announced counts the announcements that went out.
+	announced int
 }
 
 var announceOffsets = []time.Duration{0, 50 * ms, 200 * ms, time.Second, 5 * time.Second}

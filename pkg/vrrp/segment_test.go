@@ -113,6 +113,25 @@ func newSegment(t *testing.T, seed uint64) *segment {
 	}
 }
 
+// pair returns a segment at rest whose host 0 is Master and host 1 Backup.
+func pair(t *testing.T, changes ...func(c *Config)) (s *segment, master, backup *host) {
+	t.Helper()
+	s = newSegment(t, 1)
+	for i, p := range []uint8{200, 100} {
+		c := testConfig()
+		c.Priority, c.Source = p, hostSource(i)
+		for _, change := range changes {
+			change(&c)
+		}
+		s.add(c).start()
+	}
+	s.run(10 * time.Second)
+	if masters := s.masters(); len(masters) != 1 || masters[0] != s.hosts[0] {
+		s.failf("not at rest")
+	}
+	return s, s.hosts[0], s.hosts[1]
+}
+
 // add adds a host that is down, with a Router.
 func (s *segment) add(c Config) *host {
 	h := &host{s: s, index: len(s.hosts), config: c}
@@ -207,6 +226,7 @@ func (s *segment) send(from *host, destination netip.Addr, packet []byte) {
 // announce tells all hosts where the addresses are.
 func (s *segment) announce(from *host) {
 	from.cache = from
+	from.announced++
 	for _, to := range s.hosts {
 		s.carry(from, to, event{to: to, announcement: from})
 	}
