@@ -327,36 +327,6 @@ func TestSimulatedConfigChangeLeavesOtherVIPs(t *testing.T) {
 	}
 }
 
-// An emptied configuration is an instruction.
-func TestSimulatedEmptiedConfig(t *testing.T) {
-	w := settled(t, 8, 3)
-	w.apply(stateOf())
-	w.run(100 * time.Millisecond)
-	if got := w.holders(vipA); len(got) != 0 {
-		w.fatalf("held by %v after the configuration was emptied", got)
-	}
-}
-
-func TestSimulatedLinkDown(t *testing.T) {
-	w := settled(t, 9, 3)
-	old := w.nodes[w.oneMaster("before")]
-	old.linkDown = true
-	old.links()
-	w.run(time.Second)
-	in := old.loop.instances[0]
-	if in.state() != vrrp.Initialize || in.cause.Reason != desired.FaultNoCarrier {
-		w.fatalf("state %s for reason %q, want Initialize for %q", in.state(), in.cause.Reason, desired.FaultNoCarrier)
-	}
-	w.oneMaster("while the link is down")
-	old.linkDown = false
-	old.links()
-	w.run(time.Second)
-	w.oneMaster("after the link came back")
-	if in.state() != vrrp.Backup {
-		w.fatalf("state %s after the link came back, want Backup", in.state())
-	}
-}
-
 // A Master that can bind none of its addresses must not stay Master; one that
 // cannot bind one of them must not lose the others.
 func TestSimulatedBindFails(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
 	"kube-vrrp-vip/pkg/lan"
@@ -45,6 +47,8 @@ type world struct {
 	// strangers are routers that are none of the nodes.
 	strangers []*stranger
 	trace     []string
+	// logger is where a node's engine logs; nil discards that.
+	logger func(n *simNode) logr.Logger
 	// alone keeps the nodes from knowing of each other.
 	alone bool
 	// rank is each node's rank in the order of the take-over delays.
@@ -208,6 +212,9 @@ func (n *simNode) boot(state *desired.State) {
 			n.w.log("n%d %s %d: alarm %s %t", n.id, a.Interface, a.VRID, a.Reason, a.On)
 		},
 	})
+	if n.w.logger != nil {
+		n.engine.events.logger = n.w.logger(n)
+	}
 	n.workers = n.engine.newWorkers()
 	n.workers.host.announcements.now, n.announceAt = func() vrrp.Time { return vrrp.Time(n.w.now) }, math.MaxInt64
 	n.loop = newLoop(n.engine.config, n.engine.inbox, n.engine.events, n.engine.publisher, posts{
@@ -410,7 +417,7 @@ func (n *simNode) Receive(p *lan.Packet) bool {
 
 func (n *simNode) Send(index int, source, destination netip.Addr, payload []byte) error {
 	if n.isDown(index) || n.sendFails || destination == n.sendFailsTo {
-		return fmt.Errorf("network is down")
+		return fmt.Errorf("send VRRP to %s: network is down", destination)
 	}
 	n.sent = append(n.sent, sentPacket{index, source, destination, slices.Clone(payload), 0})
 	n.w.send(n, index, destination, ipPacket(source, destination, payload), lan.MAC(n.hardwareAddr(index)))
