@@ -74,7 +74,7 @@ func readPassword(o *config.Options) error {
 	}
 	contents, err := os.ReadFile(o.AuthPassFile)
 	if err == nil {
-		o.Password, err = config.ParsePassword(contents)
+		o.VRRP.Password, err = config.ParsePassword(contents)
 	}
 	if err != nil {
 		return fmt.Errorf("--auth-pass-file=%s: %w", o.AuthPassFile, err)

@@ -50,8 +50,8 @@ func TestReadPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := config.Options{AuthPassFile: path}
-	if err := readPassword(&o); err != nil || o.Password != (vrrp.Password{'s', 'e', 'c', 'r', 'e', 't'}) {
-		t.Errorf("%q, %v", o.Password[:], err)
+	if err := readPassword(&o); err != nil || o.VRRP.Password != (vrrp.Password{'s', 'e', 'c', 'r', 'e', 't'}) {
+		t.Errorf("%q, %v", o.VRRP.Password[:], err)
 	}
 	if text := fmt.Sprintf("%v %+v %#v", o, o, o); strings.Contains(text, "secret") {
 		t.Errorf("the password shows: %s", text)

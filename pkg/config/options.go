@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/netip"
 	"strings"
-	"time"
 
 	"kube-vrrp-vip/pkg/vrrp"
 )
@@ -18,10 +17,13 @@ import (
 type Options struct {
 	// ConfigMap holds the VIPs.
 	ConfigMap ObjectName
-	// UseUnicast sends advertisements to the daemon's other pods and to
-	// UnicastPeers instead of the multicast group.
-	UseUnicast bool
-	// UnicastPeers are routers that are no pods of the daemon, sorted.
+	// VRRP are the settings of every virtual router. Its Priority is the
+	// node's and not set here; ParseOptions leaves its Password, which is in
+	// the file AuthPassFile, to the caller.
+	VRRP         vrrp.Settings
+	AuthPassFile string
+	// UnicastPeers are routers that are no pods of the daemon, sorted; only
+	// with unicast.
 	UnicastPeers []netip.Addr
 	// VRID is the virtual router identifier, 1 to 255.
 	VRID int
@@ -51,27 +53,6 @@ type Options struct {
 	// a pod of the cluster.
 	APIServerHost string
 	Kubeconfig    string
-	// VRRPVersion is 2 or 3.
-	VRRPVersion int
-	// AdvertisementInterval is a multiple of 10 ms up to 40.95 s with
-	// VRRPv3, whole seconds up to 255 s with VRRPv2.
-	AdvertisementInterval time.Duration
-	// Preempt lets this node take over from a Master of lower priority, and
-	// PreemptDelay is how long that one is left alone before.
-	Preempt      bool
-	PreemptDelay time.Duration
-	// DownAdverts is how many advertisements in a row must be missed, 2 to
-	// 100.
-	DownAdverts int
-	// AdvertsPerInterval is how often a Master advertises in an interval, 1
-	// to 4, and 1 with VRRPv2.
-	AdvertsPerInterval int
-	// Checksum is the form of VRRPv3's checksum over IPv4.
-	Checksum vrrp.ChecksumForm
-	// AuthPassFile is the path of the file with VRRPv2's password, and
-	// Password what it holds; ParseOptions leaves Password to the caller.
-	AuthPassFile string
-	Password     vrrp.Password
 
 	// PodName and PodNamespace name the daemon's own pod.
 	PodName      string
@@ -81,12 +62,6 @@ type Options struct {
 	// HostIP is that Node's address; invalid: learned from the pod.
 	HostIP netip.Addr
 }
-
-// The defaults of --advertisement-interval.
-const (
-	defaultIntervalV3 = 100 * time.Millisecond
-	defaultIntervalV2 = time.Second
-)
 
 // ParseOptions reads the arguments, without the program's name, and the
 // environment, and checks them. Each of register may add flags of its own,
@@ -102,7 +77,6 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 	// The caller shows the error; all flags after it would only hide it.
 	fs.SetOutput(io.Discard)
 	configMap := fs.String("services-configmap", "", "namespace/name of the ConfigMap with the VIPs (default $POD_NAMESPACE/vip-configmap)")
-	fs.BoolVar(&o.UseUnicast, "use-unicast", false, "send advertisements to the other nodes by unicast")
 	unicastPeers := fs.String("unicast-peers", "", "addresses of routers outside of the DaemonSet, with commas between them (default: none)")
 	fs.IntVar(&o.VRID, "vrid", 50, "virtual router identifier, 1 to 255")
 	vrids := fs.String("vrids", "", "spread the VIPs over virtual routers, such as 50-57 (default: --vrid for all)")
@@ -115,13 +89,7 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 	fs.StringVar(&o.WatchNamespace, "watch-namespace", "", "namespace of the Services to watch (default: all)")
 	fs.StringVar(&o.APIServerHost, "apiserver-host", "", "URL of the API server (default: from the pod)")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "path of a kubeconfig file (default: the pod's service account)")
-	fs.IntVar(&o.VRRPVersion, "vrrp-version", 3, "VRRP version, 2 or 3")
-	fs.DurationVar(&o.AdvertisementInterval, "advertisement-interval", 0, "time between advertisements (default 100ms, 1s with --vrrp-version=2)")
-	fs.BoolVar(&o.Preempt, "preempt", false, "take over from a master of lower priority")
-	fs.DurationVar(&o.PreemptDelay, "preempt-delay", 0, "how long to leave a master of lower priority alone, 0 to 1000s")
-	fs.IntVar(&o.DownAdverts, "down-adverts", 3, "advertisements that must be missed in a row, 2 to 100")
-	fs.IntVar(&o.AdvertsPerInterval, "adverts-per-interval", 1, "advertisements that are sent in an interval, 1 to 4")
-	checksum := fs.String("vrrp-checksum", "rfc5798", "checksum of VRRPv3 over IPv4, rfc5798 or rfc9568")
+	settings := newVRRPFlags(fs, &o.VRRP)
 	fs.StringVar(&o.AuthPassFile, "auth-pass-file", "", "path of the file with the password of VRRPv2 (default: none)")
 	for _, r := range register {
 		r(fs)
@@ -164,21 +132,8 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 			errs = append(errs, fmt.Errorf("--vrids=%s: leave --vrid=%d out, or --vrids", *vrids, o.VRID))
 		}
 	}
-	switch *checksum {
-	case "rfc5798":
-		o.Checksum = vrrp.ChecksumPseudoHeader
-	case "rfc9568":
-		o.Checksum = vrrp.ChecksumMessage
-	default:
-		errs = append(errs, fmt.Errorf("--vrrp-checksum=%s: must be rfc5798 or rfc9568", *checksum))
-	}
-	if !isSet(fs, "advertisement-interval") {
-		o.AdvertisementInterval = defaultIntervalV3
-		if o.VRRPVersion == 2 {
-			o.AdvertisementInterval = defaultIntervalV2
-		}
-	}
-	errs = append(errs, o.Validate())
+	err = settings.finish()
+	errs = append(errs, o.validate(), err)
 	if err := errors.Join(errs...); err != nil {
 		return Options{}, err
 	}
@@ -191,9 +146,9 @@ func isSet(fs *flag.FlagSet, name string) bool {
 	return found
 }
 
-// Validate returns everything that is wrong with o, each flag or variable
-// with its value and what is right.
-func (o Options) Validate() error {
+// validate returns everything that is wrong with o but for VRRP, each flag or
+// variable with its value and what is right.
+func (o Options) validate() error {
 	var errs []error
 	bad := func(flag string, value any, right string) {
 		errs = append(errs, fmt.Errorf("--%s=%v: %s", flag, value, right))
@@ -210,7 +165,7 @@ func (o Options) Validate() error {
 			bad("services-configmap", o.ConfigMap, "write namespace/name of a ConfigMap")
 		}
 	}
-	if len(o.UnicastPeers) > 0 && !o.UseUnicast {
+	if len(o.UnicastPeers) > 0 && !o.VRRP.Unicast {
 		bad("unicast-peers", joinAddrs(o.UnicastPeers), "only with --use-unicast")
 	}
 	if o.VRID < 1 || o.VRID > 255 {
@@ -225,44 +180,11 @@ func (o Options) Validate() error {
 	if o.WatchNamespace != "" && checkLabel(o.WatchNamespace) != nil {
 		bad("watch-namespace", o.WatchNamespace, "must be the name of a namespace, or empty for all")
 	}
-	switch d := o.AdvertisementInterval; o.VRRPVersion {
-	case 2:
-		if d < time.Second || d > 255*time.Second || d%time.Second != 0 {
-			bad("advertisement-interval", d, "must be 1s to 255s in whole seconds with --vrrp-version=2")
-		}
-	case 3:
-		if d < 10*time.Millisecond || d > 40950*time.Millisecond || d%(10*time.Millisecond) != 0 {
-			bad("advertisement-interval", d, "must be 10ms to 40.95s in steps of 10ms")
-		}
-	default:
-		bad("vrrp-version", o.VRRPVersion, "must be 2 or 3")
-	}
-	switch d := o.PreemptDelay; {
-	case d < 0 || d > maxPreemptDelay:
-		bad("preempt-delay", d, "must be 0 to 1000s")
-	case d > 0 && !o.Preempt:
-		bad("preempt-delay", d, "only with --preempt")
-	}
-	if o.DownAdverts < 2 || o.DownAdverts > 100 {
-		bad("down-adverts", o.DownAdverts, "must be 2 to 100")
-	}
-	switch n := o.AdvertsPerInterval; {
-	case n < 1 || n > 4:
-		bad("adverts-per-interval", n, "must be 1 to 4")
-	case n > 1 && o.VRRPVersion == 2:
-		bad("adverts-per-interval", n, "only with --vrrp-version=3")
-	}
-	if o.VRRPVersion == 2 && o.Checksum == vrrp.ChecksumMessage {
-		bad("vrrp-checksum", "rfc9568", "only with --vrrp-version=3")
-	}
-	if o.VRRPVersion != 2 && o.AuthPassFile != "" {
+	if o.VRRP.Version != vrrp.V2 && o.AuthPassFile != "" {
 		bad("auth-pass-file", o.AuthPassFile, "only with --vrrp-version=2: VRRPv3 has no authentication")
 	}
 	return errors.Join(errs...)
 }
-
-// maxPreemptDelay is keepalived's.
-const maxPreemptDelay = 1000 * time.Second
 
 // Warnings returns what the operator asked for and does not get.
 func (o Options) Warnings() []string {

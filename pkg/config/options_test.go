@@ -32,18 +32,20 @@ func environment(more map[string]string) func(string) string {
 
 func defaultOptions() Options {
 	return Options{
-		ConfigMap:             ObjectName{Namespace: "vip", Name: "vip-configmap"},
-		VRID:                  50,
-		Guard:                 true,
-		HTTPPort:              8080,
-		ReleaseVIPs:           true,
-		VRRPVersion:           3,
-		AdvertisementInterval: 100 * time.Millisecond,
-		DownAdverts:           3,
-		AdvertsPerInterval:    1,
-		Checksum:              vrrp.ChecksumPseudoHeader,
-		PodName:               "kube-vrrp-vip-x",
-		PodNamespace:          "vip",
+		ConfigMap:   ObjectName{Namespace: "vip", Name: "vip-configmap"},
+		VRID:        50,
+		Guard:       true,
+		HTTPPort:    8080,
+		ReleaseVIPs: true,
+		VRRP: vrrp.Settings{
+			Version:               vrrp.V3,
+			AdvertisementInterval: 100 * time.Millisecond,
+			DownAdverts:           3,
+			AdvertsPerInterval:    1,
+			Checksum:              vrrp.ChecksumPseudoHeader,
+		},
+		PodName:      "kube-vrrp-vip-x",
+		PodNamespace: "vip",
 	}
 }
 
@@ -73,12 +75,12 @@ func TestParseOptions(t *testing.T) {
 		{
 			name: "version 2",
 			args: []string{"--vrrp-version=2", "--preempt"},
-			want: func(o *Options) { o.VRRPVersion, o.AdvertisementInterval, o.Preempt = 2, time.Second, true },
+			want: func(o *Options) { o.VRRP.Version, o.VRRP.AdvertisementInterval, o.VRRP.Preempt = 2, time.Second, true },
 		},
 		{
 			name: "interval",
 			args: []string{"--advertisement-interval=10ms"},
-			want: func(o *Options) { o.AdvertisementInterval = 10 * time.Millisecond },
+			want: func(o *Options) { o.VRRP.AdvertisementInterval = 10 * time.Millisecond },
 		},
 		{
 			name: "outside of a cluster",
@@ -96,7 +98,7 @@ func TestParseOptions(t *testing.T) {
 			name: "unicast",
 			args: []string{"--use-unicast", "--unicast-peers=10.4.0.9, ::ffff:10.4.0.3,2001:db8::9,10.4.0.9,"},
 			want: func(o *Options) {
-				o.UseUnicast = true
+				o.VRRP.Unicast = true
 				o.UnicastPeers = []netip.Addr{netip.MustParseAddr("10.4.0.3"), netip.MustParseAddr("10.4.0.9"), netip.MustParseAddr("2001:db8::9")}
 			},
 		},
@@ -119,14 +121,14 @@ func TestParseOptions(t *testing.T) {
 			name: "as patient as can be",
 			args: []string{"--preempt", "--preempt-delay=1000s", "--down-adverts=100", "--adverts-per-interval=4", "--vrrp-checksum=rfc9568"},
 			want: func(o *Options) {
-				o.Preempt, o.PreemptDelay, o.DownAdverts, o.AdvertsPerInterval, o.Checksum = true, 1000*time.Second, 100, 4, vrrp.ChecksumMessage
+				o.VRRP.Preempt, o.VRRP.PreemptDelay, o.VRRP.DownAdverts, o.VRRP.AdvertsPerInterval, o.VRRP.Checksum = true, 1000*time.Second, 100, 4, vrrp.ChecksumMessage
 			},
 		},
 		{
 			name: "password",
 			args: []string{"--vrrp-version=2", "--auth-pass-file=/etc/vrrp/password", "--vrrp-checksum=rfc5798", "--adverts-per-interval=1"},
 			want: func(o *Options) {
-				o.VRRPVersion, o.AdvertisementInterval, o.AuthPassFile = 2, time.Second, "/etc/vrrp/password"
+				o.VRRP.Version, o.VRRP.AdvertisementInterval, o.AuthPassFile = 2, time.Second, "/etc/vrrp/password"
 			},
 		},
 		{

@@ -114,10 +114,10 @@ func unserved(o config.Options, e config.Entry, self member, nodeOf map[netip.Ad
 	if node, ok := nodeOf[e.VIP]; ok {
 		return fmt.Sprintf("not served: %s is the address of node %s, write a free address of the nodes' network", e.VIP, node)
 	}
-	if family == vrrp.IPv6 && o.VRRPVersion == 2 {
+	if family == vrrp.IPv6 && o.VRRP.Version == vrrp.V2 {
 		return fmt.Sprintf("not served: VRRPv2 has no IPv6, %s needs --vrrp-version=3", e.VIP)
 	}
-	if o.UseUnicast && !self.address(family).IsValid() {
+	if o.VRRP.Unicast && !self.address(family).IsValid() {
 		return fmt.Sprintf("not served: node %s has no IPv%d address to send advertisements of %s from, as --use-unicast does: give it one (--node-ip of the kubelet), or use multicast", self.node, family, e.VIP)
 	}
 	return ""

@@ -24,20 +24,22 @@ var compareAddr = cmp.Options{
 // testOptions are those of a daemon with the manifests' flags and environment.
 func testOptions() config.Options {
 	return config.Options{
-		ConfigMap:             config.ObjectName{Namespace: "vip", Name: "vip-configmap"},
-		VRID:                  50,
-		Guard:                 true,
-		HTTPPort:              8080,
-		ReleaseVIPs:           true,
-		VRRPVersion:           3,
-		AdvertisementInterval: 100 * time.Millisecond,
-		DownAdverts:           3,
-		AdvertsPerInterval:    1,
-		Checksum:              vrrp.ChecksumPseudoHeader,
-		PodName:               "kube-vrrp-vip-a",
-		PodNamespace:          "vip",
-		NodeName:              "worker-a",
-		HostIP:                netip.MustParseAddr("10.4.0.11"),
+		ConfigMap:   config.ObjectName{Namespace: "vip", Name: "vip-configmap"},
+		VRID:        50,
+		Guard:       true,
+		HTTPPort:    8080,
+		ReleaseVIPs: true,
+		VRRP: vrrp.Settings{
+			Version:               vrrp.V3,
+			AdvertisementInterval: 100 * time.Millisecond,
+			DownAdverts:           3,
+			AdvertsPerInterval:    1,
+			Checksum:              vrrp.ChecksumPseudoHeader,
+		},
+		PodName:      "kube-vrrp-vip-a",
+		PodNamespace: "vip",
+		NodeName:     "worker-a",
+		HostIP:       netip.MustParseAddr("10.4.0.11"),
 	}
 }
 
@@ -223,7 +225,7 @@ func TestBuildState(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
 	o.Interface = "eth1"
-	o.Preempt = true
+	o.VRRP.Preempt = true
 	in := inputs{
 		configMap: testConfigMap(map[string]string{"10.4.0.50": "vip/echo", "10.4.0.9": "", "10.4.0.51": "vip/echo", "10.4.0.52": "vip/gone"}),
 		service: func(n config.ObjectName) *corev1.Service {
@@ -242,19 +244,21 @@ func TestBuildState(t *testing.T) {
 	want := desired.State{
 		NodeAddresses: []netip.Addr{netip.MustParseAddr("10.4.0.11")},
 		Routers: []desired.Router{{
-			Family:                vrrp.IPv4,
-			VRID:                  50,
-			Version:               vrrp.V3,
-			Priority:              200,
-			AdvertisementInterval: 100 * time.Millisecond,
-			Preempt:               true,
-			TakeoverDelay:         100 * time.Millisecond / 16,
-			TakeoverStep:          100 * time.Millisecond / 16,
-			DownAdverts:           3,
-			AdvertsPerInterval:    1,
-			Checksum:              vrrp.ChecksumPseudoHeader,
-			Peers:                 []netip.Addr{netip.MustParseAddr("10.4.0.12"), netip.MustParseAddr("10.4.0.13")},
-			VIPs:                  []desired.VIP{vip("10.4.0.9"), vip("10.4.0.50"), vip("10.4.0.51"), vip("10.4.0.52")},
+			Family: vrrp.IPv4,
+			VRID:   50,
+			Settings: vrrp.Settings{
+				Version:               vrrp.V3,
+				Priority:              200,
+				AdvertisementInterval: 100 * time.Millisecond,
+				Preempt:               true,
+				DownAdverts:           3,
+				AdvertsPerInterval:    1,
+				Checksum:              vrrp.ChecksumPseudoHeader,
+			},
+			TakeoverDelay: 100 * time.Millisecond / 16,
+			TakeoverStep:  100 * time.Millisecond / 16,
+			Peers:         []netip.Addr{netip.MustParseAddr("10.4.0.12"), netip.MustParseAddr("10.4.0.13")},
+			VIPs:          []desired.VIP{vip("10.4.0.9"), vip("10.4.0.50"), vip("10.4.0.51"), vip("10.4.0.52")},
 		}},
 		Datapath: desired.Datapath{Forwards: []desired.Forward{
 			{VIP: netip.MustParseAddr("10.4.0.50"), Ports: ports},

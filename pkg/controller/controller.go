@@ -135,7 +135,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		return nil
 	}
 	// With unicast a node that knows no peers hears nobody, and would be Master.
-	if c.options.UseUnicast && !waitFor(ctx, []*source{c.pods}, (*source).settled) {
+	if c.options.VRRP.Unicast && !waitFor(ctx, []*source{c.pods}, (*source).settled) {
 		return nil
 	}
 	wait, cancel := context.WithTimeout(ctx, optionalWait)

@@ -338,7 +338,7 @@ func TestControllerHangingRequest(t *testing.T) {
 // peers, unless they may not be known.
 func TestControllerUnicastWaitsForPeers(t *testing.T) {
 	o := testOptions()
-	o.UseUnicast = true
+	o.VRRP.Unicast = true
 	synctest.Test(t, func(t *testing.T) {
 		client := testCluster()
 		var up atomic.Bool
@@ -375,7 +375,7 @@ func TestControllerUnicastWaitsForPeers(t *testing.T) {
 // nothing else.
 func TestPeersFollowPods(t *testing.T) {
 	o := testOptions()
-	o.UseUnicast = true
+	o.VRRP.Unicast = true
 	o.UnicastPeers = addrs("10.4.0.2")
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, o, testCluster())

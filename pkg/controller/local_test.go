@@ -59,7 +59,7 @@ func TestBuildLocal(t *testing.T) {
 		},
 		{
 			name:     "the same with VRRPv2",
-			options:  func(o *config.Options) { o.VRRPVersion = 2 },
+			options:  func(o *config.Options) { o.VRRP.Version = 2 },
 			change:   map[string]string{"2001-db8--50": "-"},
 			presence: map[string]presence{"vip/web 4": presenceUnknown},
 			routers:  []string{"IPv4 50: 10.4.0.40; 10.4.0.41", web, dns},

@@ -2,7 +2,7 @@ package controller
 
 import (
 	"cmp"
-	"errors"
+	"fmt"
 	"hash/fnv"
 	"strconv"
 	"time"
@@ -22,8 +22,8 @@ const (
 // parsePriority reads the value of priorityAnnotation.
 func parsePriority(s string) (uint8, error) {
 	n, err := strconv.ParseUint(s, 10, 8)
-	if err != nil || n < 1 || n > 254 {
-		return 0, errors.New("must be a number from 1 to 254")
+	if err != nil || n < uint64(vrrp.MinPriority) || n > uint64(vrrp.MaxPriority) {
+		return 0, fmt.Errorf("must be a number from %d to %d", vrrp.MinPriority, vrrp.MaxPriority)
 	}
 	return uint8(n), nil
 }
@@ -43,12 +43,8 @@ func hash(node string, vrid uint8) uint64 {
 	return h.Sum64()
 }
 
-const (
-	// maxRank caps the take-over delay of large clusters.
-	maxRank = 8
-	// maxTakeoverDelay is the longest that a virtual router takes.
-	maxTakeoverDelay = time.Minute
-)
+// maxRank caps the take-over delay of large clusters.
+const maxRank = 8
 
 // takeoverDelay keeps Backups that miss the same Master from promoting
 // themselves together: each waits one step longer than the one that the rest
@@ -56,7 +52,7 @@ const (
 // part of its own of a quarter of an interval, in no steps.
 func takeoverDelay(self member, peers []member, family vrrp.Family, vrid uint8, interval time.Duration) (delay, step time.Duration) {
 	if len(peers) == 0 {
-		return min(time.Duration(hash(self.node, vrid)%uint64(interval/4)), maxTakeoverDelay), 0
+		return min(time.Duration(hash(self.node, vrid)%uint64(interval/4)), vrrp.MaxTakeoverDelay), 0
 	}
 	before := func(m member) bool {
 		return cmp.Or(cmp.Compare(self.priority(vrid), m.priority(vrid)),
@@ -69,5 +65,5 @@ func takeoverDelay(self member, peers []member, family vrrp.Family, vrid uint8, 
 		}
 	}
 	step = max(1250*time.Microsecond, interval/16)
-	return min(time.Duration(min(rank, maxRank))*step, maxTakeoverDelay), step
+	return min(time.Duration(min(rank, maxRank))*step, vrrp.MaxTakeoverDelay), step
 }

@@ -49,29 +49,22 @@ func routers(o config.Options, self member, peers []member, entries []config.Ent
 }
 
 func newRouter(o config.Options, self member, peers []member, family vrrp.Family, vrid uint8) *desired.Router {
-	delay, step := takeoverDelay(self, peers, family, vrid, o.AdvertisementInterval)
+	delay, step := takeoverDelay(self, peers, family, vrid, o.VRRP.AdvertisementInterval)
 	if len(o.UnicastPeers) > 0 {
 		// A Master among those is none of the nodes that delay counts.
 		step = 0
 	}
 	r := &desired.Router{
-		Family:                family,
-		VRID:                  vrid,
-		Version:               vrrp.Version(o.VRRPVersion),
-		Priority:              self.priority(vrid),
-		AdvertisementInterval: o.AdvertisementInterval,
-		Preempt:               o.Preempt,
-		TakeoverDelay:         delay,
-		TakeoverStep:          step,
-		PreemptDelay:          o.PreemptDelay,
-		DownAdverts:           o.DownAdverts,
-		AdvertsPerInterval:    o.AdvertsPerInterval,
-		Password:              o.Password,
-		Unicast:               o.UseUnicast,
-		Peers:                 peerAddresses(o, self, peers, family),
+		Settings:      o.VRRP,
+		Family:        family,
+		VRID:          vrid,
+		TakeoverDelay: delay,
+		TakeoverStep:  step,
+		Peers:         peerAddresses(o, self, peers, family),
 	}
-	if family == vrrp.IPv4 && r.Version == vrrp.V3 {
-		r.Checksum = o.Checksum
+	r.Priority = self.priority(vrid)
+	if family != vrrp.IPv4 || r.Version != vrrp.V3 {
+		r.Checksum = vrrp.ChecksumNone
 	}
 	return r
 }

@@ -173,32 +173,34 @@ func TestVRIDsSpreadOverNodes(t *testing.T) {
 func TestRouterOptions(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
-	o.VRRPVersion = 2
-	o.AdvertisementInterval = 2 * time.Second
-	o.Preempt, o.PreemptDelay = true, time.Minute
-	o.DownAdverts = 7
-	o.Password = vrrp.Password([]byte("secret\x00\x00"))
+	o.VRRP.Version = 2
+	o.VRRP.AdvertisementInterval = 2 * time.Second
+	o.VRRP.Preempt, o.VRRP.PreemptDelay = true, time.Minute
+	o.VRRP.DownAdverts = 7
+	o.VRRP.Password = vrrp.Password([]byte("secret\x00\x00"))
 	got := build(o, inputs{configMap: testConfigMap(map[string]string{"10.4.0.50": ""})}).state.Routers
 	want := []desired.Router{{
-		Family:                vrrp.IPv4,
-		VRID:                  50,
-		Version:               vrrp.V2,
-		Priority:              hashPriority("worker-a", 50),
-		AdvertisementInterval: 2 * time.Second,
-		Preempt:               true,
-		TakeoverDelay:         got[0].TakeoverDelay,
-		PreemptDelay:          time.Minute,
-		DownAdverts:           7,
-		AdvertsPerInterval:    1,
-		Password:              vrrp.Password([]byte("secret\x00\x00")),
-		VIPs:                  []desired.VIP{{Address: netip.MustParseAddr("10.4.0.50")}},
+		Family: vrrp.IPv4,
+		VRID:   50,
+		Settings: vrrp.Settings{
+			Version:               vrrp.V2,
+			Priority:              hashPriority("worker-a", 50),
+			AdvertisementInterval: 2 * time.Second,
+			Preempt:               true,
+			PreemptDelay:          time.Minute,
+			DownAdverts:           7,
+			AdvertsPerInterval:    1,
+			Password:              vrrp.Password([]byte("secret\x00\x00")),
+		},
+		TakeoverDelay: got[0].TakeoverDelay,
+		VIPs:          []desired.VIP{{Address: netip.MustParseAddr("10.4.0.50")}},
 	}}
 	if diff := cmp.Diff(want, got, compareAddr); diff != "" {
 		t.Errorf("routers (-want +got):\n%s", diff)
 	}
 
 	o = testOptions()
-	o.AdvertsPerInterval, o.Checksum = 3, vrrp.ChecksumMessage
+	o.VRRP.AdvertsPerInterval, o.VRRP.Checksum = 3, vrrp.ChecksumMessage
 	got = build(o, inputs{configMap: testConfigMap(map[string]string{"10.4.0.50": ""})}).state.Routers
 	if r := got[0]; r.AdvertsPerInterval != 3 || r.Checksum != vrrp.ChecksumMessage {
 		t.Errorf("router: %+v", r)
@@ -220,7 +222,7 @@ func TestPeers(t *testing.T) {
 	peers := func(o config.Options) map[vrrp.Family][]netip.Addr {
 		found := map[vrrp.Family][]netip.Addr{}
 		for _, r := range build(o, in).state.Routers {
-			if r.Unicast != o.UseUnicast {
+			if r.Unicast != o.VRRP.Unicast {
 				t.Errorf("unicast %v", r.Unicast)
 			}
 			found[r.Family] = r.Peers
@@ -235,7 +237,7 @@ func TestPeers(t *testing.T) {
 	if diff := cmp.Diff(want, peers(o), compareAddr); diff != "" {
 		t.Errorf("multicast (-want +got):\n%s", diff)
 	}
-	o.UseUnicast = true
+	o.VRRP.Unicast = true
 	o.UnicastPeers = addrs("10.4.0.2", "10.4.0.11", "10.4.0.12", "2001:db8::b", "2001:db8::2")
 	want = map[vrrp.Family][]netip.Addr{
 		vrrp.IPv4: addrs("10.4.0.2", "10.4.0.12", "10.4.0.13"),
@@ -271,14 +273,14 @@ func TestBuildUnserved(t *testing.T) {
 		},
 		{
 			name:     "VRRPv2 has no IPv6",
-			options:  func(o *config.Options) { o.VRRPVersion, o.AdvertisementInterval = 2, time.Second },
+			options:  func(o *config.Options) { o.VRRP.Version, o.VRRP.AdvertisementInterval = 2, time.Second },
 			routers:  []string{"IPv4 50: 10.4.0.50; 10.4.0.51"},
 			forwards: addrs("10.4.0.51"),
 			problems: []string{`web: "vip/echo": not served: VRRPv2 has no IPv6, 2001:db8::51 needs --vrrp-version=3`},
 		},
 		{
 			name:     "unicast without an IPv6 address of the node",
-			options:  func(o *config.Options) { o.UseUnicast = true },
+			options:  func(o *config.Options) { o.VRRP.Unicast = true },
 			routers:  []string{"IPv4 50: 10.4.0.50; 10.4.0.51"},
 			forwards: addrs("10.4.0.51"),
 			problems: []string{`web: "vip/echo": not served: node worker-a has no IPv6 address to send advertisements of 2001:db8::51 from, as --use-unicast does: give it one (--node-ip of the kubelet), or use multicast`},
@@ -286,7 +288,7 @@ func TestBuildUnserved(t *testing.T) {
 		{
 			name: "unicast without an IPv4 address of the node",
 			options: func(o *config.Options) {
-				o.UseUnicast, o.HostIP = true, netip.MustParseAddr("2001:db8::b")
+				o.VRRP.Unicast, o.HostIP = true, netip.MustParseAddr("2001:db8::b")
 			},
 			routers:  []string{"IPv6 50: 2001:db8::51"},
 			forwards: addrs("2001:db8::51"),

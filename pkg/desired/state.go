@@ -37,16 +37,9 @@ func (s State) NodeAddress(f vrrp.Family) netip.Addr {
 // names it. The engine runs it once on every interface that one of its VIPs
 // belongs to.
 type Router struct {
-	Family  vrrp.Family
-	VRID    uint8
-	Version vrrp.Version
-	// Priority is this node's, 1 to 254.
-	Priority uint8
-	// AdvertisementInterval is a multiple of 10 ms up to 40.95 s with
-	// VRRPv3, whole seconds up to 255 s with VRRPv2.
-	AdvertisementInterval time.Duration
-	// Preempt lets this node take over from a Master of lower priority.
-	Preempt bool
+	vrrp.Settings
+	Family vrrp.Family
+	VRID   uint8
 	// TakeoverDelay is waited on top of Master_Down_Interval and Skew_Time,
 	// so that two Backups never promote themselves together. It never shows
 	// on the wire.
@@ -54,20 +47,6 @@ type Router struct {
 	// TakeoverStep is the part of TakeoverDelay for each node that would be
 	// preferred.
 	TakeoverStep time.Duration
-	// PreemptDelay is how long a Master of lower priority is left alone.
-	PreemptDelay time.Duration
-	// DownAdverts is how many advertisements in a row must be missed, and
-	// AdvertsPerInterval how often one is sent in an interval; 0 is the
-	// protocol's default.
-	DownAdverts        int
-	AdvertsPerInterval int
-	// Checksum is the form of VRRPv3's checksum over IPv4.
-	Checksum vrrp.ChecksumForm
-	// Password is VRRPv2's; the zero value means no authentication.
-	Password vrrp.Password `json:"-"`
-	// Unicast sends advertisements to Peers, from the interface that carries
-	// the node's address of the family, instead of to the multicast group.
-	Unicast bool
 	// Peers are the addresses of the other nodes that run the daemon and, with
 	// Unicast, of routers named by the operator, of the router's family,
 	// sorted.

@@ -152,21 +152,12 @@ func place(s desired.State, links []host.Link) ([]placement, []desired.UnplacedV
 func newPlacement(key desired.RouterKey, r desired.Router, node netip.Addr, link host.Link) *placement {
 	source, ok := sourceAddress(link, r, node)
 	p := &placement{key: key, link: link, force: r.Force, noLocalEndpoint: r.NoLocalEndpoint, config: vrrp.Config{
-		Version:               r.Version,
-		Family:                r.Family,
-		VRID:                  r.VRID,
-		Priority:              r.Priority,
-		AdvertisementInterval: r.AdvertisementInterval,
-		DownAdverts:           r.DownAdverts,
-		Preempt:               r.Preempt,
-		TakeoverDelay:         r.TakeoverDelay,
-		TakeoverStep:          r.TakeoverStep,
-		PreemptDelay:          r.PreemptDelay,
-		AdvertsPerInterval:    r.AdvertsPerInterval,
-		Checksum:              r.Checksum,
-		Password:              r.Password,
-		Unicast:               r.Unicast,
-		Source:                source,
+		Settings:      r.Settings,
+		Family:        r.Family,
+		VRID:          r.VRID,
+		TakeoverDelay: r.TakeoverDelay,
+		TakeoverStep:  r.TakeoverStep,
+		Source:        source,
 	}}
 	if source == node {
 		// Where we do not send from the address that nodes know each other

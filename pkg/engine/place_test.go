@@ -49,7 +49,7 @@ func dummy(index int, name string, addresses ...host.Address) host.Link {
 // asks is a virtual router for VIPs without a named interface.
 func asks(vrid uint8, vips ...string) desired.Router {
 	r := desired.Router{
-		Family: vrrp.IPv4, VRID: vrid, Version: vrrp.V3, Priority: 100, AdvertisementInterval: time.Second,
+		Family: vrrp.IPv4, VRID: vrid, Settings: vrrp.Settings{Version: vrrp.V3, Priority: 100, AdvertisementInterval: time.Second},
 	}
 	if len(vips) > 0 {
 		r.Family = vrrp.FamilyOf(netip.MustParseAddr(vips[0]))
@@ -424,9 +424,12 @@ func TestPlace(t *testing.T) {
 func TestPlaceConfig(t *testing.T) {
 	t.Parallel()
 	r := desired.Router{
-		Family: vrrp.IPv4, VRID: 7, Version: vrrp.V2, Priority: 42, AdvertisementInterval: 3 * time.Second,
-		Preempt: true, TakeoverDelay: 20 * time.Millisecond, PreemptDelay: time.Minute, DownAdverts: 5, AdvertsPerInterval: 2,
-		Checksum: vrrp.ChecksumMessage, Password: vrrp.Password{'x'}, Unicast: true, Peers: []netip.Addr{netip.MustParseAddr("192.0.2.2")},
+		Family: vrrp.IPv4, VRID: 7,
+		Settings: vrrp.Settings{
+			Version: vrrp.V2, Priority: 42, AdvertisementInterval: 3 * time.Second, Preempt: true, PreemptDelay: time.Minute,
+			DownAdverts: 5, AdvertsPerInterval: 2, Checksum: vrrp.ChecksumMessage, Password: vrrp.Password{'x'}, Unicast: true,
+		},
+		TakeoverDelay: 20 * time.Millisecond, Peers: []netip.Addr{netip.MustParseAddr("192.0.2.2")},
 		Force: true,
 		VIPs:  []desired.VIP{{Address: netip.MustParseAddr("192.0.2.50")}, {Address: netip.MustParseAddr("192.0.2.51")}},
 	}
@@ -437,9 +440,12 @@ func TestPlaceConfig(t *testing.T) {
 		t.Fatalf("placements %+v, want one", placements)
 	}
 	want := vrrp.Config{
-		Version: vrrp.V2, Family: vrrp.IPv4, VRID: 7, Priority: 42, AdvertisementInterval: 3 * time.Second,
-		Preempt: true, TakeoverDelay: 20 * time.Millisecond, PreemptDelay: time.Minute, DownAdverts: 5, AdvertsPerInterval: 2,
-		Checksum: vrrp.ChecksumMessage, Password: vrrp.Password{'x'}, Unicast: true, Peers: r.Peers, Source: netip.MustParseAddr("192.0.2.1"),
+		Family: vrrp.IPv4, VRID: 7,
+		Settings: vrrp.Settings{
+			Version: vrrp.V2, Priority: 42, AdvertisementInterval: 3 * time.Second, Preempt: true, PreemptDelay: time.Minute,
+			DownAdverts: 5, AdvertsPerInterval: 2, Checksum: vrrp.ChecksumMessage, Password: vrrp.Password{'x'}, Unicast: true,
+		},
+		TakeoverDelay: 20 * time.Millisecond, Peers: r.Peers, Source: netip.MustParseAddr("192.0.2.1"),
 		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.50"), netip.MustParseAddr("192.0.2.51")},
 	}
 	if d := cmp.Diff(want, placements[0].config, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
@@ -486,7 +492,7 @@ func TestCandidates(t *testing.T) {
 		t.Errorf("-want +got\n%s", d)
 	}
 	placements := []placement{
-		{key: desired.RouterKey{Family: vrrp.IPv4}, link: tunnel, config: vrrp.Config{Unicast: true}},
+		{key: desired.RouterKey{Family: vrrp.IPv4}, link: tunnel, config: vrrp.Config{Settings: vrrp.Settings{Unicast: true}}},
 		{key: desired.RouterKey{Family: vrrp.IPv6}, link: tunnel},
 		{key: desired.RouterKey{Family: vrrp.IPv6}, link: pod},
 	}

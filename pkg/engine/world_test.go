@@ -744,7 +744,8 @@ func stateOf(vips ...netip.Addr) desired.State {
 // routerOf asks for a virtual router with VIPs of one family.
 func routerOf(vrid uint8, vips ...netip.Addr) desired.Router {
 	r := desired.Router{
-		Family: vrrp.FamilyOf(vips[0]), VRID: vrid, Version: vrrp.V3, Priority: 150, AdvertisementInterval: 100 * time.Millisecond,
+		Family: vrrp.FamilyOf(vips[0]), VRID: vrid,
+		Settings: vrrp.Settings{Version: vrrp.V3, Priority: 150, AdvertisementInterval: 100 * time.Millisecond},
 	}
 	for _, vip := range vips {
 		r.VIPs = append(r.VIPs, desired.VIP{Address: vip})

@@ -11,7 +11,7 @@ func TestFromMember(t *testing.T) {
 	t.Parallel()
 	own, peer, stranger := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.9")
 	c := Config{
-		Version: V3, Family: IPv4, VRID: 50, Priority: 100, AdvertisementInterval: 100 * time.Millisecond,
+		Settings: Settings{Version: V3, Priority: 100, AdvertisementInterval: 100 * time.Millisecond}, Family: IPv4, VRID: 50,
 		Source: own, Peers: []netip.Addr{peer}, Addresses: addrs("192.0.2.50"),
 	}
 	for _, tt := range []struct {

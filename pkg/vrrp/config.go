@@ -61,46 +61,18 @@ const (
 // Config is what a virtual router is configured with. All of it may change
 // while the router runs, but Version, Family and VRID.
 type Config struct {
-	Version Version
-	Family  Family
+	Settings
+	Family Family
 	// VRID is the virtual router's identifier, 1 to 255.
 	VRID uint8
-	// Priority is 1 to 254.
-	Priority uint8
-	// AdvertisementInterval is 10 ms to 40.95 s in steps of 10 ms with V3,
-	// 1 to 255 whole seconds with V2.
-	AdvertisementInterval time.Duration
-	// DownAdverts is how many advertisements in a row must be missed before
-	// the Master counts as down: the 3 in the RFC's Master_Down_Interval.
-	// 0 means 3.
-	DownAdverts int
-	// Preempt is Preempt_Mode: a Backup takes over from a Master of lower
-	// priority.
-	Preempt bool
 	// TakeoverDelay is waited on top of Master_Down_Interval and Skew_Time
-	// before promotion; a local matter, never on the wire.
+	// before promotion, up to MaxTakeoverDelay; a local matter, never on the
+	// wire.
 	TakeoverDelay time.Duration
 	// TakeoverStep is the part of TakeoverDelay that is waited for each peer
 	// which would be preferred to us. It is taken off while the Master last
 	// heard is one of Peers and would be, for that one is gone.
 	TakeoverStep time.Duration
-	// PreemptDelay is how long a Master of lower priority is left alone after
-	// it was first heard; only with Preempt.
-	PreemptDelay time.Duration
-	// AdvertsPerInterval is how often an advertisement is sent in an
-	// AdvertisementInterval, 1 to 4, so that more losses in a row are needed
-	// for a false takeover. Others see the interval only. 0 means 1.
-	AdvertsPerInterval int
-	// Checksum is the form of the checksum that IPv4 advertisements of V3 are
-	// sent with; ChecksumNone means ChecksumPseudoHeader. Every form is
-	// accepted.
-	Checksum ChecksumForm
-	// Password is that of RFC 2338's simple text authentication, with V2
-	// only; the zero value means no authentication.
-	Password Password
-	// Unicast sends advertisements to Peers instead of the multicast group,
-	// and accepts them from Peers only.
-	Unicast bool
 	// Peers are the addresses that the other members are known to send from.
 	// With multicast they only tell members from strangers.
 	Peers []netip.Addr

@@ -17,14 +17,11 @@ const ms = time.Millisecond
 // priority 100, interval 100 ms, so that Skew_Time is 60.9375 ms.
 func testConfig() Config {
 	return Config{
-		Version:               V3,
-		Family:                IPv4,
-		VRID:                  50,
-		Priority:              100,
-		AdvertisementInterval: 100 * ms,
-		Preempt:               true,
-		Addresses:             addrs("192.0.2.50", "192.0.2.51"),
-		Source:                addr("192.0.2.5"),
+		Settings:  Settings{Version: V3, Priority: 100, AdvertisementInterval: 100 * ms, Preempt: true},
+		Family:    IPv4,
+		VRID:      50,
+		Addresses: addrs("192.0.2.50", "192.0.2.51"),
+		Source:    addr("192.0.2.5"),
 	}
 }
 

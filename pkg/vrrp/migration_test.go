@@ -38,7 +38,7 @@ func newMigration(t *testing.T, seed uint64) *migration {
 	m := &migration{segment: newSegment(t, seed)}
 	for i := range 3 {
 		m.addPeer(Config{
-			Version: V3, Family: IPv4, VRID: 50, Priority: uint8(100 + i), AdvertisementInterval: time.Second,
+			Settings: Settings{Version: V3, Priority: uint8(100 + i), AdvertisementInterval: time.Second}, Family: IPv4, VRID: 50,
 			Addresses: addrs("192.0.2.50", "192.0.2.51"), Source: hostSource(i),
 		}, newKeepalived).start()
 	}

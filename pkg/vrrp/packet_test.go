@@ -193,8 +193,8 @@ func TestRouterSendsGolden(t *testing.T) {
 		b := master(t, func(c *Config) {
 			a, source, destination := tt.want, addr(tt.source), addr(tt.destination)
 			*c = Config{
-				Version: a.Version, Family: FamilyOf(source), VRID: a.VRID, Priority: a.Priority,
-				AdvertisementInterval: a.Interval, Addresses: a.Addresses, Source: source, Password: a.Password,
+				Settings: Settings{Version: a.Version, Priority: a.Priority, AdvertisementInterval: a.Interval, Password: a.Password},
+				Family:   FamilyOf(source), VRID: a.VRID, Addresses: a.Addresses, Source: source,
 			}
 			if destination != Group(c.Family) {
 				c.Unicast, c.Peers = true, []netip.Addr{destination}
@@ -478,7 +478,7 @@ func TestPasswordIsHidden(t *testing.T) {
 			}
 		}
 	}
-	if err := (Config{Password: c.Password}).Validate(); strings.Contains(err.Error(), "secret") {
+	if err := (Config{Settings: Settings{Password: c.Password}}).Validate(); strings.Contains(err.Error(), "secret") {
 		t.Error(err)
 	}
 	if got := fmt.Sprint(c.Password, Password{}); got != "hidden none" {

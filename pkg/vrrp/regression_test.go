@@ -151,10 +151,10 @@ func TestRegressionBackupComparesAddresses(t *testing.T) {
 // interval of 10 ms all Backups promote themselves together.
 func TestRegressionSkewInCentiseconds(t *testing.T) {
 	t.Parallel()
-	old := frr{c: Config{Version: V3}}
-	for p := uint8(1); p < highestPriority; p++ {
-		c := Config{Version: V3, Priority: p}
-		next := Config{Version: V3, Priority: p + 1}
+	old := frr{c: Config{Settings: Settings{Version: V3}}}
+	for p := uint8(1); p < MaxPriority; p++ {
+		c := Config{Settings: Settings{Version: V3, Priority: p}}
+		next := Config{Settings: Settings{Version: V3, Priority: p + 1}}
 		if got := c.SkewTime(10*ms) - next.SkewTime(10*ms); got < 39*time.Microsecond {
 			t.Errorf("priorities %d and %d are %v apart", p, p+1, got)
 		}
@@ -189,11 +189,11 @@ func TestRegressionIntervalZero(t *testing.T) {
 // 21846 overflow.
 func TestRegressionMasterDownIntervalOverflows(t *testing.T) {
 	t.Parallel()
-	c := Config{Version: V3, Priority: 1, AdvertisementInterval: 40950 * ms, DownAdverts: maxDownAdverts}
+	c := Config{Settings: Settings{Version: V3, Priority: 1, AdvertisementInterval: 40950 * ms, DownAdverts: MaxDownAdverts}}
 	if got := c.MasterDownInterval(c.AdvertisementInterval); got < 100*40950*ms {
 		t.Errorf("Master_Down_Interval %v", got)
 	}
-	old := frr{c: Config{Version: V3, Priority: 1}}
+	old := frr{c: Config{Settings: Settings{Version: V3, Priority: 1}}}
 	if down, _ := old.timers(61450); down >= 3*21845 {
 		t.Errorf("the model of FRR waits for %d cs", down)
 	}

@@ -998,7 +998,8 @@ func TestRouterAllocatesNothing(t *testing.T) {
 
 func ExampleConfig_Validate() {
 	c := Config{
-		Version: V3, Family: IPv4, VRID: 50, Priority: 255, AdvertisementInterval: time.Second,
+		Settings: Settings{Version: V3, Priority: 255, AdvertisementInterval: time.Second},
+		Family:   IPv4, VRID: 50,
 		Source: netip.MustParseAddr("192.0.2.5"), Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.50")},
 	}
 	fmt.Println(c.Validate())

@@ -145,7 +145,8 @@ func (s *scenario) each(names []string, do func(h *host)) error {
 func (s *scenario) named(name string) *host {
 	s.names, s.shown = append(s.names, name), append(s.shown, shown{})
 	return s.add(Config{
-		Version: V3, Family: IPv4, VRID: 50, Priority: 100, AdvertisementInterval: 100 * ms, Addresses: addrs("192.0.2.50", "192.0.2.51"),
+		Settings: Settings{Version: V3, Priority: 100, AdvertisementInterval: 100 * ms},
+		Family:   IPv4, VRID: 50, Addresses: addrs("192.0.2.50", "192.0.2.51"),
 		Source: hostSource(len(s.hosts) - 1), // The client, which is the first, needs none.
 	})
 }

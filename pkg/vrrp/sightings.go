@@ -216,7 +216,7 @@ func (s *sighting) believed() time.Duration {
 }
 
 func (s *sighting) masterDownInterval() time.Duration {
-	return masterDownInterval(Config{Version: s.version}, s.priority, s.believed())
+	return masterDownInterval(Config{Settings: Settings{Version: s.version}}, s.priority, s.believed())
 }
 
 // differs says in a few words why the sender is not in the same virtual router

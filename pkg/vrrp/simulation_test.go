@@ -110,7 +110,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	s := &simulation{segment: newSegment(t, seed)}
 	s.now = Time(s.rng.Int64N(1e15))
 	s.preempt = mode(s.rng.IntN(3))
-	c := Config{Version: V3, Family: IPv4, VRID: 50, Addresses: addrs("192.0.2.50", "192.0.2.51")}
+	c := Config{Settings: Settings{Version: V3}, Family: IPv4, VRID: 50, Addresses: addrs("192.0.2.50", "192.0.2.51")}
 	intervals := []time.Duration{10 * ms, 50 * ms, 100 * ms, 100 * ms, time.Second}
 	s.interval = intervals[s.rng.IntN(len(intervals))]
 	source, withFRR := hostSource, true

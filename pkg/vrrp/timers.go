@@ -2,13 +2,6 @@ package vrrp
 
 import "time"
 
-// defaultDownAdverts is the 3 in the RFC's Master_Down_Interval.
-const defaultDownAdverts = 3
-
-// highestPriority is the highest that a peer can have; PriorityOwner is never
-// used.
-const highestPriority = PriorityOwner - 1
-
 // SkewTime is Skew_Time (RFC 9568 section 6.1) for a Master that advertises
 // every masterAdverInterval. The division comes last and the unit is the
 // nanosecond: in the RFC's centiseconds all priorities would have the same
@@ -33,12 +26,12 @@ func (c Config) adverTimer() time.Duration {
 // shortestMasterDownInterval is the Master_Down_Interval of the quickest
 // possible peer that is configured as we are, while we are Master.
 func (c Config) shortestMasterDownInterval() time.Duration {
-	return masterDownInterval(c, highestPriority, c.AdvertisementInterval)
+	return masterDownInterval(c, MaxPriority, c.AdvertisementInterval)
 }
 
 // shortestSkewTime is the Skew_Time of that peer.
 func (c Config) shortestSkewTime() time.Duration {
-	return skewTime(c.Version, highestPriority, c.AdvertisementInterval)
+	return skewTime(c.Version, MaxPriority, c.AdvertisementInterval)
 }
 
 // learn returns the Master_Adver_Interval to take from an advertisement's.
@@ -58,7 +51,7 @@ func grace(masterAdverInterval time.Duration) time.Duration { return masterAdver
 func masterDownInterval(c Config, priority uint8, masterAdverInterval time.Duration) time.Duration {
 	adverts := c.DownAdverts
 	if adverts == 0 {
-		adverts = defaultDownAdverts
+		adverts = DefaultDownAdverts
 	}
 	return time.Duration(adverts)*masterAdverInterval + skewTime(c.Version, priority, masterAdverInterval)
 }

@@ -30,7 +30,7 @@ func TestTimers(t *testing.T) {
 		{V2, 1, 0, time.Second, 996093750, 3996093750},
 	}
 	for _, tt := range tests {
-		c := Config{Version: tt.version, Priority: tt.priority, DownAdverts: tt.downAdverts}
+		c := Config{Settings: Settings{Version: tt.version, Priority: tt.priority, DownAdverts: tt.downAdverts}}
 		if got := c.SkewTime(tt.interval); got != tt.skew {
 			t.Errorf("version %d priority %d at %v: Skew_Time %v, want %v", tt.version, tt.priority, tt.interval, got, tt.skew)
 		}
@@ -46,7 +46,7 @@ func TestSkewTimeTellsPrioritiesApart(t *testing.T) {
 	for _, v := range []Version{V2, V3} {
 		last := time.Duration(1<<63 - 1)
 		for p := 1; p <= 254; p++ {
-			skew := Config{Version: v, Priority: uint8(p)}.SkewTime(10 * time.Millisecond)
+			skew := Config{Settings: Settings{Version: v, Priority: uint8(p)}}.SkewTime(10 * time.Millisecond)
 			if skew <= 0 || skew >= last {
 				t.Errorf("version %d priority %d: Skew_Time %v, that of %d %v", v, p, skew, p-1, last)
 			}

@@ -7,25 +7,23 @@ import (
 	"time"
 )
 
-const (
-	maxDownAdverts        = 100
-	maxTakeoverDelay      = time.Minute
-	maxPreemptDelay       = 1000 * time.Second
-	maxAdvertsPerInterval = 4
-	// maxConfigAddresses is more than advertisements can carry: addresses
-	// beyond that are held without being advertised.
-	maxConfigAddresses = 4096
-)
+// MaxTakeoverDelay is the longest Config.TakeoverDelay.
+const MaxTakeoverDelay = time.Minute
+
+// maxConfigAddresses is more than advertisements can carry: addresses beyond
+// that are held without being advertised.
+const maxConfigAddresses = 4096
+
+func fieldError(field string, value any, right string) error {
+	return fmt.Errorf("%s %v: want %s", field, value, right)
+}
 
 // Validate returns an error that names every field that is wrong, its value,
 // and what is right.
 func (c Config) Validate() error {
-	var errs []error
+	errs := []error{c.Settings.validate()}
 	bad := func(field string, value any, right string) {
-		errs = append(errs, fmt.Errorf("%s %v: want %s", field, value, right))
-	}
-	if c.Version != V2 && c.Version != V3 {
-		bad("version", c.Version, "2 or 3")
+		errs = append(errs, fieldError(field, value, right))
 	}
 	switch {
 	case c.Family != IPv4 && c.Family != IPv6:
@@ -36,36 +34,11 @@ func (c Config) Validate() error {
 	if c.VRID == 0 {
 		bad("VRID", c.VRID, "1 to 255")
 	}
-	if c.Priority == PriorityResign || c.Priority == PriorityOwner {
-		bad("priority", c.Priority, "1 to 254")
+	if c.TakeoverDelay < 0 || c.TakeoverDelay > MaxTakeoverDelay {
+		bad("takeover delay", c.TakeoverDelay, fmt.Sprintf("0 to %v", MaxTakeoverDelay))
 	}
-	i := c.AdvertisementInterval
-	switch {
-	case c.Version == V2 && (i < time.Second || i > 255*time.Second || i%time.Second != 0):
-		bad("advertisement interval", i, "1s to 255s in whole seconds, as version 2 has it")
-	case c.Version != V2 && (i < centisecond || i > intervalMask*centisecond || i%centisecond != 0):
-		bad("advertisement interval", i, "10ms to 40.95s in steps of 10ms")
-	}
-	if c.DownAdverts < 0 || c.DownAdverts > maxDownAdverts {
-		bad("down adverts", c.DownAdverts, fmt.Sprintf("1 to %d, or 0 for %d", maxDownAdverts, defaultDownAdverts))
-	}
-	if c.TakeoverDelay < 0 || c.TakeoverDelay > maxTakeoverDelay {
-		bad("takeover delay", c.TakeoverDelay, fmt.Sprintf("0 to %v", maxTakeoverDelay))
-	}
-	if c.TakeoverStep < 0 || c.TakeoverStep > maxTakeoverDelay {
-		bad("takeover step", c.TakeoverStep, fmt.Sprintf("0 to %v", maxTakeoverDelay))
-	}
-	if c.PreemptDelay < 0 || c.PreemptDelay > maxPreemptDelay {
-		bad("preempt delay", c.PreemptDelay, fmt.Sprintf("0 to %v", maxPreemptDelay))
-	}
-	switch n := c.AdvertsPerInterval; {
-	case n < 0 || n > maxAdvertsPerInterval:
-		bad("adverts per interval", n, fmt.Sprintf("1 to %d, or 0 for 1", maxAdvertsPerInterval))
-	case n > 1 && c.Version == V2:
-		bad("adverts per interval", n, "1, as version 2 has it")
-	}
-	if c.Version != V2 && c.Password != (Password{}) {
-		bad("password", c.Password, "none, as version 3 has no authentication")
+	if c.TakeoverStep < 0 || c.TakeoverStep > MaxTakeoverDelay {
+		bad("takeover step", c.TakeoverStep, fmt.Sprintf("0 to %v", MaxTakeoverDelay))
 	}
 	switch choice := c.Version == V3 && c.Family == IPv4; {
 	case c.Checksum == ChecksumNone:

@@ -108,10 +108,10 @@ func TestConfigValidate(t *testing.T) {
 		{"twice", func(c *Config) { c.Addresses = addrs("192.0.2.50", "192.0.2.51", "192.0.2.50") }, "address 192.0.2.50: want each address once"},
 		{"all wrong", func(c *Config) { *c = Config{} }, strings.Join([]string{
 			"version 0: want 2 or 3",
-			"family 0: want 4 (IPv4) or 6 (IPv6)",
-			"VRID 0: want 1 to 255",
 			"priority 0: want 1 to 254",
 			"advertisement interval 0s" + wantV3,
+			"family 0: want 4 (IPv4) or 6 (IPv6)",
+			"VRID 0: want 1 to 255",
 			"source invalid IP: want the IPv4 address of a host",
 			"addresses 0: want 1 to 4096 of them",
 		}, "\n")},

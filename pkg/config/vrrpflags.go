@@ -1,0 +1,99 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// minDownAdverts keeps the loss of one advertisement from being a takeover,
+// which vrrp would allow.
+const minDownAdverts = 2
+
+// What the flags accept, for their usage and their errors.
+var (
+	validPreemptDelay       = fmt.Sprintf("0 to %ds", vrrp.MaxPreemptDelay/time.Second)
+	validDownAdverts        = fmt.Sprintf("%d to %d", minDownAdverts, vrrp.MaxDownAdverts)
+	validAdvertsPerInterval = fmt.Sprintf("1 to %d", vrrp.MaxAdvertsPerInterval)
+)
+
+// checksums are the values of --vrrp-checksum: the RFC that each form is read in.
+var checksums = map[string]vrrp.ChecksumForm{
+	"rfc5798": vrrp.ChecksumPseudoHeader,
+	"rfc9568": vrrp.ChecksumMessage,
+}
+
+// vrrpFlags are the flags of vrrp.Settings.
+type vrrpFlags struct {
+	flags    *flag.FlagSet
+	settings *vrrp.Settings
+	// The values that are not those of a setting until they are checked.
+	version  *int
+	checksum *string
+}
+
+// newVRRPFlags adds the flags to fs. Parsing sets s, but for what finish sets.
+func newVRRPFlags(fs *flag.FlagSet, s *vrrp.Settings) vrrpFlags {
+	f := vrrpFlags{flags: fs, settings: s}
+	f.version = fs.Int("vrrp-version", int(vrrp.DefaultVersion), "VRRP version, 2 or 3")
+	fs.BoolVar(&s.Unicast, "use-unicast", false, "send advertisements to the other nodes by unicast")
+	fs.DurationVar(&s.AdvertisementInterval, "advertisement-interval", 0, fmt.Sprintf("time between advertisements (default %v, %v with --vrrp-version=2)", vrrp.V3.DefaultInterval(), vrrp.V2.DefaultInterval()))
+	fs.BoolVar(&s.Preempt, "preempt", false, "take over from a master of lower priority")
+	fs.DurationVar(&s.PreemptDelay, "preempt-delay", 0, "how long to leave a master of lower priority alone, "+validPreemptDelay)
+	fs.IntVar(&s.DownAdverts, "down-adverts", vrrp.DefaultDownAdverts, "advertisements that must be missed in a row, "+validDownAdverts)
+	fs.IntVar(&s.AdvertsPerInterval, "adverts-per-interval", vrrp.DefaultAdvertsPerInterval, "advertisements that are sent in an interval, "+validAdvertsPerInterval)
+	f.checksum = fs.String("vrrp-checksum", "rfc5798", "checksum of VRRPv3 over IPv4, rfc5798 or rfc9568")
+	return f
+}
+
+// finish sets what depends on several flags, once all are parsed. Its error
+// names every flag that is wrong, its value, and what is right.
+func (f vrrpFlags) finish() error {
+	var errs []error
+	bad := func(flag string, value any, right string) {
+		errs = append(errs, fmt.Errorf("--%s=%v: %s", flag, value, right))
+	}
+	s := f.settings
+	switch *f.version {
+	case int(vrrp.V2), int(vrrp.V3):
+		s.Version = vrrp.Version(*f.version)
+	default:
+		bad("vrrp-version", *f.version, "must be 2 or 3")
+	}
+	if !isSet(f.flags, "advertisement-interval") {
+		s.AdvertisementInterval = s.Version.DefaultInterval()
+	}
+	if d := s.AdvertisementInterval; s.Version != 0 && !s.Version.ValidInterval(d) {
+		right := "must be " + s.Version.Intervals()
+		if s.Version == vrrp.V2 {
+			right += " with --vrrp-version=2"
+		}
+		bad("advertisement-interval", d, right)
+	}
+	switch d := s.PreemptDelay; {
+	case d < 0 || d > vrrp.MaxPreemptDelay:
+		bad("preempt-delay", d, "must be "+validPreemptDelay)
+	case d > 0 && !s.Preempt:
+		bad("preempt-delay", d, "only with --preempt")
+	}
+	if n := s.DownAdverts; n < minDownAdverts || n > vrrp.MaxDownAdverts {
+		bad("down-adverts", n, "must be "+validDownAdverts)
+	}
+	switch n := s.AdvertsPerInterval; {
+	case n < 1 || n > vrrp.MaxAdvertsPerInterval:
+		bad("adverts-per-interval", n, "must be "+validAdvertsPerInterval)
+	case n > 1 && s.Version == vrrp.V2:
+		bad("adverts-per-interval", n, "only with --vrrp-version=3")
+	}
+	form, known := checksums[*f.checksum]
+	switch s.Checksum = form; {
+	case !known:
+		bad("vrrp-checksum", *f.checksum, "must be rfc5798 or rfc9568")
+	case form == vrrp.ChecksumMessage && s.Version == vrrp.V2:
+		bad("vrrp-checksum", *f.checksum, "only with --vrrp-version=3")
+	}
+	return errors.Join(errs...)
+}
