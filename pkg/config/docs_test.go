@@ -179,7 +179,7 @@ func TestDocumentClusterMessages(t *testing.T) {
 		documented = append(documented, code(row[0])[0])
 	}
 	matched := map[string]bool{}
-	for _, file := range []string{"backend.go", "build.go", "clash.go", "crowd.go", "forward.go", "local.go", "members.go", "priority.go", "router.go"} {
+	for _, file := range []string{"backend.go", "build.go", "capacity.go", "forward.go", "localpolicy.go", "members.go", "portconflict.go", "priority.go", "router.go"} {
 		for _, format := range sentences(t, filepath.Join("..", "controller", file)) {
 			verbs := regexp.MustCompile(`%[sd]`)
 			pattern := regexp.MustCompile(verbs.ReplaceAllLiteralString(regexp.QuoteMeta(format), `.+`))

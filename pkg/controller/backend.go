@@ -190,20 +190,3 @@ func (b *backend) names() string {
 	}
 	return words.String()
 }
-
-// podNetworks returns the networks of a node's own pods, sorted; nil if they are
-// not known.
-func podNetworks(node string, nodes []*corev1.Node) []netip.Prefix {
-	var networks []netip.Prefix
-	for _, n := range nodes {
-		if n.Name != node {
-			continue
-		}
-		for _, s := range append([]string{n.Spec.PodCIDR}, n.Spec.PodCIDRs...) {
-			if p, err := netip.ParsePrefix(s); err == nil && !p.Addr().Is4In6() {
-				networks = append(networks, p)
-			}
-		}
-	}
-	return desired.Outermost(networks)
-}

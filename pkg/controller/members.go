@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kube-vrrp-vip/pkg/config"
+	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -171,4 +172,21 @@ func nodeAddresses(self member, peers []member, nodes []*corev1.Node) map[netip.
 		}
 	}
 	return nodeOf
+}
+
+// podNetworks returns the networks of a node's own pods, sorted; nil if they are
+// not known.
+func podNetworks(node string, nodes []*corev1.Node) []netip.Prefix {
+	var networks []netip.Prefix
+	for _, n := range nodes {
+		if n.Name != node {
+			continue
+		}
+		for _, s := range append([]string{n.Spec.PodCIDR}, n.Spec.PodCIDRs...) {
+			if p, err := netip.ParsePrefix(s); err == nil && !p.Addr().Is4In6() {
+				networks = append(networks, p)
+			}
+		}
+	}
+	return desired.Outermost(networks)
 }

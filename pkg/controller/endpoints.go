@@ -140,3 +140,54 @@ func deref(s *string) string {
 	}
 	return *s
 }
+
+// endpoint is what matters of an endpoint of a Service.
+type endpoint struct {
+	node string
+	// family is 0 if it counts for both: Endpoints have one family only, of the
+	// same pods.
+	family vrrp.Family
+	ready  bool
+	// draining tells that it is terminating and still serves.
+	draining bool
+}
+
+// presence is where the endpoints of a Service are, as one node sees it.
+type presence int
+
+const (
+	// presenceUnknown is right after they began to be watched.
+	presenceUnknown presence = iota
+	presenceNowhere
+	presenceElsewhere
+	presenceHere
+	// presenceOverdue is when they could not be learned for long, and
+	// presenceDenied when to watch them is not permitted.
+	presenceOverdue
+	presenceDenied
+)
+
+// presenceOn returns where endpoints are, as node sees it. Like kube-proxy it
+// falls back to those that are terminating, once no other is left.
+func presenceOn(node string, family vrrp.Family, endpoints []endpoint) presence {
+	ready, draining := presenceNowhere, presenceNowhere
+	for _, e := range endpoints {
+		if e.family != 0 && e.family != family {
+			continue
+		}
+		at := presenceElsewhere
+		if e.node == node {
+			at = presenceHere
+		}
+		if e.ready {
+			ready = max(ready, at)
+		}
+		if e.draining {
+			draining = max(draining, at)
+		}
+	}
+	if ready != presenceNowhere {
+		return ready
+	}
+	return draining
+}

@@ -18,6 +18,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // localCluster is testCluster with a Service whose external traffic stays on the
@@ -409,5 +410,35 @@ func TestServiceRecreated(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestPresenceOn(t *testing.T) {
+	t.Parallel()
+	here := func(f vrrp.Family, ready, draining bool) endpoint { return endpoint{"worker-a", f, ready, draining} }
+	there := func(f vrrp.Family, ready, draining bool) endpoint { return endpoint{"worker-b", f, ready, draining} }
+	const yes, no = true, false
+	tests := []struct {
+		name      string
+		endpoints []endpoint
+		want      presence
+	}{
+		{"none", nil, presenceNowhere},
+		{"ready here", []endpoint{there(4, yes, no), here(4, yes, no)}, presenceHere},
+		{"ready there", []endpoint{there(4, yes, no), here(4, no, no)}, presenceElsewhere},
+		{"of the other family here", []endpoint{there(4, yes, no), here(6, yes, no)}, presenceElsewhere},
+		{"of the other family only", []endpoint{here(6, yes, no)}, presenceNowhere},
+		{"of both families", []endpoint{here(0, yes, no)}, presenceHere},
+		{"neither ready nor serving", []endpoint{here(4, no, no), there(4, no, no)}, presenceNowhere},
+		{"draining here, ready there", []endpoint{here(4, no, yes), there(4, yes, no)}, presenceElsewhere},
+		{"draining here, none ready", []endpoint{here(4, no, yes), there(4, no, no)}, presenceHere},
+		{"draining there, none ready", []endpoint{here(4, no, no), there(4, no, yes)}, presenceElsewhere},
+		{"draining here, ready of the other family", []endpoint{here(4, no, yes), there(6, yes, no)}, presenceHere},
+		{"on no node", []endpoint{{"", 4, yes, no}}, presenceElsewhere},
+	}
+	for _, test := range tests {
+		if got := presenceOn("worker-a", vrrp.IPv4, test.endpoints); got != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
 	}
 }

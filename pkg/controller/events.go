@@ -1,0 +1,182 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-vrrp-vip/pkg/config"
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// report is an Event about a virtual router, on the ConfigMap.
+type report struct {
+	eventType, reason, message string
+	// onServices asks for it on the Services of vips too.
+	onServices bool
+	vips       []netip.Addr
+}
+
+// report queues r, or drops it if the queue is full.
+func (c *Controller) report(r report) {
+	select {
+	case c.reports <- r:
+	default:
+	}
+}
+
+// recordReports records what is queued, until ctx is done and the queue is
+// empty.
+func (c *Controller) recordReports(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case r := <-c.reports:
+			c.record(r)
+		}
+	}
+	for {
+		select {
+		case r := <-c.reports:
+			c.record(r)
+		default:
+			return
+		}
+	}
+}
+
+func (c *Controller) record(r report) {
+	n := c.options.ConfigMap
+	if configMap := object[corev1.ConfigMap](c.configMaps, n.Namespace, n.Name); configMap != nil {
+		c.recorder.record(reference("ConfigMap", configMap), r.eventType, r.reason, r.message)
+	}
+	if !r.onServices {
+		return
+	}
+	for _, n := range c.servicesBehind(r.vips) {
+		if service := object[corev1.Service](c.services, n.Namespace, n.Name); service != nil {
+			c.recorder.record(reference("Service", service), r.eventType, r.reason, r.message)
+		}
+	}
+}
+
+// servicesBehind returns the Services behind vips, each once.
+func (c *Controller) servicesBehind(vips []netip.Addr) []config.ObjectName {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []config.ObjectName
+	for _, vip := range vips {
+		for _, n := range c.servicesOf[vip] {
+			if !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+	}
+	return names
+}
+
+// joinVIPs lists the VIPs, but no more than an Event has room for.
+func joinVIPs(vips []netip.Addr) string {
+	const shown = 12
+	var words []string
+	for i, vip := range vips {
+		if i == shown {
+			words = append(words, fmt.Sprintf("%d more", len(vips)-shown))
+			break
+		}
+		words = append(words, vip.String())
+	}
+	if len(words) == 0 {
+		return "no VIP"
+	}
+	return strings.Join(words, ", ")
+}
+
+// The reasons of the Events of a transition to Initialize. The others are the
+// names of the states.
+const (
+	reasonFault      = "Fault"
+	reasonIneligible = "Ineligible"
+	reasonShutdown   = "Shutdown"
+)
+
+// Transition reports a change of state of a virtual router as Events, on the
+// ConfigMap and, if a Master comes or goes, on the Services of its VIPs. It
+// does not block: an Event that can not be queued is dropped.
+func (c *Controller) Transition(t desired.Transition) {
+	r := report{vips: t.VIPs, onServices: t.From == vrrp.Master || t.To == vrrp.Master}
+	r.eventType, r.reason, r.message = transitionEvent(c.host(), t)
+	c.report(r)
+}
+
+// transitionEvent returns what an Event says about a transition on node.
+func transitionEvent(node string, t desired.Transition) (eventType, reason, message string) {
+	eventType, reason = corev1.EventTypeNormal, t.To.String()
+	message = fmt.Sprintf("%s became %s of %s on %s (VRID %d): %s", node, t.To, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+	switch {
+	case t.To == vrrp.Master && t.Silence > 0:
+		message += fmt.Sprintf(", no master was heard for %s", t.Silence.Round(time.Millisecond))
+	case t.To == vrrp.Initialize && t.Reason == desired.Reason(vrrp.ReasonShutdown):
+		reason = reasonShutdown
+		message = fmt.Sprintf("%s no longer serves %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+	case t.To == vrrp.Initialize && t.Reason == desired.FaultNoLocalEndpoint:
+		reason = reasonIneligible
+		message = fmt.Sprintf("%s leaves %s on %s (VRID %d) to other nodes: %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+	case t.To == vrrp.Initialize:
+		eventType, reason = corev1.EventTypeWarning, reasonFault
+		message = fmt.Sprintf("%s can not serve %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+	}
+	return eventType, reason, message
+}
+
+// The reasons of the Events of an alarm.
+const (
+	reasonAlarm      = "Alarm"
+	reasonAlarmEnded = "AlarmEnded"
+)
+
+// alarmAdvice says for each reason what it means and what to do.
+var alarmAdvice = map[vrrp.AlarmReason]string{
+	vrrp.AlarmIncompatiblePeer: "its advertisements must be discarded, so that both can be Master: give it the same settings, or another VRID",
+	vrrp.AlarmSplitBrain:       "it is Master too: see that each of the two hears the other (IP protocol 112, multicast, VLAN)",
+	vrrp.AlarmPeerDeaf:         "it is Master too and does not hear this node: let its firewall and switch port pass IP protocol 112, and see that its addresses are the same",
+	vrrp.AlarmAddressList:      "it advertises addresses that are not ours, and keepalived wants the very same list: give both the same addresses",
+	vrrp.AlarmAddressOwner:     "it claims priority 255, which nothing can take over from: take the address off it, or lower its priority",
+	vrrp.AlarmOwnSource:        "it sends from this node's own address: find the host that has the address too, or the loop in the network",
+	vrrp.AlarmVRIDConflict:     "other routers use this VRID for other addresses: choose another one (--vrid, --vrids, vrid)",
+	vrrp.AlarmVIPInUse:         "another host had the address first, so this node leaves it alone: take it off that host, or choose another VIP",
+	vrrp.AlarmDuplicateAddress: "another host has the address too, and takes its traffic: find it by its MAC and take the address off it",
+}
+
+// Alarm reports the beginning or the end of an alarm as Events, on the
+// ConfigMap and the Services of the virtual router. It does not block: an
+// Event that can not be queued is dropped.
+func (c *Controller) Alarm(a desired.AlarmChange) {
+	r := report{vips: a.VIPs, onServices: true}
+	r.eventType, r.reason, r.message = alarmEvent(c.host(), a)
+	c.report(r)
+}
+
+// alarmEvent returns what an Event says about an alarm on node.
+func alarmEvent(node string, a desired.AlarmChange) (eventType, reason, message string) {
+	message = fmt.Sprintf("%s at %s on %s (VRID %d): %s", node, joinVIPs(a.VIPs), a.Interface, a.VRID, a.Reason)
+	if a.Source.IsValid() {
+		message += fmt.Sprintf(" by %s", a.Source)
+	}
+	if !a.On {
+		return corev1.EventTypeNormal, reasonAlarmEnded, message + " has ended"
+	}
+	if a.Detail != "" {
+		message += fmt.Sprintf(" (%s)", config.Shorten(a.Detail))
+	}
+	if advice := alarmAdvice[vrrp.AlarmReason(a.Reason)]; advice != "" {
+		message += ": " + advice
+	}
+	return corev1.EventTypeWarning, reasonAlarm, message
+}

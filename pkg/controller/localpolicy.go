@@ -1,0 +1,239 @@
+package controller
+
+import (
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-vrrp-vip/pkg/config"
+	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/vrrp"
+)
+
+// locals are the VIPs of Services whose traffic stays on the node that it
+// reaches: they go only to nodes with an endpoint.
+type locals struct {
+	options config.Options
+	in      inputs
+	self    member
+	backend func(config.ObjectName) *backend
+	// sets has the set of such Services of each VIP that has any, vrids the
+	// VRID of each set that has one of its own.
+	sets  map[netip.Addr]string
+	vrids map[string]uint8
+}
+
+// newLocals reads entries, which are all there are: also those that this node
+// does not serve have a part in the VRIDs that all nodes must agree on.
+func newLocals(o config.Options, in inputs, self member, backend func(config.ObjectName) *backend, entries []config.Entry) *locals {
+	l := &locals{options: o, in: in, self: self, backend: backend, sets: map[netip.Addr]string{}}
+	for _, e := range entries {
+		if set := localSet(e, backend); set != "" {
+			l.sets[e.VIP] = set
+		}
+	}
+	l.vrids = automaticVRIDs(o, entries, l.sets)
+	return l
+}
+
+// vridOf returns the VRID of an entry: its own, else that of its set, else the
+// one of other VIPs.
+func (l *locals) vridOf(e config.Entry) uint8 {
+	if set := l.sets[e.VIP]; set != "" && e.VRID == 0 && l.vrids[set] != 0 {
+		return l.vrids[set]
+	}
+	return vridOf(l.options, e)
+}
+
+// follow decides which of routers, those of entries, this node is not eligible
+// for. It returns the Services whose endpoints that depends on, sorted.
+func (l *locals) follow(routers []desired.Router, entries []config.Entry) (services []config.ObjectName, problems []config.Problem) {
+	type key struct {
+		family vrrp.Family
+		vrid   uint8
+	}
+	shared := map[key]bool{}
+	for i := range routers {
+		r := &routers[i]
+		set := l.sets[r.VIPs[0].Address]
+		if slices.ContainsFunc(r.VIPs, func(v desired.VIP) bool { return l.sets[v.Address] != set }) {
+			shared[key{r.Family, r.VRID}] = true
+			continue
+		}
+		names := l.following(set)
+		services = append(services, names...)
+		var all []presence
+		for _, n := range names {
+			p := l.in.presence(n, l.self.node, r.Family)
+			if p == presenceDenied {
+				problems = append(problems, config.Problem{
+					Key:     l.options.ConfigMap.String(),
+					Message: "to list and watch endpointslices is not permitted: VIPs of Services with a Local policy go to any node, also to those without an endpoint; apply manifests/rbac.yaml",
+					Notice:  true,
+				})
+			}
+			all = append(all, p)
+		}
+		if slices.Contains(all, presenceUnknown) {
+			// Soon it is known: a VIP does not go away just for that.
+			r.NoLocalEndpoint = !l.in.wasEligible(r.Family, r.VRID)
+			continue
+		}
+		r.NoLocalEndpoint = len(names) > 0 && !eligible(all)
+	}
+	for _, e := range entries {
+		set, vrid := l.sets[e.VIP], l.vridOf(e)
+		if set == "" || !shared[key{vrrp.FamilyOf(e.VIP), vrid}] {
+			continue
+		}
+		remedy := "leave vrid out, or name one that only VIPs of the same Services have"
+		if e.VRID == 0 {
+			remedy = fmt.Sprintf("all VRIDs from %d to %d are in use: name a free one (vrid)", firstAutomaticVRID, lastAutomaticVRID)
+		}
+		p := e.Problem(fmt.Sprintf("VRID %d has other VIPs too, which need no endpoint of %s on their node, or need others: this VIP goes also to nodes without one, where its connections fail; %s", vrid, set, remedy))
+		p.Notice = true
+		problems = append(problems, p)
+	}
+	slices.SortFunc(services, func(a, b config.ObjectName) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(services), problems
+}
+
+// following returns the Services of a set whose endpoints matter on this node.
+func (l *locals) following(set string) []config.ObjectName {
+	if set == "" || l.self.node == l.options.PodName {
+		return nil // Which endpoints are on this node is not known.
+	}
+	return slices.DeleteFunc(namesOf(set), func(n config.ObjectName) bool {
+		// The proxy leads to the ClusterIP.
+		return l.in.noKubeProxy && !internalLocal(l.backend(n))
+	})
+}
+
+// staysLocal tells whether what reaches e on a node gets to an endpoint of its
+// Service b on that node only. It must follow from the ConfigMap and the
+// Services alone: all nodes must come to the same virtual routers. A Service
+// that refuses every port does so on any node.
+func staysLocal(e config.Entry, b *backend) bool {
+	return b != nil && (internalLocal(b) || externalLocal(e, b)) && b.clusterIP(vrrp.FamilyOf(e.VIP)).IsValid()
+}
+
+// internalLocal tells whether the ClusterIP of b leads to endpoints of the same
+// node only.
+func internalLocal(b *backend) bool {
+	p := b.spec.InternalTrafficPolicy
+	return p != nil && *p == corev1.ServiceInternalTrafficPolicyLocal
+}
+
+// externalLocal tells whether a port of e leads to a NodePort that is served by
+// endpoints of the same node only. The proxy leads to the ClusterIP: with its
+// header the client's address is not lost.
+func externalLocal(e config.Entry, b *backend) bool {
+	return b.isLocal && slices.ContainsFunc(b.ports, func(p servicePort) bool {
+		return p.nodePort != 0 && (e.ProxyProtocol == 0 || p.protocol != desired.TCP)
+	})
+}
+
+// localSet names the Services of e whose traffic stays on a node, as one
+// string: VIPs with the same one go to the same nodes. Empty: to any node.
+func localSet(e config.Entry, backend func(config.ObjectName) *backend) string {
+	var names []string
+	for _, s := range e.Services {
+		if staysLocal(e, backend(s.Name)) {
+			names = append(names, s.Name.String())
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), setSeparator)
+}
+
+// setSeparator joins the names of a set of Services.
+const setSeparator = ", "
+
+// namesOf returns the Services of a set.
+func namesOf(set string) (names []config.ObjectName) {
+	for name := range strings.SplitSeq(set, setSeparator) {
+		namespace, name, _ := strings.Cut(name, "/")
+		names = append(names, config.ObjectName{Namespace: namespace, Name: name})
+	}
+	return names
+}
+
+// eligible tells whether a node can serve VIPs of Services whose endpoints are
+// where all says. A Service without any endpoint keeps no other from being
+// served.
+func eligible(all []presence) bool {
+	served := false
+	for _, p := range all {
+		switch p {
+		case presenceUnknown, presenceElsewhere:
+			return false
+		case presenceNowhere:
+		case presenceHere, presenceOverdue, presenceDenied:
+			served = true
+		}
+	}
+	return served
+}
+
+// The VRIDs that VIPs of Services with a Local policy get if their entry names
+// none: such VIPs need a virtual router that may have another Master than the
+// one of other VIPs.
+const (
+	firstAutomaticVRID = 128
+	lastAutomaticVRID  = 255
+)
+
+// automaticVRIDs returns the VRID of each set of Services that needs one, as
+// far as there are; sets has that of each VIP that has any. A set gets its VRID from a hash
+// of its name. If that is taken by a flag, an entry or a set that comes first by
+// name, it gets the next that is free; only those can change when other sets
+// come and go.
+func automaticVRIDs(o config.Options, entries []config.Entry, sets map[netip.Addr]string) map[string]uint8 {
+	taken := map[int]bool{}
+	if o.VRIDs.IsZero() {
+		taken[o.VRID] = true
+	} else {
+		for vrid := int(o.VRIDs.First); vrid <= int(o.VRIDs.Last); vrid++ {
+			taken[vrid] = true
+		}
+	}
+	needed := map[string]bool{}
+	for _, e := range entries {
+		if e.VRID != 0 {
+			taken[int(e.VRID)] = true
+		} else if set := sets[e.VIP]; set != "" {
+			needed[set] = true
+		}
+	}
+	const n = lastAutomaticVRID - firstAutomaticVRID + 1
+	home := func(set string) int {
+		h := fnv.New32a()
+		h.Write([]byte(set))
+		return int(h.Sum32() % n)
+	}
+	vrids := map[string]uint8{}
+	var moved []string
+	for _, set := range slices.Sorted(maps.Keys(needed)) {
+		vrid := firstAutomaticVRID + home(set)
+		if taken[vrid] {
+			moved = append(moved, set)
+			continue
+		}
+		taken[vrid], vrids[set] = true, uint8(vrid)
+	}
+	for _, set := range moved {
+		for i := range n {
+			vrid := firstAutomaticVRID + (home(set)+i)%n
+			if !taken[vrid] {
+				taken[vrid], vrids[set] = true, uint8(vrid)
+				break
+			}
+		}
+	}
+	return vrids
+}
