@@ -22,7 +22,7 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// optionalWait is how long the first State waits for what it can do without:
+// optionalWait is how long the first State waits for the optional informers:
 // priorities and peers.
 const optionalWait = 3 * time.Second
 
@@ -41,15 +41,16 @@ type Controller struct {
 	options config.Options
 	apply   func(desired.State)
 
-	// The State needs these two,
-	configMaps, services *source
-	// and can do without these.
-	pods, nodes, daemonSets, namespaces *source
+	// Required informers: there is no State before their caches are filled.
+	configMaps, services *informer
+	// Optional informers.
+	pods, nodes, daemonSets, namespaces *informer
 
 	answers  *answers
 	recorder *recorder
-	// wake holds a token while the caches have changes that no State has.
-	wake chan struct{}
+	// queue is the work queue. It has one key, since every change of a cache
+	// leads to the same sync.
+	queue chan struct{}
 	// noKubeProxy is what KubeProxy was told.
 	noKubeProxy atomic.Bool
 
@@ -78,26 +79,26 @@ func New(client kubernetes.Interface, o config.Options, apply func(desired.State
 		options: o,
 		apply:   apply,
 		answers: newAnswers(),
-		wake:    make(chan struct{}, 1),
+		queue:   make(chan struct{}, 1),
 		reports: make(chan report, maxQueuedEvents),
 
 		followers: map[config.ObjectName]*follower{},
 	}
 	c.recorder = newRecorder(client, c.host(), c.answers)
 	core, apps := client.CoreV1(), client.AppsV1()
-	c.configMaps = newSource(core.ConfigMaps(o.ConfigMap.Namespace), &corev1.ConfigMap{}, "configmaps", named(o.ConfigMap.Name), c.changed, c.answers)
-	c.services = newSource(core.Services(o.WatchNamespace), &corev1.Service{}, "services", everything, c.changed, c.answers)
-	c.pods = newSource(core.Pods(o.PodNamespace), &corev1.Pod{}, "pods", everything, c.changed, c.answers)
-	c.nodes = newSource(core.Nodes(), &corev1.Node{}, "nodes", everything, c.changed, c.answers)
-	c.daemonSets = newSource(apps.DaemonSets(o.PodNamespace), &appsv1.DaemonSet{}, "daemonsets", everything, c.changed, c.answers)
-	c.namespaces = newSource(core.Namespaces(), &corev1.Namespace{}, "namespaces", named(o.PodNamespace), c.changed, c.answers)
+	c.configMaps = newInformer(core.ConfigMaps(o.ConfigMap.Namespace), &corev1.ConfigMap{}, "configmaps", named(o.ConfigMap.Name), c.enqueue, c.answers)
+	c.services = newInformer(core.Services(o.WatchNamespace), &corev1.Service{}, "services", everything, c.enqueue, c.answers)
+	c.pods = newInformer(core.Pods(o.PodNamespace), &corev1.Pod{}, "pods", everything, c.enqueue, c.answers)
+	c.nodes = newInformer(core.Nodes(), &corev1.Node{}, "nodes", everything, c.enqueue, c.answers)
+	c.daemonSets = newInformer(apps.DaemonSets(o.PodNamespace), &appsv1.DaemonSet{}, "daemonsets", everything, c.enqueue, c.answers)
+	c.namespaces = newInformer(core.Namespaces(), &corev1.Namespace{}, "namespaces", named(o.PodNamespace), c.enqueue, c.answers)
 	return c
 }
 
-// changed notes that the caches are to be built from again.
-func (c *Controller) changed() {
+// enqueue queues a sync.
+func (c *Controller) enqueue() {
 	select {
-	case c.wake <- struct{}{}:
+	case c.queue <- struct{}{}:
 	default:
 	}
 }
@@ -106,7 +107,7 @@ func (c *Controller) changed() {
 // does. It may be called by any goroutine.
 func (c *Controller) KubeProxy(present bool) {
 	if c.noKubeProxy.Swap(!present) == present {
-		c.changed()
+		c.enqueue()
 	}
 }
 
@@ -125,17 +126,17 @@ func (c *Controller) Run(ctx context.Context) error {
 		defer stopRecording()
 		c.recordReports(ctx)
 	})
-	required := []*source{c.configMaps, c.services}
-	optional := []*source{c.pods, c.nodes, c.daemonSets, c.namespaces}
-	for _, s := range slices.Concat(required, optional) {
-		wg.Go(func() { s.RunWithContext(ctx) })
+	required := []*informer{c.configMaps, c.services}
+	optional := []*informer{c.pods, c.nodes, c.daemonSets, c.namespaces}
+	for _, i := range slices.Concat(required, optional) {
+		wg.Go(func() { i.RunWithContext(ctx) })
 	}
 
-	if !waitFor(ctx, required, (*source).HasSynced) {
+	if !waitFor(ctx, required, (*informer).HasSynced) {
 		return nil
 	}
 	// With unicast a node that knows no peers hears nobody, and would be Master.
-	if c.options.VRRP.Unicast && !waitFor(ctx, []*source{c.pods}, (*source).settled) {
+	if c.options.VRRP.Unicast && !waitFor(ctx, []*informer{c.pods}, (*informer).ready) {
 		return nil
 	}
 	wait, cancel := context.WithTimeout(ctx, optionalWait)
@@ -143,7 +144,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	for _, f := range c.followers {
 		optional = append(optional, f.slices)
 	}
-	waitFor(wait, optional, (*source).settled)
+	waitFor(wait, optional, (*informer).ready)
 	cancel()
 
 	for {
@@ -157,23 +158,24 @@ func (c *Controller) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-c.wake:
+		case <-c.queue:
 		}
 	}
 }
 
-// waitFor waits until is holds for all of sources, or ctx is done.
-func waitFor(ctx context.Context, sources []*source, is func(*source) bool) bool {
+// waitFor waits until condition holds for all of informers, or ctx is done. It
+// reports whether they do.
+func waitFor(ctx context.Context, informers []*informer, condition func(*informer) bool) bool {
 	var all []cache.InformerSynced
-	for _, s := range sources {
-		all = append(all, func() bool { return is(s) })
+	for _, i := range informers {
+		all = append(all, func() bool { return condition(i) })
 	}
 	return cache.WaitForCacheSync(ctx.Done(), all...)
 }
 
 // configMap returns the ConfigMap, nil if it does not exist.
 func (c *Controller) configMap() *corev1.ConfigMap {
-	return object[corev1.ConfigMap](c.configMaps, c.options.ConfigMap.Namespace, c.options.ConfigMap.Name)
+	return getObject[corev1.ConfigMap](c.configMaps, c.options.ConfigMap.Namespace, c.options.ConfigMap.Name)
 }
 
 // build builds everything anew.
@@ -181,10 +183,10 @@ func (c *Controller) build(configMap *corev1.ConfigMap) built {
 	return build(c.options, inputs{
 		configMap: configMap,
 		service: func(n config.ObjectName) *corev1.Service {
-			return object[corev1.Service](c.services, n.Namespace, n.Name)
+			return getObject[corev1.Service](c.services, n.Namespace, n.Name)
 		},
-		pods:  objects[corev1.Pod](c.pods),
-		nodes: objects[corev1.Node](c.nodes),
+		pods:  listObjects[corev1.Pod](c.pods),
+		nodes: listObjects[corev1.Node](c.nodes),
 		presence: func(n config.ObjectName, node string, f vrrp.Family) presence {
 			if followed := c.followers[n]; followed != nil {
 				return followed.presence(node, f)

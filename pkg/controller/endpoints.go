@@ -19,9 +19,9 @@ import (
 // follower knows the endpoints of one Service: from EndpointSlices or, where
 // these are not permitted, from Endpoints.
 type follower struct {
-	slices *source
+	slices *informer
 	// endpoints is nil until it is needed.
-	endpoints *source
+	endpoints *informer
 	// late tells that the endpoints were not learned for optionalWait.
 	late atomic.Bool
 	ctx  context.Context
@@ -40,22 +40,22 @@ func (c *Controller) follow(ctx context.Context, names []config.ObjectName) {
 	for _, n := range names {
 		f := c.followers[n]
 		if f == nil {
-			f = &follower{slices: newSource(c.client.DiscoveryV1().EndpointSlices(n.Namespace), &discoveryv1.EndpointSlice{}, "endpointslices",
-				metav1.ListOptions{LabelSelector: labels.Set{discoveryv1.LabelServiceName: n.Name}.String()}, c.changed, c.answers)}
+			f = &follower{slices: newInformer(c.client.DiscoveryV1().EndpointSlices(n.Namespace), &discoveryv1.EndpointSlice{}, "endpointslices",
+				metav1.ListOptions{LabelSelector: labels.Set{discoveryv1.LabelServiceName: n.Name}.String()}, c.enqueue, c.answers)}
 			f.ctx, f.stop = context.WithCancel(ctx)
 			c.followers[n] = f
-			c.following.Go(func() { f.run(f.slices, c.changed) })
+			c.following.Go(func() { f.run(f.slices, c.enqueue) })
 		}
-		if f.endpoints == nil && f.slices.denied.Load() {
-			f.endpoints = newSource(c.client.CoreV1().Endpoints(n.Namespace), &corev1.Endpoints{}, "endpoints", named(n.Name), c.changed, c.answers) //nolint:staticcheck // For API servers that permit no more.
-			c.following.Go(func() { f.run(f.endpoints, c.changed) })
+		if f.endpoints == nil && f.slices.forbidden.Load() {
+			f.endpoints = newInformer(c.client.CoreV1().Endpoints(n.Namespace), &corev1.Endpoints{}, "endpoints", named(n.Name), c.enqueue, c.answers) //nolint:staticcheck // For API servers that permit no more.
+			c.following.Go(func() { f.run(f.endpoints, c.enqueue) })
 		}
 	}
 }
 
 // run fills a cache until f is stopped. That it was filled is to be known even
 // if there was nothing to fill it with.
-func (f *follower) run(s *source, changed func()) {
+func (f *follower) run(s *informer, enqueue func()) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { s.RunWithContext(f.ctx) })
@@ -69,9 +69,9 @@ func (f *follower) run(s *source, changed func()) {
 		case <-late:
 			late = nil
 			f.late.Store(true)
-			changed()
+			enqueue()
 		case <-s.HasSyncedChecker().Done():
-			changed()
+			enqueue()
 			return
 		}
 	}
@@ -82,14 +82,14 @@ func (f *follower) run(s *source, changed func()) {
 func (f *follower) presence(node string, family vrrp.Family) presence {
 	fallback := f.endpoints != nil
 	switch {
-	case f.slices.HasSynced() && !f.slices.denied.Load():
-		return presenceOn(node, family, ofSlices(objects[discoveryv1.EndpointSlice](f.slices)))
-	case fallback && f.endpoints.HasSynced() && !f.endpoints.denied.Load():
-		return presenceOn(node, family, ofEndpoints(objects[corev1.Endpoints](f.endpoints))) //nolint:staticcheck // As above.
-	case fallback && f.endpoints.denied.Load():
+	case f.slices.HasSynced() && !f.slices.forbidden.Load():
+		return presenceOn(node, family, ofSlices(listObjects[discoveryv1.EndpointSlice](f.slices)))
+	case fallback && f.endpoints.HasSynced() && !f.endpoints.forbidden.Load():
+		return presenceOn(node, family, ofEndpoints(listObjects[corev1.Endpoints](f.endpoints))) //nolint:staticcheck // As above.
+	case fallback && f.endpoints.forbidden.Load():
 		return presenceDenied
 	case f.slices.HasSynced():
-		return presenceOn(node, family, ofSlices(objects[discoveryv1.EndpointSlice](f.slices)))
+		return presenceOn(node, family, ofSlices(listObjects[discoveryv1.EndpointSlice](f.slices)))
 	case f.late.Load():
 		return presenceOverdue
 	default:

@@ -53,14 +53,14 @@ func (c *Controller) recordReports(ctx context.Context) {
 
 func (c *Controller) record(r report) {
 	n := c.options.ConfigMap
-	if configMap := object[corev1.ConfigMap](c.configMaps, n.Namespace, n.Name); configMap != nil {
+	if configMap := getObject[corev1.ConfigMap](c.configMaps, n.Namespace, n.Name); configMap != nil {
 		c.recorder.record(reference("ConfigMap", configMap), r.eventType, r.reason, r.message)
 	}
 	if !r.onServices {
 		return
 	}
 	for _, n := range c.servicesBehind(r.vips) {
-		if service := object[corev1.Service](c.services, n.Namespace, n.Name); service != nil {
+		if service := getObject[corev1.Service](c.services, n.Namespace, n.Name); service != nil {
 			c.recorder.record(reference("Service", service), r.eventType, r.reason, r.message)
 		}
 	}

@@ -15,30 +15,31 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// source is the cache of one kind of object, and the watch that fills it.
-type source struct {
+// informer is a client-go informer that knows whether the API server permits
+// what it does.
+type informer struct {
 	cache.SharedIndexInformer
-	// denied tells that a list or a watch was not permitted, and that no watch
-	// has begun since.
-	denied atomic.Bool
+	// forbidden reports that a list or a watch was not permitted, and that no
+	// watch has begun since.
+	forbidden atomic.Bool
 }
 
-// typedClient is the part of a typed client that a source needs.
+// typedClient is the part of a typed client that an informer needs.
 type typedClient[L runtime.Object] interface {
 	List(ctx context.Context, opts metav1.ListOptions) (L, error)
 	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 }
 
-// newSource watches the objects of client, which are resources, as far as the
-// selectors of only have them. After every change of the cache, and of whether
-// it is permitted, it calls changed.
-func newSource[L runtime.Object](client typedClient[L], object runtime.Object, resource string, only metav1.ListOptions, changed func(), answers *answers) *source {
-	s := &source{}
-	heard := func(ctx context.Context, verb string, err error) {
-		// Who is not known (Unauthorized) is permitted nothing at all: an outage,
-		// like those of the network.
-		if apierrors.IsForbidden(err) && !s.denied.Swap(true) || err == nil && verb == "watch" && s.denied.Swap(false) {
-			changed()
+// newInformer returns an informer of the objects of client that the selectors
+// of only match; resource is their name in log lines. It calls enqueue after
+// every change of its cache, and of forbidden.
+func newInformer[L runtime.Object](client typedClient[L], object runtime.Object, resource string, only metav1.ListOptions, enqueue func(), answers *answers) *informer {
+	i := &informer{}
+	result := func(ctx context.Context, verb string, err error) {
+		// Unauthorized is an outage, like one of the network: a client that is
+		// not known is permitted nothing at all.
+		if apierrors.IsForbidden(err) && !i.forbidden.Swap(true) || err == nil && verb == "watch" && i.forbidden.Swap(false) {
+			enqueue()
 		}
 		answers.heard(ctx, verb+" "+resource, err)
 	}
@@ -46,37 +47,38 @@ func newSource[L runtime.Object](client typedClient[L], object runtime.Object, r
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 			opts.FieldSelector, opts.LabelSelector = only.FieldSelector, only.LabelSelector
 			list, err := client.List(ctx, opts)
-			heard(ctx, "list", err)
+			result(ctx, "list", err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 			opts.FieldSelector, opts.LabelSelector = only.FieldSelector, only.LabelSelector
 			w, err := client.Watch(ctx, opts)
-			heard(ctx, "watch", err)
+			result(ctx, "watch", err)
 			return w, err
 		},
 	}
-	s.SharedIndexInformer = cache.NewSharedIndexInformer(listThenWatch{lw}, object, 0, cache.Indexers{})
+	i.SharedIndexInformer = cache.NewSharedIndexInformer(listThenWatch{lw}, object, 0, cache.Indexers{})
 	// None of the setters fails before the informer is started.
-	_ = s.SetTransform(strip)
-	_ = s.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) {})
-	_, _ = s.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { changed() },
-		UpdateFunc: func(any, any) { changed() },
-		DeleteFunc: func(any) { changed() },
+	_ = i.SetTransform(strip)
+	_ = i.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) {})
+	_, _ = i.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { enqueue() },
+		UpdateFunc: func(any, any) { enqueue() },
+		DeleteFunc: func(any) { enqueue() },
 	})
-	return s
+	return i
 }
 
-// everything and named are what a source may be limited to.
+// everything selects all objects.
 var everything = metav1.ListOptions{}
 
+// named selects the object of a name.
 func named(name string) metav1.ListOptions {
 	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()}
 }
 
-// settled tells that waiting longer for s is of no use for now.
-func (s *source) settled() bool { return s.HasSynced() || s.denied.Load() }
+// ready reports whether the cache is filled, or can not be for now.
+func (i *informer) ready() bool { return i.HasSynced() || i.forbidden.Load() }
 
 // listThenWatch keeps client-go from streaming the initial list through a
 // watch: while the API server can not be reached, that waits for as long as
@@ -85,8 +87,8 @@ type listThenWatch struct{ *cache.ListWatch }
 
 func (listThenWatch) IsWatchListSemanticsUnSupported() bool { return true }
 
-// strip leaves of an object what the controller reads, since a cluster may
-// have many Services and their like.
+// strip removes from an object all that the controller does not read, since a
+// cluster may have many Services.
 func strip(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.ConfigMap:
@@ -124,9 +126,9 @@ func strip(object any) (any, error) {
 	return object, nil
 }
 
-// objects returns what the cache of s holds.
-func objects[T any](s *source) []*T {
-	list := s.GetStore().List()
+// listObjects returns the objects in the cache of i, which are of type T.
+func listObjects[T any](i *informer) []*T {
+	list := i.GetStore().List()
 	typed := make([]*T, 0, len(list))
 	for _, o := range list {
 		typed = append(typed, o.(*T))
@@ -134,10 +136,10 @@ func objects[T any](s *source) []*T {
 	return typed
 }
 
-// object returns one object of the cache of s, or nil. The namespace of a
+// getObject returns one object from the cache of i, or nil. The namespace of a
 // cluster-wide object is empty.
-func object[T any](s *source, namespace, name string) *T {
-	o, ok, err := s.GetStore().GetByKey(cache.NewObjectName(namespace, name).String())
+func getObject[T any](i *informer, namespace, name string) *T {
+	o, ok, err := i.GetStore().GetByKey(cache.NewObjectName(namespace, name).String())
 	if err != nil || !ok {
 		return nil
 	}

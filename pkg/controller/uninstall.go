@@ -34,7 +34,7 @@ func (c *Controller) Uninstalled(ctx context.Context) bool {
 	wg.Go(func() {
 		name := c.options.PodNamespace
 		namespace, err := c.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-		cached := object[corev1.Namespace](c.namespaces, "", name)
+		cached := getObject[corev1.Namespace](c.namespaces, "", name)
 		namespaceGone = gone(namespace, err, cached != nil && cached.DeletionTimestamp != nil)
 	})
 	c.mu.Lock()
@@ -73,8 +73,8 @@ type daemonSet struct {
 }
 
 // look learns what the caches hold now.
-func (d *daemonSet) look(pods, daemonSets *source, o config.Options) {
-	pod := object[corev1.Pod](pods, o.PodNamespace, o.PodName)
+func (d *daemonSet) look(pods, daemonSets *informer, o config.Options) {
+	pod := getObject[corev1.Pod](pods, o.PodNamespace, o.PodName)
 	if pod != nil {
 		// A pod that was orphaned has no owner any more; the name stays.
 		if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "DaemonSet" && owner.Name != d.name {
@@ -84,7 +84,7 @@ func (d *daemonSet) look(pods, daemonSets *source, o config.Options) {
 	if d.name == "" {
 		return
 	}
-	if cached := object[appsv1.DaemonSet](daemonSets, o.PodNamespace, d.name); cached != nil {
+	if cached := getObject[appsv1.DaemonSet](daemonSets, o.PodNamespace, d.name); cached != nil {
 		d.seen, d.deleted = true, cached.DeletionTimestamp != nil
 	} else {
 		d.deleted = d.seen
