@@ -8,53 +8,55 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// answers logs what the API server says to requests, a line for each change
-// of its mind: a request that fails is repeated for as long as it takes.
-type answers struct {
+// apiErrorLog logs the results of requests to the API server, a line for each
+// change of the result: a request that fails is repeated for as long as it
+// takes.
+type apiErrorLog struct {
 	mu sync.Mutex
-	// last is the latest answer to each request that did not always succeed.
-	last map[string]answer
+	// last is the latest result of each request that did not always succeed.
+	last map[string]apiResult
 }
 
-// answer is what there is to tell about the result of a request.
-type answer int
+// apiResult classifies the result of a request.
+type apiResult int
 
 const (
-	answerOK answer = iota
-	answerDenied
-	answerFailed
+	resultOK apiResult = iota
+	resultDenied
+	resultFailed
 )
 
-func newAnswers() *answers { return &answers{last: map[string]answer{}} }
+func newAPIErrorLog() *apiErrorLog { return &apiErrorLog{last: map[string]apiResult{}} }
 
-// heard takes the result of one request, such as "list services".
-func (a *answers) heard(ctx context.Context, request string, err error) {
-	now := answerFailed
+// record logs the result of one request, such as "list services", if it is not
+// the one before.
+func (l *apiErrorLog) record(ctx context.Context, request string, err error) {
+	now := resultFailed
 	switch {
 	case err == nil:
-		now = answerOK
+		now = resultOK
 	case isDenied(err):
-		now = answerDenied
+		now = resultDenied
 	case ctx.Err() != nil, apierrors.IsResourceExpired(err), apierrors.IsGone(err):
-		// Our own doing, and a watch that has to begin anew.
+		// We ended the request, or a watch must start over.
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.last[request] == now {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last[request] == now {
 		return
 	}
-	a.last[request] = now
+	l.last[request] = now
 	logger := klog.FromContext(ctx)
 	switch now {
-	case answerOK:
+	case resultOK:
 		logger.Info("Kubernetes API request succeeded again", "reason", request)
-	case answerDenied:
+	case resultDenied:
 		logger.Info("Kubernetes API request was not permitted, went on without it", "reason", request, "err", err)
-	case answerFailed:
+	case resultFailed:
 		logger.Info("Kubernetes API request failed, went on with what is known", "reason", request, "err", err)
 	}
 }
 
-// isDenied tells that the API server does not permit what it was asked.
+// isDenied reports whether the API server did not permit a request.
 func isDenied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }

@@ -46,8 +46,8 @@ type Controller struct {
 	// Optional informers.
 	pods, nodes, daemonSets, namespaces *informer
 
-	answers  *answers
-	recorder *recorder
+	apiErrors *apiErrorLog
+	recorder  *recorder
 	// queue is the work queue. It has one key, since every change of a cache
 	// leads to the same sync.
 	queue chan struct{}
@@ -75,23 +75,23 @@ type Controller struct {
 // differs from the one before.
 func New(client kubernetes.Interface, o config.Options, apply func(desired.State)) *Controller {
 	c := &Controller{
-		client:  client,
-		options: o,
-		apply:   apply,
-		answers: newAnswers(),
-		queue:   make(chan struct{}, 1),
-		reports: make(chan report, maxQueuedEvents),
+		client:    client,
+		options:   o,
+		apply:     apply,
+		apiErrors: newAPIErrorLog(),
+		queue:     make(chan struct{}, 1),
+		reports:   make(chan report, maxQueuedEvents),
 
 		followers: map[config.ObjectName]*follower{},
 	}
-	c.recorder = newRecorder(client, c.host(), c.answers)
+	c.recorder = newRecorder(client, c.host(), c.apiErrors)
 	core, apps := client.CoreV1(), client.AppsV1()
-	c.configMaps = newInformer(core.ConfigMaps(o.ConfigMap.Namespace), &corev1.ConfigMap{}, "configmaps", named(o.ConfigMap.Name), c.enqueue, c.answers)
-	c.services = newInformer(core.Services(o.WatchNamespace), &corev1.Service{}, "services", everything, c.enqueue, c.answers)
-	c.pods = newInformer(core.Pods(o.PodNamespace), &corev1.Pod{}, "pods", everything, c.enqueue, c.answers)
-	c.nodes = newInformer(core.Nodes(), &corev1.Node{}, "nodes", everything, c.enqueue, c.answers)
-	c.daemonSets = newInformer(apps.DaemonSets(o.PodNamespace), &appsv1.DaemonSet{}, "daemonsets", everything, c.enqueue, c.answers)
-	c.namespaces = newInformer(core.Namespaces(), &corev1.Namespace{}, "namespaces", named(o.PodNamespace), c.enqueue, c.answers)
+	c.configMaps = newInformer(core.ConfigMaps(o.ConfigMap.Namespace), &corev1.ConfigMap{}, "configmaps", named(o.ConfigMap.Name), c.enqueue, c.apiErrors)
+	c.services = newInformer(core.Services(o.WatchNamespace), &corev1.Service{}, "services", everything, c.enqueue, c.apiErrors)
+	c.pods = newInformer(core.Pods(o.PodNamespace), &corev1.Pod{}, "pods", everything, c.enqueue, c.apiErrors)
+	c.nodes = newInformer(core.Nodes(), &corev1.Node{}, "nodes", everything, c.enqueue, c.apiErrors)
+	c.daemonSets = newInformer(apps.DaemonSets(o.PodNamespace), &appsv1.DaemonSet{}, "daemonsets", everything, c.enqueue, c.apiErrors)
+	c.namespaces = newInformer(core.Namespaces(), &corev1.Namespace{}, "namespaces", named(o.PodNamespace), c.enqueue, c.apiErrors)
 	return c
 }
 

@@ -41,13 +41,13 @@ func (c *Controller) follow(ctx context.Context, names []config.ObjectName) {
 		f := c.followers[n]
 		if f == nil {
 			f = &follower{slices: newInformer(c.client.DiscoveryV1().EndpointSlices(n.Namespace), &discoveryv1.EndpointSlice{}, "endpointslices",
-				metav1.ListOptions{LabelSelector: labels.Set{discoveryv1.LabelServiceName: n.Name}.String()}, c.enqueue, c.answers)}
+				metav1.ListOptions{LabelSelector: labels.Set{discoveryv1.LabelServiceName: n.Name}.String()}, c.enqueue, c.apiErrors)}
 			f.ctx, f.stop = context.WithCancel(ctx)
 			c.followers[n] = f
 			c.following.Go(func() { f.run(f.slices, c.enqueue) })
 		}
 		if f.endpoints == nil && f.slices.forbidden.Load() {
-			f.endpoints = newInformer(c.client.CoreV1().Endpoints(n.Namespace), &corev1.Endpoints{}, "endpoints", named(n.Name), c.enqueue, c.answers) //nolint:staticcheck // For API servers that permit no more.
+			f.endpoints = newInformer(c.client.CoreV1().Endpoints(n.Namespace), &corev1.Endpoints{}, "endpoints", named(n.Name), c.enqueue, c.apiErrors) //nolint:staticcheck // For API servers that permit no more.
 			c.following.Go(func() { f.run(f.endpoints, c.enqueue) })
 		}
 	}

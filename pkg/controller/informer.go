@@ -33,7 +33,7 @@ type typedClient[L runtime.Object] interface {
 // newInformer returns an informer of the objects of client that the selectors
 // of only match; resource is their name in log lines. It calls enqueue after
 // every change of its cache, and of forbidden.
-func newInformer[L runtime.Object](client typedClient[L], object runtime.Object, resource string, only metav1.ListOptions, enqueue func(), answers *answers) *informer {
+func newInformer[L runtime.Object](client typedClient[L], object runtime.Object, resource string, only metav1.ListOptions, enqueue func(), apiErrors *apiErrorLog) *informer {
 	i := &informer{}
 	result := func(ctx context.Context, verb string, err error) {
 		// Unauthorized is an outage, like one of the network: a client that is
@@ -41,7 +41,7 @@ func newInformer[L runtime.Object](client typedClient[L], object runtime.Object,
 		if apierrors.IsForbidden(err) && !i.forbidden.Swap(true) || err == nil && verb == "watch" && i.forbidden.Swap(false) {
 			enqueue()
 		}
-		answers.heard(ctx, verb+" "+resource, err)
+		apiErrors.record(ctx, verb+" "+resource, err)
 	}
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {

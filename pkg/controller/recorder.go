@@ -33,18 +33,18 @@ const (
 // recorder writes Events. Unlike client-go's it says once that it may not,
 // ends when its owner does, and writes first what is still queued.
 type recorder struct {
-	client  kubernetes.Interface
-	source  corev1.EventSource
-	queue   chan *corev1.Event
-	answers *answers
+	client    kubernetes.Interface
+	source    corev1.EventSource
+	queue     chan *corev1.Event
+	apiErrors *apiErrorLog
 }
 
-func newRecorder(client kubernetes.Interface, host string, answers *answers) *recorder {
+func newRecorder(client kubernetes.Interface, host string, apiErrors *apiErrorLog) *recorder {
 	return &recorder{
-		client:  client,
-		source:  corev1.EventSource{Component: userAgent, Host: host},
-		queue:   make(chan *corev1.Event, maxQueuedEvents),
-		answers: answers,
+		client:    client,
+		source:    corev1.EventSource{Component: userAgent, Host: host},
+		queue:     make(chan *corev1.Event, maxQueuedEvents),
+		apiErrors: apiErrors,
 	}
 }
 
@@ -118,7 +118,7 @@ func (r *recorder) write(ctx context.Context, correlator *record.EventCorrelator
 	}
 	for {
 		written, err := r.send(ctx, result)
-		r.answers.heard(ctx, "write events", err)
+		r.apiErrors.record(ctx, "write events", err)
 		if err == nil {
 			correlator.UpdateState(written)
 			return
