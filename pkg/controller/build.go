@@ -25,8 +25,8 @@ type inputs struct {
 	nodes []*corev1.Node
 	// noKubeProxy tells that none runs on this node.
 	noKubeProxy bool
-	// presence returns where the endpoints of a Service are, as a node sees it.
-	presence func(n config.ObjectName, node string, f vrrp.Family) presence
+	// locality returns where the endpoints of a Service are, as seen from a node.
+	locality func(n config.ObjectName, node string, f vrrp.Family) endpointLocality
 	// wasEligible tells whether this node takes part in a virtual router now.
 	wasEligible func(f vrrp.Family, vrid uint8) bool
 }
@@ -36,8 +36,8 @@ type built struct {
 	state desired.State
 	// servicesOf names the Services behind each VIP that has any.
 	servicesOf map[netip.Addr][]config.ObjectName
-	// followed are the Services whose endpoints matter, sorted.
-	followed []config.ObjectName
+	// watchedServices are the Services whose endpoints are to be watched, sorted.
+	watchedServices []config.ObjectName
 	// problems are sorted by key.
 	problems []config.Problem
 }
@@ -91,7 +91,7 @@ func build(o config.Options, in inputs) built {
 	}
 	l := newLocals(o, in, self, f.backend, entries)
 	b.state.Routers = routers(o, self, peers, served, l.vridOf)
-	b.followed, problems = l.follow(b.state.Routers, served)
+	b.watchedServices, problems = l.setEligibility(b.state.Routers, served)
 	b.problems = append(b.problems, problems...)
 	for _, r := range b.state.Routers {
 		if most := vrrp.MaxAddresses(r.Family); len(r.VIPs) > most {

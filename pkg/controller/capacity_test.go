@@ -105,7 +105,7 @@ func TestCrowded(t *testing.T) {
 				configMap:   testConfigMap(test.data),
 				service:     func(n config.ObjectName) *corev1.Service { return services[n.Name] },
 				noKubeProxy: test.noKubeProxy,
-				presence:    func(config.ObjectName, string, vrrp.Family) presence { return presenceHere },
+				locality:    func(config.ObjectName, string, vrrp.Family) endpointLocality { return localityThisNode },
 			})
 			ports, vips := 0, 0
 			for _, f := range got.state.Datapath.Forwards {

@@ -57,13 +57,13 @@ type Controller struct {
 	// reports wait for their Events to be written.
 	reports chan report
 
-	// Of Run's own goroutine: what was read and applied last, and the Services
-	// whose endpoints are followed.
-	accepted  *corev1.ConfigMap
-	applied   *desired.State
-	followers map[config.ObjectName]*follower
-	// following are the goroutines of followers.
-	following sync.WaitGroup
+	// Of Run's own goroutine: what was read and applied last, and the
+	// endpoints that are watched, by Service.
+	accepted          *corev1.ConfigMap
+	applied           *desired.State
+	endpointsWatchers map[config.ObjectName]*endpointsWatcher
+	// endpointsRunning are the goroutines of endpointsWatchers.
+	endpointsRunning sync.WaitGroup
 
 	mu         sync.Mutex
 	problems   []config.Problem
@@ -82,7 +82,7 @@ func New(client kubernetes.Interface, o config.Options, apply func(desired.State
 		queue:     make(chan struct{}, 1),
 		reports:   make(chan report, maxQueuedEvents),
 
-		followers: map[config.ObjectName]*follower{},
+		endpointsWatchers: map[config.ObjectName]*endpointsWatcher{},
 	}
 	c.recorder = newRecorder(client, c.host(), c.apiErrors)
 	core, apps := client.CoreV1(), client.AppsV1()
@@ -119,7 +119,7 @@ func (c *Controller) host() string { return cmp.Or(c.options.NodeName, c.options
 func (c *Controller) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer c.following.Wait()
+	defer c.endpointsRunning.Wait()
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	wg.Go(func() { c.recorder.run(recording) })
 	wg.Go(func() {
@@ -140,9 +140,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		return nil
 	}
 	wait, cancel := context.WithTimeout(ctx, optionalWait)
-	c.follow(ctx, c.build(c.configMap()).followed)
-	for _, f := range c.followers {
-		optional = append(optional, f.slices)
+	c.watchEndpoints(ctx, c.build(c.configMap()).watchedServices)
+	for _, w := range c.endpointsWatchers {
+		optional = append(optional, w.slices)
 	}
 	waitFor(wait, optional, (*informer).ready)
 	cancel()
@@ -187,11 +187,11 @@ func (c *Controller) build(configMap *corev1.ConfigMap) built {
 		},
 		pods:  listObjects[corev1.Pod](c.pods),
 		nodes: listObjects[corev1.Node](c.nodes),
-		presence: func(n config.ObjectName, node string, f vrrp.Family) presence {
-			if followed := c.followers[n]; followed != nil {
-				return followed.presence(node, f)
+		locality: func(n config.ObjectName, node string, f vrrp.Family) endpointLocality {
+			if w := c.endpointsWatchers[n]; w != nil {
+				return w.locality(node, f)
 			}
-			return presenceUnknown
+			return localityUnknown
 		},
 		wasEligible: c.wasEligible,
 
@@ -214,7 +214,7 @@ func (c *Controller) sync(ctx context.Context) {
 	logger := klog.LoggerWithValues(klog.FromContext(ctx), "configMap", klog.KRef(c.options.ConfigMap.Namespace, c.options.ConfigMap.Name))
 	configMap := c.configMap()
 	b := c.build(configMap)
-	c.follow(ctx, b.followed)
+	c.watchEndpoints(ctx, b.watchedServices)
 
 	c.mu.Lock()
 	before := c.problems

@@ -16,90 +16,90 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// follower knows the endpoints of one Service: from EndpointSlices or, where
-// these are not permitted, from Endpoints.
-type follower struct {
+// endpointsWatcher watches the endpoints of one Service: its EndpointSlices or,
+// where these are not permitted, its Endpoints.
+type endpointsWatcher struct {
 	slices *informer
 	// endpoints is nil until it is needed.
 	endpoints *informer
-	// late tells that the endpoints were not learned for optionalWait.
-	late atomic.Bool
-	ctx  context.Context
-	stop context.CancelFunc
+	// overdue reports that the caches were not filled within optionalWait.
+	overdue atomic.Bool
+	ctx     context.Context
+	stop    context.CancelFunc
 }
 
-// follow makes the Services that are followed those of names. What it starts
-// ends with ctx, and c.following waits for it.
-func (c *Controller) follow(ctx context.Context, names []config.ObjectName) {
-	for n, f := range c.followers {
+// watchEndpoints watches the endpoints of the Services of these names, and of no
+// others. The watches end with ctx, and c.endpointsRunning waits for them.
+func (c *Controller) watchEndpoints(ctx context.Context, names []config.ObjectName) {
+	for n, w := range c.endpointsWatchers {
 		if !slices.Contains(names, n) {
-			f.stop()
-			delete(c.followers, n)
+			w.stop()
+			delete(c.endpointsWatchers, n)
 		}
 	}
 	for _, n := range names {
-		f := c.followers[n]
-		if f == nil {
-			f = &follower{slices: newInformer(c.client.DiscoveryV1().EndpointSlices(n.Namespace), &discoveryv1.EndpointSlice{}, "endpointslices",
+		w := c.endpointsWatchers[n]
+		if w == nil {
+			w = &endpointsWatcher{slices: newInformer(c.client.DiscoveryV1().EndpointSlices(n.Namespace), &discoveryv1.EndpointSlice{}, "endpointslices",
 				metav1.ListOptions{LabelSelector: labels.Set{discoveryv1.LabelServiceName: n.Name}.String()}, c.enqueue, c.apiErrors)}
-			f.ctx, f.stop = context.WithCancel(ctx)
-			c.followers[n] = f
-			c.following.Go(func() { f.run(f.slices, c.enqueue) })
+			w.ctx, w.stop = context.WithCancel(ctx)
+			c.endpointsWatchers[n] = w
+			c.endpointsRunning.Go(func() { w.run(w.slices, c.enqueue) })
 		}
-		if f.endpoints == nil && f.slices.forbidden.Load() {
-			f.endpoints = newInformer(c.client.CoreV1().Endpoints(n.Namespace), &corev1.Endpoints{}, "endpoints", named(n.Name), c.enqueue, c.apiErrors) //nolint:staticcheck // For API servers that permit no more.
-			c.following.Go(func() { f.run(f.endpoints, c.enqueue) })
+		if w.endpoints == nil && w.slices.forbidden.Load() {
+			w.endpoints = newInformer(c.client.CoreV1().Endpoints(n.Namespace), &corev1.Endpoints{}, "endpoints", named(n.Name), c.enqueue, c.apiErrors) //nolint:staticcheck // For API servers that permit no more.
+			c.endpointsRunning.Go(func() { w.run(w.endpoints, c.enqueue) })
 		}
 	}
 }
 
-// run fills a cache until f is stopped. That it was filled is to be known even
-// if there was nothing to fill it with.
-func (f *follower) run(s *informer, enqueue func()) {
+// run runs an informer of w until w is stopped. It calls enqueue once the cache
+// is filled too, since one that stays empty has no changes.
+func (w *endpointsWatcher) run(i *informer, enqueue func()) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { s.RunWithContext(f.ctx) })
+	wg.Go(func() { i.RunWithContext(w.ctx) })
 	timer := time.NewTimer(optionalWait)
 	defer timer.Stop()
-	late := timer.C
+	overdue := timer.C
 	for {
 		select {
-		case <-f.ctx.Done():
+		case <-w.ctx.Done():
 			return
-		case <-late:
-			late = nil
-			f.late.Store(true)
+		case <-overdue:
+			overdue = nil
+			w.overdue.Store(true)
 			enqueue()
-		case <-s.HasSyncedChecker().Done():
+		case <-i.HasSyncedChecker().Done():
 			enqueue()
 			return
 		}
 	}
 }
 
-// presence returns where the endpoints are, as node sees it. What was learned
-// once counts for as long as nothing newer can be.
-func (f *follower) presence(node string, family vrrp.Family) presence {
-	fallback := f.endpoints != nil
+// locality returns where the endpoints are, as seen from node. The last known
+// ones count for as long as no newer ones can be learned.
+func (w *endpointsWatcher) locality(node string, family vrrp.Family) endpointLocality {
+	fallback := w.endpoints != nil
 	switch {
-	case f.slices.HasSynced() && !f.slices.forbidden.Load():
-		return presenceOn(node, family, ofSlices(listObjects[discoveryv1.EndpointSlice](f.slices)))
-	case fallback && f.endpoints.HasSynced() && !f.endpoints.forbidden.Load():
-		return presenceOn(node, family, ofEndpoints(listObjects[corev1.Endpoints](f.endpoints))) //nolint:staticcheck // As above.
-	case fallback && f.endpoints.forbidden.Load():
-		return presenceDenied
-	case f.slices.HasSynced():
-		return presenceOn(node, family, ofSlices(listObjects[discoveryv1.EndpointSlice](f.slices)))
-	case f.late.Load():
-		return presenceOverdue
+	case w.slices.HasSynced() && !w.slices.forbidden.Load():
+		return localityOn(node, family, fromEndpointSlices(listObjects[discoveryv1.EndpointSlice](w.slices)))
+	case fallback && w.endpoints.HasSynced() && !w.endpoints.forbidden.Load():
+		return localityOn(node, family, fromEndpoints(listObjects[corev1.Endpoints](w.endpoints))) //nolint:staticcheck // As above.
+	case fallback && w.endpoints.forbidden.Load():
+		return localityForbidden
+	case w.slices.HasSynced():
+		return localityOn(node, family, fromEndpointSlices(listObjects[discoveryv1.EndpointSlice](w.slices)))
+	case w.overdue.Load():
+		return localityOverdue
 	default:
-		return presenceUnknown
+		return localityUnknown
 	}
 }
 
-// ofSlices returns the endpoints of EndpointSlices. A condition that is not
-// there is as the API has it: ready, serving as ready is, not terminating.
-func ofSlices(all []*discoveryv1.EndpointSlice) (endpoints []endpoint) {
+// fromEndpointSlices returns the endpoints of EndpointSlices. A missing condition
+// has the API's default: ready, serving if ready, not terminating.
+func fromEndpointSlices(all []*discoveryv1.EndpointSlice) (endpoints []endpoint) {
 	families := map[discoveryv1.AddressType]vrrp.Family{discoveryv1.AddressTypeIPv4: vrrp.IPv4, discoveryv1.AddressTypeIPv6: vrrp.IPv6}
 	for _, s := range all {
 		family, ok := families[s.AddressType]
@@ -121,9 +121,9 @@ func ofSlices(all []*discoveryv1.EndpointSlice) (endpoints []endpoint) {
 	return endpoints
 }
 
-// ofEndpoints returns the endpoints of Endpoints, which tell only of those that
+// fromEndpoints returns the endpoints of Endpoints, which list only those that
 // are ready.
-func ofEndpoints(all []*corev1.Endpoints) (endpoints []endpoint) { //nolint:staticcheck // As above.
+func fromEndpoints(all []*corev1.Endpoints) (endpoints []endpoint) { //nolint:staticcheck // As above.
 	for _, o := range all {
 		for _, subset := range o.Subsets {
 			for _, a := range subset.Addresses {
@@ -141,43 +141,43 @@ func deref(s *string) string {
 	return *s
 }
 
-// endpoint is what matters of an endpoint of a Service.
+// endpoint is an endpoint of a Service.
 type endpoint struct {
 	node string
 	// family is 0 if it counts for both: Endpoints have one family only, of the
 	// same pods.
 	family vrrp.Family
 	ready  bool
-	// draining tells that it is terminating and still serves.
+	// draining reports that it is terminating and still serves.
 	draining bool
 }
 
-// presence is where the endpoints of a Service are, as one node sees it.
-type presence int
+// endpointLocality is where the endpoints of a Service are, as seen from a node.
+type endpointLocality int
 
 const (
-	// presenceUnknown is right after they began to be watched.
-	presenceUnknown presence = iota
-	presenceNowhere
-	presenceElsewhere
-	presenceHere
-	// presenceOverdue is when they could not be learned for long, and
-	// presenceDenied when to watch them is not permitted.
-	presenceOverdue
-	presenceDenied
+	// localityUnknown is the state right after the watch began.
+	localityUnknown endpointLocality = iota
+	localityNone
+	localityOtherNode
+	localityThisNode
+	// localityOverdue: they could not be learned for a long time.
+	// localityForbidden: watching them is not permitted.
+	localityOverdue
+	localityForbidden
 )
 
-// presenceOn returns where endpoints are, as node sees it. Like kube-proxy it
+// localityOn returns where endpoints are, as seen from node. Like kube-proxy it
 // falls back to those that are terminating, once no other is left.
-func presenceOn(node string, family vrrp.Family, endpoints []endpoint) presence {
-	ready, draining := presenceNowhere, presenceNowhere
+func localityOn(node string, family vrrp.Family, endpoints []endpoint) endpointLocality {
+	ready, draining := localityNone, localityNone
 	for _, e := range endpoints {
 		if e.family != 0 && e.family != family {
 			continue
 		}
-		at := presenceElsewhere
+		at := localityOtherNode
 		if e.node == node {
-			at = presenceHere
+			at = localityThisNode
 		}
 		if e.ready {
 			ready = max(ready, at)
@@ -186,7 +186,7 @@ func presenceOn(node string, family vrrp.Family, endpoints []endpoint) presence 
 			draining = max(draining, at)
 		}
 	}
-	if ready != presenceNowhere {
+	if ready != localityNone {
 		return ready
 	}
 	return draining

@@ -135,7 +135,7 @@ func TestEligibilityFromTheStart(t *testing.T) {
 	})
 }
 
-// TestEligibilityOfLaterService: a Service that becomes Local is followed, and
+// TestEligibilityOfLaterService: a Service that becomes Local is watched, and
 // one that is so no longer is not.
 func TestEligibilityOfLaterService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -168,8 +168,8 @@ func TestEligibilityOfLaterService(t *testing.T) {
 		r.wantEligible(t, false, "when it had become Local")
 		put(testService("echo", "10.96.0.7", port))
 		r.wantEligible(t, true, "when it was Local no longer")
-		if got := r.applied()[len(r.applied())-1].Routers[0].VRID; len(r.followers) != 0 || got != 50 {
-			t.Errorf("follows %v, VRID %d", r.followers, got)
+		if got := r.applied()[len(r.applied())-1].Routers[0].VRID; len(r.endpointsWatchers) != 0 || got != 50 {
+			t.Errorf("watches %v, VRID %d", r.endpointsWatchers, got)
 		}
 		// Nobody is left who would go on after the end of a watch.
 		before := requests()
@@ -413,7 +413,7 @@ func TestServiceRecreated(t *testing.T) {
 	}
 }
 
-func TestPresenceOn(t *testing.T) {
+func TestLocalityOn(t *testing.T) {
 	t.Parallel()
 	here := func(f vrrp.Family, ready, draining bool) endpoint { return endpoint{"worker-a", f, ready, draining} }
 	there := func(f vrrp.Family, ready, draining bool) endpoint { return endpoint{"worker-b", f, ready, draining} }
@@ -421,23 +421,23 @@ func TestPresenceOn(t *testing.T) {
 	tests := []struct {
 		name      string
 		endpoints []endpoint
-		want      presence
+		want      endpointLocality
 	}{
-		{"none", nil, presenceNowhere},
-		{"ready here", []endpoint{there(4, yes, no), here(4, yes, no)}, presenceHere},
-		{"ready there", []endpoint{there(4, yes, no), here(4, no, no)}, presenceElsewhere},
-		{"of the other family here", []endpoint{there(4, yes, no), here(6, yes, no)}, presenceElsewhere},
-		{"of the other family only", []endpoint{here(6, yes, no)}, presenceNowhere},
-		{"of both families", []endpoint{here(0, yes, no)}, presenceHere},
-		{"neither ready nor serving", []endpoint{here(4, no, no), there(4, no, no)}, presenceNowhere},
-		{"draining here, ready there", []endpoint{here(4, no, yes), there(4, yes, no)}, presenceElsewhere},
-		{"draining here, none ready", []endpoint{here(4, no, yes), there(4, no, no)}, presenceHere},
-		{"draining there, none ready", []endpoint{here(4, no, no), there(4, no, yes)}, presenceElsewhere},
-		{"draining here, ready of the other family", []endpoint{here(4, no, yes), there(6, yes, no)}, presenceHere},
-		{"on no node", []endpoint{{"", 4, yes, no}}, presenceElsewhere},
+		{"none", nil, localityNone},
+		{"ready here", []endpoint{there(4, yes, no), here(4, yes, no)}, localityThisNode},
+		{"ready there", []endpoint{there(4, yes, no), here(4, no, no)}, localityOtherNode},
+		{"of the other family here", []endpoint{there(4, yes, no), here(6, yes, no)}, localityOtherNode},
+		{"of the other family only", []endpoint{here(6, yes, no)}, localityNone},
+		{"of both families", []endpoint{here(0, yes, no)}, localityThisNode},
+		{"neither ready nor serving", []endpoint{here(4, no, no), there(4, no, no)}, localityNone},
+		{"draining here, ready there", []endpoint{here(4, no, yes), there(4, yes, no)}, localityOtherNode},
+		{"draining here, none ready", []endpoint{here(4, no, yes), there(4, no, no)}, localityThisNode},
+		{"draining there, none ready", []endpoint{here(4, no, no), there(4, no, yes)}, localityOtherNode},
+		{"draining here, ready of the other family", []endpoint{here(4, no, yes), there(6, yes, no)}, localityThisNode},
+		{"on no node", []endpoint{{"", 4, yes, no}}, localityOtherNode},
 	}
 	for _, test := range tests {
-		if got := presenceOn("worker-a", vrrp.IPv4, test.endpoints); got != test.want {
+		if got := localityOn("worker-a", vrrp.IPv4, test.endpoints); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}

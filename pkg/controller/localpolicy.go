@@ -50,9 +50,10 @@ func (l *locals) vridOf(e config.Entry) uint8 {
 	return vridOf(l.options, e)
 }
 
-// follow decides which of routers, those of entries, this node is not eligible
-// for. It returns the Services whose endpoints that depends on, sorted.
-func (l *locals) follow(routers []desired.Router, entries []config.Entry) (services []config.ObjectName, problems []config.Problem) {
+// setEligibility sets NoLocalEndpoint of those of routers, the ones of entries,
+// that this node is not eligible for. It returns the Services whose endpoints
+// decide that, sorted.
+func (l *locals) setEligibility(routers []desired.Router, entries []config.Entry) (services []config.ObjectName, problems []config.Problem) {
 	type key struct {
 		family vrrp.Family
 		vrid   uint8
@@ -65,12 +66,12 @@ func (l *locals) follow(routers []desired.Router, entries []config.Entry) (servi
 			shared[key{r.Family, r.VRID}] = true
 			continue
 		}
-		names := l.following(set)
+		names := l.watchedServices(set)
 		services = append(services, names...)
-		var all []presence
+		var all []endpointLocality
 		for _, n := range names {
-			p := l.in.presence(n, l.self.node, r.Family)
-			if p == presenceDenied {
+			p := l.in.locality(n, l.self.node, r.Family)
+			if p == localityForbidden {
 				problems = append(problems, config.Problem{
 					Key:     l.options.ConfigMap.String(),
 					Message: "to list and watch endpointslices is not permitted: VIPs of Services with a Local policy go to any node, also to those without an endpoint; apply manifests/rbac.yaml",
@@ -79,7 +80,7 @@ func (l *locals) follow(routers []desired.Router, entries []config.Entry) (servi
 			}
 			all = append(all, p)
 		}
-		if slices.Contains(all, presenceUnknown) {
+		if slices.Contains(all, localityUnknown) {
 			// Soon it is known: a VIP does not go away just for that.
 			r.NoLocalEndpoint = !l.in.wasEligible(r.Family, r.VRID)
 			continue
@@ -103,8 +104,9 @@ func (l *locals) follow(routers []desired.Router, entries []config.Entry) (servi
 	return slices.Compact(services), problems
 }
 
-// following returns the Services of a set whose endpoints matter on this node.
-func (l *locals) following(set string) []config.ObjectName {
+// watchedServices returns the Services of a set whose endpoints matter on this
+// node.
+func (l *locals) watchedServices(set string) []config.ObjectName {
 	if set == "" || l.self.node == l.options.PodName {
 		return nil // Which endpoints are on this node is not known.
 	}
@@ -166,14 +168,14 @@ func namesOf(set string) (names []config.ObjectName) {
 // eligible tells whether a node can serve VIPs of Services whose endpoints are
 // where all says. A Service without any endpoint keeps no other from being
 // served.
-func eligible(all []presence) bool {
+func eligible(all []endpointLocality) bool {
 	served := false
 	for _, p := range all {
 		switch p {
-		case presenceUnknown, presenceElsewhere:
+		case localityUnknown, localityOtherNode:
 			return false
-		case presenceNowhere:
-		case presenceHere, presenceOverdue, presenceDenied:
+		case localityNone:
+		case localityThisNode, localityOverdue, localityForbidden:
 			served = true
 		}
 	}

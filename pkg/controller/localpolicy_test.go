@@ -43,65 +43,65 @@ func TestBuildLocal(t *testing.T) {
 		options  func(*config.Options)
 		change   map[string]string // Of data; "-": without.
 		noProxy  bool
-		presence map[string]presence // Of Service and family; else here.
+		locality map[string]endpointLocality // Of Service and family; else here.
 		routers  []string
 		absent   []string // The routers that this node is not eligible for.
-		followed string
+		watched  string
 		problems []string
 	}{
 		{
-			name:     "eligible",
-			routers:  []string{"IPv4 50: 10.4.0.40; 10.4.0.41", web, dns, "IPv6 169: 2001:db8::50"},
-			followed: "[vip/dns vip/web]",
+			name:    "eligible",
+			routers: []string{"IPv4 50: 10.4.0.40; 10.4.0.41", web, dns, "IPv6 169: 2001:db8::50"},
+			watched: "[vip/dns vip/web]",
 		},
 		{
 			name:     "by family",
-			presence: map[string]presence{"vip/web 4": presenceElsewhere},
+			locality: map[string]endpointLocality{"vip/web 4": localityOtherNode},
 			routers:  []string{"IPv4 50: 10.4.0.40; 10.4.0.41", web, dns, "IPv6 169: 2001:db8::50"},
 			absent:   []string{web},
-			followed: "[vip/dns vip/web]",
+			watched:  "[vip/dns vip/web]",
 		},
 		{
 			name:     "the same with VRRPv2",
 			options:  func(o *config.Options) { o.VRRP.Version = 2 },
 			change:   map[string]string{"2001-db8--50": "-"},
-			presence: map[string]presence{"vip/web 4": presenceUnknown},
+			locality: map[string]endpointLocality{"vip/web 4": localityUnknown},
 			routers:  []string{"IPv4 50: 10.4.0.40; 10.4.0.41", web, dns},
 			absent:   []string{web},
-			followed: "[vip/dns vip/web]",
+			watched:  "[vip/dns vip/web]",
 		},
 		{
 			name:     "without kube-proxy",
 			noProxy:  true,
-			presence: map[string]presence{"vip/web 4": presenceElsewhere, "vip/dns 4": presenceElsewhere},
+			locality: map[string]endpointLocality{"vip/web 4": localityOtherNode, "vip/dns 4": localityOtherNode},
 			routers:  []string{"IPv4 50: 10.4.0.40; 10.4.0.41", web, dns, "IPv6 169: 2001:db8::50"},
 			absent:   []string{dns},
-			followed: "[vip/dns]",
+			watched:  "[vip/dns]",
 		},
 		{
 			name:     "node not known",
 			options:  func(o *config.Options) { o.NodeName = "" },
-			presence: map[string]presence{"vip/web 4": presenceElsewhere, "vip/dns 4": presenceElsewhere},
+			locality: map[string]endpointLocality{"vip/web 4": localityOtherNode, "vip/dns 4": localityOtherNode},
 			routers:  []string{"IPv4 50: 10.4.0.40; 10.4.0.41", web, dns, "IPv6 169: 2001:db8::50"},
-			followed: "[]",
+			watched:  "[]",
 		},
 		{
 			name:     "a VRID of their own",
 			change:   map[string]string{"10.4.0.50": "{addresses: [10.4.0.50], services: [{name: vip/web}], vrid: 60}", "10.4.0.51": "{addresses: [10.4.0.51], services: [{name: vip/web}], vrid: 60}"},
-			presence: map[string]presence{"vip/web 4": presenceElsewhere},
+			locality: map[string]endpointLocality{"vip/web 4": localityOtherNode},
 			routers:  []string{"IPv4 50: 10.4.0.40; 10.4.0.41", "IPv4 60: 10.4.0.50; 10.4.0.51", dns, "IPv6 169: 2001:db8::50"},
 			absent:   []string{"IPv4 60: 10.4.0.50; 10.4.0.51"},
-			followed: "[vip/dns vip/web]",
+			watched:  "[vip/dns vip/web]",
 		},
 		{
 			name: "a VRID with others",
 			change: map[string]string{
 				"10.4.0.50": "{addresses: [10.4.0.50], services: [{name: vip/web}], vrid: 50}", "10.4.0.60": "{addresses: [10.4.0.60], services: [{name: vip/dns}], vrid: 50}",
 			},
-			presence: map[string]presence{"vip/web 4": presenceElsewhere, "vip/dns 4": presenceElsewhere},
+			locality: map[string]endpointLocality{"vip/web 4": localityOtherNode, "vip/dns 4": localityOtherNode},
 			routers:  []string{"IPv4 50: 10.4.0.40; 10.4.0.41; 10.4.0.50; 10.4.0.60", "IPv4 169: 10.4.0.51", "IPv6 169: 2001:db8::50"},
 			absent:   []string{"IPv4 169: 10.4.0.51"},
-			followed: "[vip/web]",
+			watched:  "[vip/web]",
 			problems: []string{
 				`10.4.0.50: "vip/web": VRID 50 has other VIPs too, which need no endpoint of vip/web on their node, or need others: this VIP goes also to nodes without one, where its connections fail; leave vrid out, or name one that only VIPs of the same Services have`,
 				`10.4.0.60: "vip/dns": VRID 50 has other VIPs too, which need no endpoint of vip/dns on their node, or need others: this VIP goes also to nodes without one, where its connections fail; leave vrid out, or name one that only VIPs of the same Services have`,
@@ -111,17 +111,17 @@ func TestBuildLocal(t *testing.T) {
 			name:     "VRIDs used up",
 			options:  func(o *config.Options) { o.VRIDs = config.VRIDRange{First: 127, Last: 254} },
 			change:   map[string]string{"10.4.0.40": "-", "10.4.0.41": "-", "10.4.0.51": "-"},
-			presence: map[string]presence{"vip/web 4": presenceElsewhere, "vip/web 6": presenceElsewhere},
+			locality: map[string]endpointLocality{"vip/web 4": localityOtherNode, "vip/web 6": localityOtherNode},
 			// The one that is left is dns's; web's are alone where other VIPs could be.
-			routers:  []string{"IPv4 131: 10.4.0.50", "IPv4 255: 10.4.0.60", "IPv6 232: 2001:db8::50"},
-			absent:   []string{"IPv4 131: 10.4.0.50", "IPv6 232: 2001:db8::50"},
-			followed: "[vip/dns vip/web]",
+			routers: []string{"IPv4 131: 10.4.0.50", "IPv4 255: 10.4.0.60", "IPv6 232: 2001:db8::50"},
+			absent:  []string{"IPv4 131: 10.4.0.50", "IPv6 232: 2001:db8::50"},
+			watched: "[vip/dns vip/web]",
 		},
 		{
 			name:     "not permitted",
-			presence: map[string]presence{"vip/web 4": presenceDenied, "vip/web 6": presenceDenied, "vip/dns 4": presenceDenied},
+			locality: map[string]endpointLocality{"vip/web 4": localityForbidden, "vip/web 6": localityForbidden, "vip/dns 4": localityForbidden},
 			routers:  []string{"IPv4 50: 10.4.0.40; 10.4.0.41", web, dns, "IPv6 169: 2001:db8::50"},
-			followed: "[vip/dns vip/web]",
+			watched:  "[vip/dns vip/web]",
 			problems: []string{"vip/vip-configmap: to list and watch endpointslices is not permitted: VIPs of Services with a Local policy go to any node, also to those without an endpoint; apply manifests/rbac.yaml"},
 		},
 	}
@@ -147,11 +147,11 @@ func TestBuildLocal(t *testing.T) {
 				service:     func(n config.ObjectName) *corev1.Service { return services[n.Name] },
 				noKubeProxy: test.noProxy,
 				wasEligible: func(vrrp.Family, uint8) bool { return false },
-				presence: func(n config.ObjectName, node string, f vrrp.Family) presence {
-					if p, ok := test.presence[fmt.Sprintf("%s %d", n, f)]; ok {
+				locality: func(n config.ObjectName, node string, f vrrp.Family) endpointLocality {
+					if p, ok := test.locality[fmt.Sprintf("%s %d", n, f)]; ok {
 						return p
 					}
-					return presenceHere
+					return localityThisNode
 				},
 			})
 			if diff := cmp.Diff(test.routers, summary(got.state)); diff != "" {
@@ -166,8 +166,8 @@ func TestBuildLocal(t *testing.T) {
 			if diff := cmp.Diff(test.absent, absent); diff != "" {
 				t.Errorf("not eligible for (-want +got):\n%s", diff)
 			}
-			if followed := fmt.Sprint(got.followed); followed != test.followed {
-				t.Errorf("followed: %s, want %s", followed, test.followed)
+			if watched := fmt.Sprint(got.watchedServices); watched != test.watched {
+				t.Errorf("watched: %s, want %s", watched, test.watched)
 			}
 			var problems []string
 			for _, p := range got.problems {
@@ -248,19 +248,19 @@ func TestEligible(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name string
-		all  []presence
+		all  []endpointLocality
 		want bool
 	}{
-		{"here", []presence{presenceHere}, true},
-		{"elsewhere", []presence{presenceElsewhere}, false},
-		{"nowhere", []presence{presenceNowhere}, false},
-		{"not known yet", []presence{presenceUnknown}, false},
-		{"not known for long", []presence{presenceOverdue}, true},
-		{"not permitted", []presence{presenceDenied}, true},
-		{"one here, one elsewhere", []presence{presenceHere, presenceElsewhere}, false},
-		{"one here, one not known yet", []presence{presenceHere, presenceUnknown}, false},
-		{"one here, one without any", []presence{presenceNowhere, presenceHere}, true},
-		{"one not permitted, one elsewhere", []presence{presenceDenied, presenceElsewhere}, false},
+		{"here", []endpointLocality{localityThisNode}, true},
+		{"elsewhere", []endpointLocality{localityOtherNode}, false},
+		{"nowhere", []endpointLocality{localityNone}, false},
+		{"not known yet", []endpointLocality{localityUnknown}, false},
+		{"not known for long", []endpointLocality{localityOverdue}, true},
+		{"not permitted", []endpointLocality{localityForbidden}, true},
+		{"one here, one elsewhere", []endpointLocality{localityThisNode, localityOtherNode}, false},
+		{"one here, one not known yet", []endpointLocality{localityThisNode, localityUnknown}, false},
+		{"one here, one without any", []endpointLocality{localityNone, localityThisNode}, true},
+		{"one not permitted, one elsewhere", []endpointLocality{localityForbidden, localityOtherNode}, false},
 	}
 	for _, test := range tests {
 		if got := eligible(test.all); got != test.want {
