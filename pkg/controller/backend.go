@@ -22,8 +22,9 @@ type backend struct {
 	byName map[string][]servicePort
 	// invalid are the ports that no API server should have let pass.
 	invalid list
-	// isLocal tells that Pods are to see the client's address.
-	isLocal bool
+	// externalLocal reports that externalTrafficPolicy is Local: Pods see the
+	// client's address.
+	externalLocal bool
 	// sources are the networks of each family that may be clients, sorted and
 	// none within another. A family that is not there is not restricted.
 	sources map[vrrp.Family][]netip.Prefix
@@ -63,7 +64,7 @@ func newBackend(name config.ObjectName, s *corev1.Service) *backend {
 		b.restrict(s.Spec.LoadBalancerSourceRanges)
 		fallthrough
 	case corev1.ServiceTypeNodePort:
-		b.isLocal = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+		b.externalLocal = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 	default:
 	}
 	return b

@@ -89,7 +89,7 @@ func build(o config.Options, in inputs) built {
 		b.state.Datapath.Forwards = append(b.state.Datapath.Forwards, forward)
 		b.problems = append(b.problems, problems...)
 	}
-	l := newLocals(o, in, self, f.backend, entries)
+	l := newLocalPolicy(o, in, self, f.backend, entries)
 	b.state.Routers = routers(o, self, peers, served, l.vridOf)
 	b.watchedServices, problems = l.setEligibility(b.state.Routers, served)
 	b.problems = append(b.problems, problems...)

@@ -107,7 +107,7 @@ func (b *backend) sizeOf(mappings []config.PortMapping, proxied bool) (all size)
 		to := m.to.port
 		if m.to.nodePort != 0 {
 			all.ports += each
-			if b.isLocal {
+			if b.externalLocal {
 				to = m.to.nodePort
 			}
 		}
@@ -115,7 +115,7 @@ func (b *backend) sizeOf(mappings []config.PortMapping, proxied bool) (all size)
 			all.zones++
 		}
 	}
-	if b.isLocal {
+	if b.externalLocal {
 		all.zones++ // Of the ports that keep their number.
 	}
 	return all

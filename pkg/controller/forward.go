@@ -156,14 +156,14 @@ func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (masked b
 	switch {
 	case isTCP && (hasHeader || p.noKubeProxy):
 		port.Proxy = proxyOf(p.entry)
-		masked = b.isLocal && !hasHeader
+		masked = b.externalLocal && !hasHeader
 	case p.noKubeProxy:
 		p.unserved.add(label(port.Protocol, port.Port))
 		return false
-	case b.isLocal && hasNodePort:
+	case b.externalLocal && hasNodePort:
 		port.Target, port.KeepSource = nodePort, true
 	default:
-		masked = b.isLocal
+		masked = b.externalLocal
 	}
 	p.ports = append(p.ports, claim{Port: port, service: place})
 	if hasHeader && !isTCP {
@@ -172,7 +172,7 @@ func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (masked b
 	// The application behind a header takes what comes first for it. A client
 	// of its NodePort could write there what it likes, so the VIP has none.
 	if hasNodePort && (!hasHeader || !isTCP) {
-		port.Port, port.Target, port.KeepSource = m.to.nodePort, nodePort, b.isLocal
+		port.Port, port.Target, port.KeepSource = m.to.nodePort, nodePort, b.externalLocal
 		p.nodePorts = append(p.nodePorts, claim{Port: port, service: place, isNodePort: true})
 	}
 	return masked

@@ -15,25 +15,26 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// locals are the VIPs of Services whose traffic stays on the node that it
-// reaches: they go only to nodes with an endpoint.
-type locals struct {
+// localPolicy knows the VIPs of Services with a Local traffic policy: their
+// traffic stays on the node that it reaches, so they go only to nodes with an
+// endpoint.
+type localPolicy struct {
 	options config.Options
 	in      inputs
 	self    member
 	backend func(config.ObjectName) *backend
-	// sets has the set of such Services of each VIP that has any, vrids the
-	// VRID of each set that has one of its own.
+	// sets has the set of such Services of each VIP that has any (see
+	// localServiceSet), vrids the VRID of each set that has one of its own.
 	sets  map[netip.Addr]string
 	vrids map[string]uint8
 }
 
-// newLocals reads entries, which are all there are: also those that this node
-// does not serve have a part in the VRIDs that all nodes must agree on.
-func newLocals(o config.Options, in inputs, self member, backend func(config.ObjectName) *backend, entries []config.Entry) *locals {
-	l := &locals{options: o, in: in, self: self, backend: backend, sets: map[netip.Addr]string{}}
+// newLocalPolicy reads all entries: also those that this node does not serve
+// count for the VRIDs, on which all nodes must agree.
+func newLocalPolicy(o config.Options, in inputs, self member, backend func(config.ObjectName) *backend, entries []config.Entry) *localPolicy {
+	l := &localPolicy{options: o, in: in, self: self, backend: backend, sets: map[netip.Addr]string{}}
 	for _, e := range entries {
-		if set := localSet(e, backend); set != "" {
+		if set := localServiceSet(e, backend); set != "" {
 			l.sets[e.VIP] = set
 		}
 	}
@@ -43,7 +44,7 @@ func newLocals(o config.Options, in inputs, self member, backend func(config.Obj
 
 // vridOf returns the VRID of an entry: its own, else that of its set, else the
 // one of other VIPs.
-func (l *locals) vridOf(e config.Entry) uint8 {
+func (l *localPolicy) vridOf(e config.Entry) uint8 {
 	if set := l.sets[e.VIP]; set != "" && e.VRID == 0 && l.vrids[set] != 0 {
 		return l.vrids[set]
 	}
@@ -53,7 +54,7 @@ func (l *locals) vridOf(e config.Entry) uint8 {
 // setEligibility sets NoLocalEndpoint of those of routers, the ones of entries,
 // that this node is not eligible for. It returns the Services whose endpoints
 // decide that, sorted.
-func (l *locals) setEligibility(routers []desired.Router, entries []config.Entry) (services []config.ObjectName, problems []config.Problem) {
+func (l *localPolicy) setEligibility(routers []desired.Router, entries []config.Entry) (services []config.ObjectName, problems []config.Problem) {
 	type key struct {
 		family vrrp.Family
 		vrid   uint8
@@ -81,7 +82,7 @@ func (l *locals) setEligibility(routers []desired.Router, entries []config.Entry
 			all = append(all, p)
 		}
 		if slices.Contains(all, localityUnknown) {
-			// Soon it is known: a VIP does not go away just for that.
+			// It will be known soon: until then a VIP stays where it is.
 			r.NoLocalEndpoint = !l.in.wasEligible(r.Family, r.VRID)
 			continue
 		}
@@ -106,46 +107,47 @@ func (l *locals) setEligibility(routers []desired.Router, entries []config.Entry
 
 // watchedServices returns the Services of a set whose endpoints matter on this
 // node.
-func (l *locals) watchedServices(set string) []config.ObjectName {
+func (l *localPolicy) watchedServices(set string) []config.ObjectName {
 	if set == "" || l.self.node == l.options.PodName {
 		return nil // Which endpoints are on this node is not known.
 	}
-	return slices.DeleteFunc(namesOf(set), func(n config.ObjectName) bool {
+	return slices.DeleteFunc(servicesOfSet(set), func(n config.ObjectName) bool {
 		// The proxy leads to the ClusterIP.
-		return l.in.noKubeProxy && !internalLocal(l.backend(n))
+		return l.in.noKubeProxy && !internalPolicyLocal(l.backend(n))
 	})
 }
 
-// staysLocal tells whether what reaches e on a node gets to an endpoint of its
-// Service b on that node only. It must follow from the ConfigMap and the
-// Services alone: all nodes must come to the same virtual routers. A Service
-// that refuses every port does so on any node.
-func staysLocal(e config.Entry, b *backend) bool {
-	return b != nil && (internalLocal(b) || externalLocal(e, b)) && b.clusterIP(vrrp.FamilyOf(e.VIP)).IsValid()
+// hasLocalPolicy reports whether a node sends traffic of e to its Service b only
+// to endpoints on the node itself. It depends on the ConfigMap and the Services
+// alone, since all nodes must come to the same virtual routers. A Service that
+// refuses every port does so on any node.
+func hasLocalPolicy(e config.Entry, b *backend) bool {
+	return b != nil && (internalPolicyLocal(b) || nodePortLocal(e, b)) && b.clusterIP(vrrp.FamilyOf(e.VIP)).IsValid()
 }
 
-// internalLocal tells whether the ClusterIP of b leads to endpoints of the same
+// internalPolicyLocal reports whether the ClusterIP of b leads to endpoints of the same
 // node only.
-func internalLocal(b *backend) bool {
+func internalPolicyLocal(b *backend) bool {
 	p := b.spec.InternalTrafficPolicy
 	return p != nil && *p == corev1.ServiceInternalTrafficPolicyLocal
 }
 
-// externalLocal tells whether a port of e leads to a NodePort that is served by
-// endpoints of the same node only. The proxy leads to the ClusterIP: with its
-// header the client's address is not lost.
-func externalLocal(e config.Entry, b *backend) bool {
-	return b.isLocal && slices.ContainsFunc(b.ports, func(p servicePort) bool {
+// nodePortLocal reports whether a port of e leads to a NodePort that is served by
+// endpoints of the same node only. A proxied port leads to the ClusterIP: its
+// header preserves the client's address.
+func nodePortLocal(e config.Entry, b *backend) bool {
+	return b.externalLocal && slices.ContainsFunc(b.ports, func(p servicePort) bool {
 		return p.nodePort != 0 && (e.ProxyProtocol == 0 || p.protocol != desired.TCP)
 	})
 }
 
-// localSet names the Services of e whose traffic stays on a node, as one
-// string: VIPs with the same one go to the same nodes. Empty: to any node.
-func localSet(e config.Entry, backend func(config.ObjectName) *backend) string {
+// localServiceSet returns the set of Services of e with a Local policy, as one
+// string: VIPs of the same set go to the same nodes, and those of the empty set
+// to any node.
+func localServiceSet(e config.Entry, backend func(config.ObjectName) *backend) string {
 	var names []string
 	for _, s := range e.Services {
-		if staysLocal(e, backend(s.Name)) {
+		if hasLocalPolicy(e, backend(s.Name)) {
 			names = append(names, s.Name.String())
 		}
 	}
@@ -156,8 +158,8 @@ func localSet(e config.Entry, backend func(config.ObjectName) *backend) string {
 // setSeparator joins the names of a set of Services.
 const setSeparator = ", "
 
-// namesOf returns the Services of a set.
-func namesOf(set string) (names []config.ObjectName) {
+// servicesOfSet returns the Services of a set.
+func servicesOfSet(set string) (names []config.ObjectName) {
 	for name := range strings.SplitSeq(set, setSeparator) {
 		namespace, name, _ := strings.Cut(name, "/")
 		names = append(names, config.ObjectName{Namespace: namespace, Name: name})
@@ -165,9 +167,9 @@ func namesOf(set string) (names []config.ObjectName) {
 	return names
 }
 
-// eligible tells whether a node can serve VIPs of Services whose endpoints are
-// where all says. A Service without any endpoint keeps no other from being
-// served.
+// eligible reports whether a node can serve VIPs of several Services, from the
+// locality of the endpoints of each. A Service without any endpoint does not
+// count.
 func eligible(all []endpointLocality) bool {
 	served := false
 	for _, p := range all {
@@ -190,11 +192,11 @@ const (
 	lastAutomaticVRID  = 255
 )
 
-// automaticVRIDs returns the VRID of each set of Services that needs one, as
-// far as there are; sets has that of each VIP that has any. A set gets its VRID from a hash
-// of its name. If that is taken by a flag, an entry or a set that comes first by
-// name, it gets the next that is free; only those can change when other sets
-// come and go.
+// automaticVRIDs returns the VRID of each set of Services that needs one, while
+// there are free ones; sets has the set of each VIP. A set gets its VRID from a
+// hash of its name. If that is taken by a flag, an entry or a set that comes
+// first by name, the set gets the next free one: only those VRIDs can change when
+// other sets come and go.
 func automaticVRIDs(o config.Options, entries []config.Entry, sets map[netip.Addr]string) map[string]uint8 {
 	taken := map[int]bool{}
 	if o.VRIDs.IsZero() {

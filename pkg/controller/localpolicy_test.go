@@ -199,7 +199,7 @@ func internallyLocal(s *corev1.Service) *corev1.Service {
 	return s
 }
 
-func TestStaysLocal(t *testing.T) {
+func TestHasLocalPolicy(t *testing.T) {
 	t.Parallel()
 	tcp, udp := corev1.ServicePort{Port: 80}, corev1.ServicePort{Port: 53, Protocol: corev1.ProtocolUDP}
 	web := func(ports ...corev1.ServicePort) *corev1.Service { return testService("web", "10.96.0.7", ports...) }
@@ -238,7 +238,7 @@ func TestStaysLocal(t *testing.T) {
 		if test.service != nil {
 			b = newBackend(config.ObjectName{Namespace: "vip", Name: "web"}, test.service)
 		}
-		if got := staysLocal(test.entry, b); got != test.want {
+		if got := hasLocalPolicy(test.entry, b); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}
@@ -372,7 +372,7 @@ func TestAutomaticVRIDsApart(t *testing.T) {
 				entries[i].VRID = uint8(1 + rng.IntN(255))
 			}
 		}
-		l := &locals{options: o, sets: sets, vrids: automaticVRIDs(o, entries, sets)}
+		l := &localPolicy{options: o, sets: sets, vrids: automaticVRIDs(o, entries, sets)}
 		other := slices.Clone(entries)
 		rng.Shuffle(len(other), func(i, j int) { other[i], other[j] = other[j], other[i] })
 		if !maps.Equal(l.vrids, automaticVRIDs(o, other, sets)) {
