@@ -28,8 +28,8 @@ type backend struct {
 	// sources are the networks of each family that may be clients, sorted and
 	// none within another. A family that is not there is not restricted.
 	sources map[vrrp.Family][]netip.Prefix
-	// whole is the size of all ports of a VIP, with and without the proxy.
-	whole map[bool]size
+	// fullCost is the cost of a VIP with all ports, with and without the proxy.
+	fullCost map[bool]cost
 	// badRanges are loadBalancerSourceRanges that can not be read.
 	badRanges list
 }
@@ -42,7 +42,7 @@ type servicePort struct {
 }
 
 func newBackend(name config.ObjectName, s *corev1.Service) *backend {
-	b := &backend{name: name, spec: &s.Spec, ports: make([]servicePort, 0, len(s.Spec.Ports)), whole: map[bool]size{}}
+	b := &backend{name: name, spec: &s.Spec, ports: make([]servicePort, 0, len(s.Spec.Ports)), fullCost: map[bool]cost{}}
 	for _, p := range s.Spec.Ports {
 		to := servicePort{name: p.Name, port: portNumber(p.Port), nodePort: portNumber(p.NodePort)}
 		switch p.Protocol {

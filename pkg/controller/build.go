@@ -67,7 +67,7 @@ func build(o config.Options, in inputs) built {
 	b.problems = append(b.problems, problems...)
 	nodeOf := nodeAddresses(self, peers, in.nodes)
 	f := newForwarder(o, in, self)
-	crowded := f.crowded(entries)
+	overCapacity := f.overCapacity(entries)
 	var served []config.Entry
 	for _, e := range entries {
 		if message := unserved(o, e, self, nodeOf); message != "" {
@@ -81,8 +81,8 @@ func build(o config.Options, in inputs) built {
 		for _, s := range e.Services {
 			b.servicesOf[e.VIP] = append(b.servicesOf[e.VIP], s.Name)
 		}
-		if len(e.Services) > 0 && crowded[&e.Services[0]] != "" {
-			b.problems = append(b.problems, e.Problem(crowded[&e.Services[0]]))
+		if why := overCapacity[e.VIP]; why != "" {
+			b.problems = append(b.problems, e.Problem(why))
 			e.Services, e.Refused = nil, true
 		}
 		forward, problems := f.forward(e)

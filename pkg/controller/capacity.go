@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"kube-vrrp-vip/pkg/config"
@@ -10,38 +11,41 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// A node serves maxPorts ports of VIPs in all: as many as one address has.
-// NodePorts count too, and a port once more for each source range, since the
-// rules have an element for each. It has maxZones conntrack zones for them. One entry with 4096
-// addresses and 1024 ports would need 64 times as many.
+// The capacity of a node. It serves maxPorts ports of VIPs in all: as many as
+// one address has. NodePorts count too, and a port once more for each source
+// range, since the rules have an element for each. It has maxZones conntrack
+// zones for them. One entry with 4096 addresses and 1024 ports would need 64
+// times as many ports.
 const (
 	maxPorts = 65536
 	maxZones = 10000
 )
 
-// size is what a VIP takes of these, besides the zone that each VIP has.
-type size struct{ ports, zones int }
+// cost is the part of a node's capacity that a VIP takes, without the zone that
+// each VIP has.
+type cost struct{ ports, zones int }
 
-func (s size) plus(t size) size {
-	return size{s.ports + t.ports, s.zones + t.zones}
+func (c cost) plus(d cost) cost {
+	return cost{c.ports + d.ports, c.zones + d.zones}
 }
 
-// share compares what takes more of ports with what takes more of zones.
-func (s size) share() int { return max(s.ports*maxZones, s.zones*maxPorts) }
+// share returns the larger of the two parts of the capacity, in a unit that both
+// have in common.
+func (c cost) share() int { return max(c.ports*maxZones, c.zones*maxPorts) }
 
-// crowded returns why entries can not be served that are too many beside
-// others, by the first of their Services, which the VIPs of an entry share. The
-// largest ones have to go: nobody who asks for more than others takes their
-// ports from them. All nodes with a kube-proxy come to the same.
-func (f *forwarder) crowded(entries []config.Entry) map[*config.Service]string {
+// overCapacity returns the VIPs of entries that exceed the node's capacity, and
+// why. An entry is rejected as a whole, the largest first: nobody who asks for
+// more than others takes their ports. All nodes with a kube-proxy reject the
+// same.
+func (f *forwarder) overCapacity(entries []config.Entry) map[netip.Addr]string {
 	type group struct {
-		services *config.Service
-		size     size
+		vips        []netip.Addr
+		each, total cost
 	}
-	var groups []group
-	place := map[*config.Service]int{}
-	each := map[*config.Service]size{}
-	var used size
+	var groups []*group
+	// The VIPs of one entry of the ConfigMap share their Services.
+	byServices := map[*config.Service]*group{}
+	var used cost
 	for _, e := range entries {
 		if !e.Forwards() {
 			continue
@@ -50,32 +54,37 @@ func (f *forwarder) crowded(entries []config.Entry) map[*config.Service]string {
 		if len(e.Services) == 0 {
 			continue
 		}
-		first := &e.Services[0]
-		if _, known := place[first]; !known {
-			place[first], each[first] = len(groups), f.sizeOf(e)
-			groups = append(groups, group{services: first})
+		g := byServices[&e.Services[0]]
+		if g == nil {
+			g = &group{each: f.cost(e)}
+			byServices[&e.Services[0]] = g
+			groups = append(groups, g)
 		}
-		g := &groups[place[first]]
-		g.size = g.size.plus(each[first])
+		g.vips = append(g.vips, e.VIP)
+		g.total = g.total.plus(g.each)
 	}
-	slices.SortStableFunc(groups, func(a, b group) int { return cmp.Compare(a.size.share(), b.size.share()) })
-	why := map[*config.Service]string{}
+	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(a.total.share(), b.total.share()) })
+	rejected := map[netip.Addr]string{}
 	for _, g := range groups {
-		next := used.plus(g.size)
+		next, why := used.plus(g.total), ""
 		switch {
 		case next.ports > maxPorts:
-			why[g.services] = fmt.Sprintf("%d ports of its VIPs, counted with their NodePorts and again for each of the loadBalancerSourceRanges, are more than fit beside the smaller entries: a node serves %d in all, name the ports that are needed (ports), or fewer addresses or ranges; until then its VIPs refuse every port", g.size.ports, maxPorts)
+			why = fmt.Sprintf("%d ports of its VIPs, counted with their NodePorts and again for each of the loadBalancerSourceRanges, are more than fit beside the smaller entries: a node serves %d in all, name the ports that are needed (ports), or fewer addresses or ranges; until then its VIPs refuse every port", g.total.ports, maxPorts)
 		case next.zones > maxZones:
-			why[g.services] = fmt.Sprintf("%d ports of its VIPs that lead to other ports, or to the proxy, are more than fit beside the smaller entries: a node has %d conntrack zones for these and for the VIPs, map fewer ports, or name fewer addresses; until then its VIPs refuse every port", g.size.zones, maxZones)
+			why = fmt.Sprintf("%d ports of its VIPs that lead to other ports, or to the proxy, are more than fit beside the smaller entries: a node has %d conntrack zones for these and for the VIPs, map fewer ports, or name fewer addresses; until then its VIPs refuse every port", g.total.zones, maxZones)
 		default:
 			used = next
+			continue
+		}
+		for _, vip := range g.vips {
+			rejected[vip] = why
 		}
 	}
-	return why
+	return rejected
 }
 
-// sizeOf returns the size of each VIP of e.
-func (f *forwarder) sizeOf(e config.Entry) (all size) {
+// cost returns the cost of each VIP of e.
+func (f *forwarder) cost(e config.Entry) (all cost) {
 	for _, s := range e.Services {
 		b := f.backend(s.Name)
 		if b == nil {
@@ -83,23 +92,24 @@ func (f *forwarder) sizeOf(e config.Entry) (all size) {
 		}
 		proxied := e.ProxyProtocol != 0 || f.noKubeProxy
 		if s.Ports != nil {
-			all = all.plus(b.sizeOf(s.Ports, proxied))
+			all = all.plus(b.cost(s.Ports, proxied))
 			continue
 		}
 		// Many VIPs may have all ports of one Service.
-		whole, known := b.whole[proxied]
+		full, known := b.fullCost[proxied]
 		if !known {
-			whole = b.sizeOf(nil, proxied)
-			b.whole[proxied] = whole
+			full = b.cost(nil, proxied)
+			b.fullCost[proxied] = full
 		}
-		all = all.plus(whole)
+		all = all.plus(full)
 	}
 	return all
 }
 
-// sizeOf returns the size of what mappings ask for. What a node leaves out
-// because it lacks an address is counted, so that all nodes come to the same.
-func (b *backend) sizeOf(mappings []config.PortMapping, proxied bool) (all size) {
+// cost returns the cost of the ports that mappings ask for. Ports that a node
+// leaves out because it lacks an address count, so that all nodes reject the
+// same.
+func (b *backend) cost(mappings []config.PortMapping, proxied bool) (all cost) {
 	selected, _ := b.selected(mappings)
 	each := 1 + max(len(b.sources[vrrp.IPv4]), len(b.sources[vrrp.IPv6]))
 	for _, m := range selected {

@@ -30,9 +30,9 @@ func portsFrom(first, n int, to string) string {
 	return "{" + strings.Join(ports, ", ") + "}"
 }
 
-// TestCrowded: what is too much is refused as a whole, the largest entry first,
+// TestOverCapacity: what is too much is refused as a whole, the largest entry first,
 // and costs the others nothing.
-func TestCrowded(t *testing.T) {
+func TestOverCapacity(t *testing.T) {
 	t.Parallel()
 	var many []corev1.ServicePort
 	for i := range 1000 {
