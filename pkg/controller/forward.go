@@ -56,8 +56,8 @@ func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) 
 	if len(p.bare) > 0 {
 		p.notice("the PROXY protocol is for TCP only: served without its header are %s", p.bare)
 	}
-	ports, clashes := settle(append(p.ports, p.nodePorts...))
-	for _, c := range clashes {
+	ports, conflicts := resolvePorts(append(p.ports, p.nodePorts...))
+	for _, c := range conflicts {
 		p.problem("Services %s and %s both have %s: at the VIP that leads to the first by name, map the other's to another port", e.Services[c.first].Name, e.Services[c.second].Name, c.ports)
 	}
 	return desired.Forward{VIP: e.VIP, Open: p.open, Ports: ports}, p.problems
@@ -72,7 +72,7 @@ type plan struct {
 	node netip.Addr
 	open bool
 
-	ports, nodePorts []claim
+	ports, nodePorts []candidate
 	// unserved are the ports that lack a kube-proxy, and bare those that lack
 	// the header that was asked for.
 	unserved, bare list
@@ -165,7 +165,7 @@ func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (masked b
 	default:
 		masked = b.externalLocal
 	}
-	p.ports = append(p.ports, claim{Port: port, service: place})
+	p.ports = append(p.ports, candidate{Port: port, service: place})
 	if hasHeader && !isTCP {
 		p.bare.add(label(port.Protocol, port.Port))
 	}
@@ -173,7 +173,7 @@ func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (masked b
 	// of its NodePort could write there what it likes, so the VIP has none.
 	if hasNodePort && (!hasHeader || !isTCP) {
 		port.Port, port.Target, port.KeepSource = m.to.nodePort, nodePort, b.externalLocal
-		p.nodePorts = append(p.nodePorts, claim{Port: port, service: place, isNodePort: true})
+		p.nodePorts = append(p.nodePorts, candidate{Port: port, service: place, isNodePort: true})
 	}
 	return masked
 }

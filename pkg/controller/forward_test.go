@@ -179,7 +179,7 @@ func TestForward(t *testing.T) {
 			},
 		},
 		{
-			name: "clash", entry: entry(ipv4, service("any", port(443, "", "80")), service("four"), service("inner"), service("web")),
+			name: "port conflict", entry: entry(ipv4, service("any", port(443, "", "80")), service("four"), service("inner"), service("web")),
 			ports: []string{"80/TCP 10.96.0.4:80", "81/TCP 10.96.0.4:81", "443/TCP 10.96.0.13:80", "30080/TCP 10.4.0.11:30080", "30443/TCP 10.4.0.11:30443"},
 			problems: []string{
 				"Services vip/four and vip/inner both have 80/TCP: at the VIP that leads to the first by name, map the other's to another port",
@@ -188,7 +188,7 @@ func TestForward(t *testing.T) {
 			},
 		},
 		{
-			name: "a clash of many ports", entry: entry(ipv4, service("many"), service("many")),
+			name: "a conflict over many ports", entry: entry(ipv4, service("many"), service("many")),
 			ports: func() (lines []string) {
 				for i := range 20 {
 					lines = append(lines, fmt.Sprintf("%d/UDP 10.96.0.20:%d", 1000+i, 1000+i))

@@ -7,33 +7,34 @@ import (
 	"kube-vrrp-vip/pkg/desired"
 )
 
-// claim is a port that a Service would have at a VIP.
-type claim struct {
+// candidate is a port that a Service asks for at a VIP.
+type candidate struct {
 	desired.Port
 	// service is the Service's place among those of the VIP.
 	service    int
 	isNodePort bool
 }
 
-// clash is what two Services of a VIP both claim. The first one has it.
-type clash struct {
+// portConflict lists the ports of a VIP that two Services ask for. The first one
+// gets them.
+type portConflict struct {
 	first, second int
 	ports         list
 }
 
-// settle returns the ports of a VIP, sorted, and the clashes, sorted by the
-// Services. Of several claims to a port the first counts.
-func settle(claims []claim) (ports []desired.Port, clashes []clash) {
-	if len(claims) == 0 {
+// resolvePorts returns the ports of a VIP, sorted, and the conflicts, sorted by
+// the Services. Of several candidates for a port the first gets it.
+func resolvePorts(candidates []candidate) (ports []desired.Port, conflicts []portConflict) {
+	if len(candidates) == 0 {
 		return nil, nil
 	}
-	slices.SortStableFunc(claims, func(a, b claim) int {
+	slices.SortStableFunc(candidates, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port.Port, b.Port.Port))
 	})
-	found := map[[2]int]int{} // Where in clashes those of two Services are.
-	ports = make([]desired.Port, 0, len(claims))
-	first := claims[0]
-	for i, c := range claims {
+	found := map[[2]int]int{} // The index in conflicts of two Services.
+	ports = make([]desired.Port, 0, len(candidates))
+	first := candidates[0]
+	for i, c := range candidates {
 		if i == 0 || c.Protocol != first.Protocol || c.Port.Port != first.Port.Port {
 			first = c
 			ports = append(ports, c.Port)
@@ -44,13 +45,13 @@ func settle(claims []claim) (ports []desired.Port, clashes []clash) {
 		}
 		pair := [2]int{first.service, c.service}
 		if _, known := found[pair]; !known {
-			found[pair] = len(clashes)
-			clashes = append(clashes, clash{first: first.service, second: c.service})
+			found[pair] = len(conflicts)
+			conflicts = append(conflicts, portConflict{first: first.service, second: c.service})
 		}
-		clashes[found[pair]].ports.add(label(c.Protocol, c.Port.Port))
+		conflicts[found[pair]].ports.add(label(c.Protocol, c.Port.Port))
 	}
-	slices.SortFunc(clashes, func(a, b clash) int {
+	slices.SortFunc(conflicts, func(a, b portConflict) int {
 		return cmp.Or(cmp.Compare(a.second, b.second), cmp.Compare(a.first, b.first))
 	})
-	return ports, clashes
+	return ports, conflicts
 }
