@@ -21,7 +21,7 @@ type backend struct {
 	// byName has them by name and by number, once a VIP maps its ports.
 	byName map[string][]servicePort
 	// invalid are the ports that no API server should have let pass.
-	invalid list
+	invalid wordList
 	// externalLocal reports that externalTrafficPolicy is Local: Pods see the
 	// client's address.
 	externalLocal bool
@@ -31,7 +31,7 @@ type backend struct {
 	// fullCost is the cost of a VIP with all ports, with and without the proxy.
 	fullCost map[bool]cost
 	// badRanges are loadBalancerSourceRanges that can not be read.
-	badRanges list
+	badRanges wordList
 }
 
 // servicePort is a port of a Service. What has no nodePort has 0.
@@ -126,7 +126,7 @@ type mapped struct {
 // selected returns the ports that mappings ask for, and what there is not: all
 // ports by their own number if mappings is nil. Where the same number is mapped
 // for one protocol and for whichever there is, the former comes first.
-func (b *backend) selected(mappings []config.PortMapping) (ports []mapped, missing list) {
+func (b *backend) selected(mappings []config.PortMapping) (ports []mapped, missing wordList) {
 	if mappings == nil {
 		ports = make([]mapped, len(b.ports))
 		for i, p := range b.ports {
@@ -178,9 +178,9 @@ func (b *backend) index() {
 
 // names returns the ports that there are.
 func (b *backend) names() string {
-	var words list
+	var words wordList
 	for _, p := range b.ports {
-		word := label(p.protocol, p.port)
+		word := portLabel(p.protocol, p.port)
 		if p.name != "" {
 			word = config.Shorten(p.name) + " (" + word + ")"
 		}

@@ -54,8 +54,8 @@ type Controller struct {
 	// noKubeProxy is what KubeProxy was told.
 	noKubeProxy atomic.Bool
 
-	// reports wait for their Events to be written.
-	reports chan report
+	// events are those about virtual routers that wait to be recorded.
+	events chan routerEvent
 
 	// Of Run's own goroutine: what was read and applied last, and the
 	// endpoints that are watched, by Service.
@@ -80,7 +80,7 @@ func New(client kubernetes.Interface, o config.Options, apply func(desired.State
 		apply:     apply,
 		apiErrors: newAPIErrorLog(),
 		queue:     make(chan struct{}, 1),
-		reports:   make(chan report, maxQueuedEvents),
+		events:    make(chan routerEvent, maxQueuedEvents),
 
 		endpointsWatchers: map[config.ObjectName]*endpointsWatcher{},
 	}
@@ -124,7 +124,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	wg.Go(func() { c.recorder.run(recording) })
 	wg.Go(func() {
 		defer stopRecording()
-		c.recordReports(ctx)
+		c.recordEvents(ctx)
 	})
 	required := []*informer{c.configMaps, c.services}
 	optional := []*informer{c.pods, c.nodes, c.daemonSets, c.namespaces}

@@ -15,53 +15,53 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// report is an Event about a virtual router, on the ConfigMap.
-type report struct {
+// routerEvent is an Event about a virtual router, on the ConfigMap.
+type routerEvent struct {
 	eventType, reason, message string
-	// onServices asks for it on the Services of vips too.
+	// onServices records it on the Services of vips too.
 	onServices bool
 	vips       []netip.Addr
 }
 
-// report queues r, or drops it if the queue is full.
-func (c *Controller) report(r report) {
+// queueEvent queues e, or drops it if the queue is full.
+func (c *Controller) queueEvent(e routerEvent) {
 	select {
-	case c.reports <- r:
+	case c.events <- e:
 	default:
 	}
 }
 
-// recordReports records what is queued, until ctx is done and the queue is
+// recordEvents records the queued Events, until ctx is done and the queue is
 // empty.
-func (c *Controller) recordReports(ctx context.Context) {
+func (c *Controller) recordEvents(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case r := <-c.reports:
-			c.record(r)
+		case e := <-c.events:
+			c.recordEvent(e)
 		}
 	}
 	for {
 		select {
-		case r := <-c.reports:
-			c.record(r)
+		case e := <-c.events:
+			c.recordEvent(e)
 		default:
 			return
 		}
 	}
 }
 
-func (c *Controller) record(r report) {
+func (c *Controller) recordEvent(e routerEvent) {
 	n := c.options.ConfigMap
 	if configMap := getObject[corev1.ConfigMap](c.configMaps, n.Namespace, n.Name); configMap != nil {
-		c.recorder.record(reference("ConfigMap", configMap), r.eventType, r.reason, r.message)
+		c.recorder.record(reference("ConfigMap", configMap), e.eventType, e.reason, e.message)
 	}
-	if !r.onServices {
+	if !e.onServices {
 		return
 	}
-	for _, n := range c.servicesBehind(r.vips) {
+	for _, n := range c.servicesBehind(e.vips) {
 		if service := getObject[corev1.Service](c.services, n.Namespace, n.Name); service != nil {
-			c.recorder.record(reference("Service", service), r.eventType, r.reason, r.message)
+			c.recorder.record(reference("Service", service), e.eventType, e.reason, e.message)
 		}
 	}
 }
@@ -110,9 +110,9 @@ const (
 // ConfigMap and, if a Master comes or goes, on the Services of its VIPs. It
 // does not block: an Event that can not be queued is dropped.
 func (c *Controller) Transition(t desired.Transition) {
-	r := report{vips: t.VIPs, onServices: t.From == vrrp.Master || t.To == vrrp.Master}
-	r.eventType, r.reason, r.message = transitionEvent(c.host(), t)
-	c.report(r)
+	e := routerEvent{vips: t.VIPs, onServices: t.From == vrrp.Master || t.To == vrrp.Master}
+	e.eventType, e.reason, e.message = transitionEvent(c.host(), t)
+	c.queueEvent(e)
 }
 
 // transitionEvent returns what an Event says about a transition on node.
@@ -158,9 +158,9 @@ var alarmAdvice = map[vrrp.AlarmReason]string{
 // ConfigMap and the Services of the virtual router. It does not block: an
 // Event that can not be queued is dropped.
 func (c *Controller) Alarm(a desired.AlarmChange) {
-	r := report{vips: a.VIPs, onServices: true}
-	r.eventType, r.reason, r.message = alarmEvent(c.host(), a)
-	c.report(r)
+	e := routerEvent{vips: a.VIPs, onServices: true}
+	e.eventType, e.reason, e.message = alarmEvent(c.host(), a)
+	c.queueEvent(e)
 }
 
 // alarmEvent returns what an Event says about an alarm on node.

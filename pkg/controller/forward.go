@@ -53,8 +53,8 @@ func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) 
 	if len(p.unserved) > 0 {
 		p.problem("no kube-proxy was found on this node, and the daemon's own proxy carries TCP only: not served are %s", p.unserved)
 	}
-	if len(p.bare) > 0 {
-		p.notice("the PROXY protocol is for TCP only: served without its header are %s", p.bare)
+	if len(p.withoutHeader) > 0 {
+		p.notice("the PROXY protocol is for TCP only: served without its header are %s", p.withoutHeader)
 	}
 	ports, conflicts := resolvePorts(append(p.ports, p.nodePorts...))
 	for _, c := range conflicts {
@@ -73,10 +73,10 @@ type plan struct {
 	open bool
 
 	ports, nodePorts []candidate
-	// unserved are the ports that lack a kube-proxy, and bare those that lack
-	// the header that was asked for.
-	unserved, bare list
-	problems       []config.Problem
+	// unserved are the ports that need a kube-proxy, and withoutHeader those that
+	// can not have the PROXY protocol's header.
+	unserved, withoutHeader wordList
+	problems                []config.Problem
 }
 
 func (p *plan) problem(format string, args ...any) {
@@ -120,28 +120,28 @@ func (p *plan) addService(place int, s config.Service) {
 	if sources, restricted := b.sources[p.family]; restricted && len(sources) == 0 {
 		p.notice("Service %s has no IPv%d network in its loadBalancerSourceRanges: no IPv%d client is admitted", s.Name, p.family, p.family)
 	}
-	var masked list
+	var withoutClientIP wordList
 	p.ports = slices.Grow(p.ports, len(selected))
 	for _, m := range selected {
 		if p.addPort(place, b, ip, m) {
-			masked.add(label(m.to.protocol, m.port))
+			withoutClientIP.add(portLabel(m.to.protocol, m.port))
 		}
 	}
 	switch {
-	case len(masked) == 0:
+	case len(withoutClientIP) == 0:
 	case p.noKubeProxy:
 		p.problem("Service %s has externalTrafficPolicy: Local, but without kube-proxy Pods see an address of the node, not the client's: proxyProtocol tells it to them", s.Name)
 	case !p.node.IsValid():
 		p.problem("Service %s has externalTrafficPolicy: Local, but node %s has no IPv%d address for its NodePorts: Pods see an address of the node, not the client's; give it one (--node-ip of the kubelet)", s.Name, p.self.node, p.family)
 	default:
-		p.problem("Service %s has externalTrafficPolicy: Local, but no nodePort for %s of the VIP: Pods see an address of the node there, not the client's; set allocateLoadBalancerNodePorts: true", s.Name, masked)
+		p.problem("Service %s has externalTrafficPolicy: Local, but no nodePort for %s of the VIP: Pods see an address of the node there, not the client's; set allocateLoadBalancerNodePorts: true", s.Name, withoutClientIP)
 	}
 }
 
 // addPort adds a port that leads to the Service b with this ClusterIP, and its
-// NodePort. It tells whether the client's address is masked there although the
-// Service asks for it.
-func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (masked bool) {
+// NodePort. It reports whether Pods do not see the client's address there although
+// the Service has externalTrafficPolicy: Local.
+func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (losesClientIP bool) {
 	sources, restricted := b.sources[p.family]
 	port := desired.Port{
 		Protocol:   m.to.protocol,
@@ -156,18 +156,18 @@ func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (masked b
 	switch {
 	case isTCP && (hasHeader || p.noKubeProxy):
 		port.Proxy = proxyOf(p.entry)
-		masked = b.externalLocal && !hasHeader
+		losesClientIP = b.externalLocal && !hasHeader
 	case p.noKubeProxy:
-		p.unserved.add(label(port.Protocol, port.Port))
+		p.unserved.add(portLabel(port.Protocol, port.Port))
 		return false
 	case b.externalLocal && hasNodePort:
 		port.Target, port.KeepSource = nodePort, true
 	default:
-		masked = b.externalLocal
+		losesClientIP = b.externalLocal
 	}
 	p.ports = append(p.ports, candidate{Port: port, service: place})
 	if hasHeader && !isTCP {
-		p.bare.add(label(port.Protocol, port.Port))
+		p.withoutHeader.add(portLabel(port.Protocol, port.Port))
 	}
 	// The application behind a header takes what comes first for it. A client
 	// of its NodePort could write there what it likes, so the VIP has none.
@@ -175,7 +175,7 @@ func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (masked b
 		port.Port, port.Target, port.KeepSource = m.to.nodePort, nodePort, b.externalLocal
 		p.nodePorts = append(p.nodePorts, candidate{Port: port, service: place, isNodePort: true})
 	}
-	return masked
+	return losesClientIP
 }
 
 // proxyOf returns how the daemon serves the TCP ports of e itself.
@@ -211,25 +211,25 @@ func (f *forwarder) clusterIP(b *backend, name config.ObjectName, family vrrp.Fa
 	return ip, message
 }
 
-// list is how Problems list ports and the like: the first few of them.
-type list []string
+// wordList is how Problems list ports and the like: the first few of them.
+type wordList []string
 
 // maxListed is how many words a Problem lists.
 const maxListed = 12
 
-func (l *list) add(word string) {
+func (l *wordList) add(word string) {
 	if len(*l) <= maxListed {
 		*l = append(*l, word)
 	}
 }
 
 // String returns the words with commas between them.
-func (l list) String() string {
+func (l wordList) String() string {
 	if len(l) > maxListed {
 		return strings.Join(l[:maxListed], ", ") + " and more"
 	}
 	return strings.Join(l, ", ")
 }
 
-// label returns a port as Problems name it.
-func label(p desired.Protocol, port uint16) string { return fmt.Sprintf("%d/%s", port, p) }
+// portLabel returns a port as Problems name it.
+func portLabel(p desired.Protocol, port uint16) string { return fmt.Sprintf("%d/%s", port, p) }

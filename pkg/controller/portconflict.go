@@ -19,7 +19,7 @@ type candidate struct {
 // gets them.
 type portConflict struct {
 	first, second int
-	ports         list
+	ports         wordList
 }
 
 // resolvePorts returns the ports of a VIP, sorted, and the conflicts, sorted by
@@ -48,7 +48,7 @@ func resolvePorts(candidates []candidate) (ports []desired.Port, conflicts []por
 			found[pair] = len(conflicts)
 			conflicts = append(conflicts, portConflict{first: first.service, second: c.service})
 		}
-		conflicts[found[pair]].ports.add(label(c.Protocol, c.Port.Port))
+		conflicts[found[pair]].ports.add(portLabel(c.Protocol, c.Port.Port))
 	}
 	slices.SortFunc(conflicts, func(a, b portConflict) int {
 		return cmp.Or(cmp.Compare(a.second, b.second), cmp.Compare(a.first, b.first))
