@@ -13,28 +13,28 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// backend is a Service as its VIPs need it.
+// backend is a Service behind VIPs.
 type backend struct {
 	name  config.ObjectName
 	spec  *corev1.ServiceSpec
 	ports []servicePort
-	// byName has them by name and by number, once a VIP maps its ports.
+	// byName has the ports by name and by number; nil until a VIP maps ports.
 	byName map[string][]servicePort
-	// invalid are the ports that no API server should have let pass.
+	// invalid are the ports that the API server should have rejected.
 	invalid wordList
 	// externalLocal reports that externalTrafficPolicy is Local: Pods see the
 	// client's address.
 	externalLocal bool
-	// sources are the networks of each family that may be clients, sorted and
-	// none within another. A family that is not there is not restricted.
+	// sources are the networks of each family whose clients are admitted, sorted
+	// and none within another. A family without an element is not restricted.
 	sources map[vrrp.Family][]netip.Prefix
 	// fullCost is the cost of a VIP with all ports, with and without the proxy.
 	fullCost map[bool]cost
-	// badRanges are loadBalancerSourceRanges that can not be read.
+	// badRanges are the loadBalancerSourceRanges that cannot be parsed.
 	badRanges wordList
 }
 
-// servicePort is a port of a Service. What has no nodePort has 0.
+// servicePort is a port of a Service; nodePort is 0 for none.
 type servicePort struct {
 	name           string
 	protocol       desired.Protocol
@@ -70,7 +70,7 @@ func newBackend(name config.ObjectName, s *corev1.Service) *backend {
 	return b
 }
 
-// portNumber returns 0 for what is no port.
+// portNumber returns n, or 0 if n is not a port number.
 func portNumber(n int32) uint16 {
 	if n != int32(uint16(n)) {
 		return 0
@@ -92,16 +92,16 @@ func (b *backend) clusterIP(family vrrp.Family) netip.Addr {
 	return netip.Addr{}
 }
 
-// restrict reads loadBalancerSourceRanges. What can not be read admits nobody.
-// A family without any range admits nobody either, although kube-proxy has it
-// admit everybody then: whoever lists networks means only those.
+// restrict parses loadBalancerSourceRanges. A range that cannot be parsed admits
+// no client. Nor does a family without any range, although kube-proxy admits all
+// of its clients then: a list of networks means only those.
 func (b *backend) restrict(ranges []string) {
 	if len(ranges) == 0 {
 		return
 	}
 	b.sources = map[vrrp.Family][]netip.Prefix{vrrp.IPv4: nil, vrrp.IPv6: nil}
 	for _, s := range ranges {
-		// The API server lets blanks pass.
+		// The API server accepts blanks.
 		p, err := netip.ParsePrefix(strings.TrimSpace(s))
 		if err != nil || p.Addr().Is4In6() {
 			b.badRanges.add(config.Shorten(s))
@@ -123,9 +123,9 @@ type mapped struct {
 	to   servicePort
 }
 
-// selected returns the ports that mappings ask for, and what there is not: all
-// ports by their own number if mappings is nil. Where the same number is mapped
-// for one protocol and for whichever there is, the former comes first.
+// selected returns the ports that mappings name, and the names of those that b
+// does not have. If mappings is nil, it returns all ports by their own number. Of
+// two mappings of a number, the one that names its protocol comes first.
 func (b *backend) selected(mappings []config.PortMapping) (ports []mapped, missing wordList) {
 	if mappings == nil {
 		ports = make([]mapped, len(b.ports))
@@ -169,14 +169,14 @@ func (b *backend) index() {
 		b.byName[number] = append(b.byName[number], p)
 	}
 	for _, p := range b.ports {
-		// A name may consist of digits; the number goes before it.
+		// A name may consist of digits: the number takes precedence.
 		if b.byName[p.name] == nil {
 			b.byName[p.name] = []servicePort{p}
 		}
 	}
 }
 
-// names returns the ports that there are.
+// names describes the ports of b.
 func (b *backend) names() string {
 	var words wordList
 	for _, p := range b.ports {

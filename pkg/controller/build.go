@@ -13,7 +13,7 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// inputs is what the caches hold at one moment.
+// inputs are the contents of the caches at one instant.
 type inputs struct {
 	// configMap is nil if it does not exist.
 	configMap *corev1.ConfigMap
@@ -23,15 +23,15 @@ type inputs struct {
 	// empty where watching them is not permitted.
 	pods  []*corev1.Pod
 	nodes []*corev1.Node
-	// noKubeProxy tells that none runs on this node.
+	// noKubeProxy reports that no kube-proxy runs on this node.
 	noKubeProxy bool
 	// locality returns where the endpoints of a Service are, as seen from a node.
 	locality func(n config.ObjectName, node string, f vrrp.Family) endpointLocality
-	// wasEligible tells whether this node takes part in a virtual router now.
+	// wasEligible reports whether this node takes part in a virtual router now.
 	wasEligible func(f vrrp.Family, vrid uint8) bool
 }
 
-// built is what follows from inputs.
+// built is the result of build.
 type built struct {
 	state desired.State
 	// servicesOf names the Services behind each VIP that has any.
@@ -42,8 +42,8 @@ type built struct {
 	problems []config.Problem
 }
 
-// build decides what this node is asked to do. What is wrong with one entry
-// costs the others nothing.
+// build derives the desired State of this node from inputs. An error in one entry
+// does not affect the others.
 func build(o config.Options, in inputs) built {
 	self, peers, problems := members(o, in)
 	b := built{
@@ -108,7 +108,7 @@ func build(o config.Options, in inputs) built {
 	return b
 }
 
-// unserved says why this node can not serve e at all, and "" if it can.
+// unserved returns why this node cannot serve e at all, or "" if it can.
 func unserved(o config.Options, e config.Entry, self member, nodeOf map[netip.Addr]string) string {
 	family := vrrp.FamilyOf(e.VIP)
 	if node, ok := nodeOf[e.VIP]; ok {
@@ -123,8 +123,7 @@ func unserved(o config.Options, e config.Entry, self member, nodeOf map[netip.Ad
 	return ""
 }
 
-// distinct removes the Problems that are there already: several VIPs may share
-// what is wrong with their Service.
+// distinct removes duplicates: several VIPs may share a Service and its Problem.
 func distinct(problems []config.Problem) []config.Problem {
 	known := map[config.Problem]bool{}
 	return slices.DeleteFunc(problems, func(p config.Problem) bool {

@@ -11,7 +11,7 @@ import (
 	"kube-vrrp-vip/pkg/config"
 )
 
-// userAgent is how the API server's logs and Events name the daemon.
+// userAgent names the daemon in the API server's logs and in Events.
 const userAgent = "kube-vrrp-vip"
 
 // NewClient returns a client for the API server that o names, or, if it names
@@ -24,8 +24,8 @@ func NewClient(o config.Options) (kubernetes.Interface, error) {
 	c.UserAgent = userAgent
 	c.ContentType = runtime.ContentTypeProtobuf
 	c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	// A few watches and rare Events need no limit, and the question on
-	// SIGTERM must not wait behind one.
+	// A few watches and rare Events need no rate limit, and the requests on
+	// SIGTERM must not wait for one.
 	c.QPS = -1
 	client, err := kubernetes.NewForConfig(c)
 	if err != nil {

@@ -26,16 +26,16 @@ import (
 // priorities and peers.
 const optionalWait = 3 * time.Second
 
-// After a look at everything comes a rest of restFactor times as long, but not
-// more than maxRest: endpoints and Services of others that change all the time
-// cost no more than a fifth of a processor, and a change after a quiet while
+// After a sync the Controller rests for restFactor times as long as that took,
+// but not for more than maxRest: a cluster whose endpoints and Services change all
+// the time costs at most a fifth of a processor, and a change after a quiet time
 // takes effect at once.
 const (
 	restFactor = 4
 	maxRest    = time.Second
 )
 
-// Controller keeps the desired State up to date. Make one with New.
+// Controller keeps the desired State up to date. Use New to create one.
 type Controller struct {
 	client  kubernetes.Interface
 	options config.Options
@@ -51,14 +51,14 @@ type Controller struct {
 	// queue is the work queue. It has one key, since every change of a cache
 	// leads to the same sync.
 	queue chan struct{}
-	// noKubeProxy is what KubeProxy was told.
+	// noKubeProxy is the last value that KubeProxy was called with, negated.
 	noKubeProxy atomic.Bool
 
-	// events are those about virtual routers that wait to be recorded.
+	// events are the Events about virtual routers that wait to be recorded.
 	events chan routerEvent
 
-	// Of Run's own goroutine: what was read and applied last, and the
-	// endpoints that are watched, by Service.
+	// Run's own: the ConfigMap and the State that were accepted and applied last,
+	// and the watches of endpoints, by Service.
 	accepted          *corev1.ConfigMap
 	applied           *desired.State
 	endpointsWatchers map[config.ObjectName]*endpointsWatcher
@@ -103,8 +103,8 @@ func (c *Controller) enqueue() {
 	}
 }
 
-// KubeProxy tells whether kube-proxy runs on this node. Until it is told, it
-// does. It may be called by any goroutine.
+// KubeProxy tells c whether kube-proxy runs on this node. Until the first call it
+// does. KubeProxy may be called by any goroutine.
 func (c *Controller) KubeProxy(present bool) {
 	if c.noKubeProxy.Swap(!present) == present {
 		c.enqueue()
@@ -114,8 +114,8 @@ func (c *Controller) KubeProxy(present bool) {
 // host names this node in Events.
 func (c *Controller) host() string { return cmp.Or(c.options.NodeName, c.options.PodName) }
 
-// Run watches until ctx is done, and returns when all it started has ended.
-// What was reported until then is still written as Events.
+// Run watches the cluster until ctx is done, and returns when all goroutines that
+// it started have ended. Events that were queued by then are still written.
 func (c *Controller) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -135,7 +135,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !waitFor(ctx, required, (*informer).HasSynced) {
 		return nil
 	}
-	// With unicast a node that knows no peers hears nobody, and would be Master.
+	// With unicast a node that knows no peers hears none, and would become Master.
 	if c.options.VRRP.Unicast && !waitFor(ctx, []*informer{c.pods}, (*informer).ready) {
 		return nil
 	}
@@ -178,7 +178,7 @@ func (c *Controller) configMap() *corev1.ConfigMap {
 	return getObject[corev1.ConfigMap](c.configMaps, c.options.ConfigMap.Namespace, c.options.ConfigMap.Name)
 }
 
-// build builds everything anew.
+// build builds the State and the rest from the caches.
 func (c *Controller) build(configMap *corev1.ConfigMap) built {
 	return build(c.options, inputs{
 		configMap: configMap,
@@ -199,16 +199,16 @@ func (c *Controller) build(configMap *corev1.ConfigMap) built {
 	})
 }
 
-// wasEligible tells whether this node took part in a virtual router by the State
-// that was applied last.
+// wasEligible reports whether this node took part in a virtual router in the
+// State that was applied last.
 func (c *Controller) wasEligible(f vrrp.Family, vrid uint8) bool {
 	return c.applied != nil && slices.ContainsFunc(c.applied.Routers, func(r desired.Router) bool {
 		return r.Family == f && r.VRID == vrid && !r.NoLocalEndpoint
 	})
 }
 
-// sync builds everything anew, reports what is wrong, and applies the State if
-// it is not the one that was applied last.
+// sync builds everything from the caches, reports the Problems, and applies the
+// State if it differs from the one that was applied last.
 func (c *Controller) sync(ctx context.Context) {
 	start := time.Now()
 	logger := klog.LoggerWithValues(klog.FromContext(ctx), "configMap", klog.KRef(c.options.ConfigMap.Namespace, c.options.ConfigMap.Name))
@@ -219,7 +219,7 @@ func (c *Controller) sync(ctx context.Context) {
 	c.mu.Lock()
 	before := c.problems
 	c.problems, c.servicesOf = b.problems, b.servicesOf
-	c.daemonSet.look(c.pods, c.daemonSets, c.options)
+	c.daemonSet.update(c.pods, c.daemonSets, c.options)
 	c.mu.Unlock()
 
 	if configMap != nil && (c.accepted == nil || !maps.Equal(c.accepted.Data, configMap.Data)) {
@@ -234,8 +234,8 @@ func (c *Controller) sync(ctx context.Context) {
 	}
 }
 
-// reportProblems tells what became wrong, and what is right again, as log lines
-// and Events on the ConfigMap.
+// reportProblems reports new and resolved Problems as log lines, and the new ones
+// as Events on the ConfigMap too.
 func (c *Controller) reportProblems(logger klog.Logger, configMap *corev1.ConfigMap, before, now []config.Problem) {
 	known := map[config.Problem]bool{}
 	for _, p := range before {
@@ -262,7 +262,7 @@ func (c *Controller) reportProblems(logger klog.Logger, configMap *corev1.Config
 	}
 }
 
-// Problems returns what is wrong with the configuration now, sorted by key.
+// Problems returns the current Problems of the configuration, sorted by key.
 func (c *Controller) Problems() []config.Problem {
 	c.mu.Lock()
 	defer c.mu.Unlock()

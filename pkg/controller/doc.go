@@ -1,10 +1,11 @@
 // Package controller is the half of the daemon that knows Kubernetes. It
 // watches the ConfigMap, the Services, the Nodes and the daemon's own pods,
-// builds from them what this node is asked to do, and hands it on as one
-// desired.State whenever it changed. In the other direction it tells the
-// cluster, by Events, what became of it.
+// builds the desired.State of this node from them, and passes it on whenever it
+// changed. In the other direction it records transitions and alarms as Events.
 //
-// Every change of any object leads to the same step: build everything anew
-// from the caches and compare. What the API server does not permit is done
-// without; while it can not be reached, the last known state goes on.
+// It is an ordinary controller: informers fill caches and queue a sync, which
+// builds everything from the caches, compares it with the last result, and applies
+// the difference. The Controller does without objects that the API server does
+// not permit it to watch; while the API server cannot be reached, the last known
+// state stays in effect.
 package controller

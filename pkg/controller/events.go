@@ -81,7 +81,7 @@ func (c *Controller) servicesBehind(vips []netip.Addr) []config.ObjectName {
 	return names
 }
 
-// joinVIPs lists the VIPs, but no more than an Event has room for.
+// joinVIPs lists the VIPs, no more than an Event has room for.
 func joinVIPs(vips []netip.Addr) string {
 	const shown = 12
 	var words []string
@@ -108,14 +108,14 @@ const (
 
 // Transition reports a change of state of a virtual router as Events, on the
 // ConfigMap and, if a Master comes or goes, on the Services of its VIPs. It
-// does not block: an Event that can not be queued is dropped.
+// does not block: if the queue is full, the Event is dropped.
 func (c *Controller) Transition(t desired.Transition) {
 	e := routerEvent{vips: t.VIPs, onServices: t.From == vrrp.Master || t.To == vrrp.Master}
 	e.eventType, e.reason, e.message = transitionEvent(c.host(), t)
 	c.queueEvent(e)
 }
 
-// transitionEvent returns what an Event says about a transition on node.
+// transitionEvent returns the contents of an Event about a transition on node.
 func transitionEvent(node string, t desired.Transition) (eventType, reason, message string) {
 	eventType, reason = corev1.EventTypeNormal, t.To.String()
 	message = fmt.Sprintf("%s became %s of %s on %s (VRID %d): %s", node, t.To, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
@@ -141,7 +141,7 @@ const (
 	reasonAlarmEnded = "AlarmEnded"
 )
 
-// alarmAdvice says for each reason what it means and what to do.
+// alarmAdvice explains each reason, and how to end the alarm.
 var alarmAdvice = map[vrrp.AlarmReason]string{
 	vrrp.AlarmIncompatiblePeer: "its advertisements must be discarded, so that both can be Master: give it the same settings, or another VRID",
 	vrrp.AlarmSplitBrain:       "it is Master too: see that each of the two hears the other (IP protocol 112, multicast, VLAN)",
@@ -155,15 +155,15 @@ var alarmAdvice = map[vrrp.AlarmReason]string{
 }
 
 // Alarm reports the beginning or the end of an alarm as Events, on the
-// ConfigMap and the Services of the virtual router. It does not block: an
-// Event that can not be queued is dropped.
+// ConfigMap and the Services of the virtual router. It does not block: if the
+// queue is full, the Event is dropped.
 func (c *Controller) Alarm(a desired.AlarmChange) {
 	e := routerEvent{vips: a.VIPs, onServices: true}
 	e.eventType, e.reason, e.message = alarmEvent(c.host(), a)
 	c.queueEvent(e)
 }
 
-// alarmEvent returns what an Event says about an alarm on node.
+// alarmEvent returns the contents of an Event about an alarm on node.
 func alarmEvent(node string, a desired.AlarmChange) (eventType, reason, message string) {
 	message = fmt.Sprintf("%s at %s on %s (VRID %d): %s", node, joinVIPs(a.VIPs), a.Interface, a.VRID, a.Reason)
 	if a.Source.IsValid() {

@@ -17,11 +17,11 @@ import (
 type forwarder struct {
 	options config.Options
 	self    member
-	// noKubeProxy tells that nothing on this node translates the ClusterIPs of
-	// packets on their way.
+	// noKubeProxy reports that nothing on this node translates the ClusterIPs of
+	// forwarded packets.
 	noKubeProxy bool
 	service     func(config.ObjectName) *corev1.Service
-	// backends are the Services that were read so far: many VIPs may share one.
+	// backends caches Services, since many VIPs may share one.
 	backends map[config.ObjectName]*backend
 }
 
@@ -41,8 +41,8 @@ func (f *forwarder) backend(name config.ObjectName) *backend {
 	return b
 }
 
-// forward returns where the ports of e's VIP lead, and what is wrong with its
-// Services. What is wrong with one of them costs the others nothing.
+// forward returns where the ports of e's VIP lead, and the Problems of its
+// Services. A Problem of one Service does not affect the others.
 func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) {
 	p := plan{forwarder: f, entry: e, family: vrrp.FamilyOf(e.VIP)}
 	p.node = f.self.address(p.family)
@@ -63,7 +63,7 @@ func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) 
 	return desired.Forward{VIP: e.VIP, Open: p.open, Ports: ports}, p.problems
 }
 
-// plan is a Forward in the making.
+// plan is a Forward that is being built.
 type plan struct {
 	*forwarder
 	entry  config.Entry
@@ -74,7 +74,7 @@ type plan struct {
 
 	ports, nodePorts []candidate
 	// unserved are the ports that need a kube-proxy, and withoutHeader those that
-	// can not have the PROXY protocol's header.
+	// cannot have the PROXY protocol's header.
 	unserved, withoutHeader wordList
 	problems                []config.Problem
 }
@@ -88,7 +88,7 @@ func (p *plan) notice(format string, args ...any) {
 	p.problems[len(p.problems)-1].Notice = true
 }
 
-// untilThen says what becomes of a VIP whose Service is of no use.
+// untilThen describes what happens to a VIP until its Service can be used.
 func (p *plan) untilThen() string {
 	if p.open || len(p.entry.Services) > 1 {
 		return "; until then none of its ports is served"
@@ -96,7 +96,7 @@ func (p *plan) untilThen() string {
 	return "; until then the VIP refuses every port"
 }
 
-// addService adds the ports of the Service at this place among those of the VIP.
+// addService adds the ports of the Service at this place in the entry.
 func (p *plan) addService(place int, s config.Service) {
 	b := p.backend(s.Name)
 	ip, message := p.clusterIP(b, s.Name, p.family)
@@ -169,8 +169,8 @@ func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (losesCli
 	if hasHeader && !isTCP {
 		p.withoutHeader.add(portLabel(port.Protocol, port.Port))
 	}
-	// The application behind a header takes what comes first for it. A client
-	// of its NodePort could write there what it likes, so the VIP has none.
+	// An application that expects the header trusts whatever comes first. A client
+	// of its NodePort could forge one, so the VIP has none.
 	if hasNodePort && (!hasHeader || !isTCP) {
 		port.Port, port.Target, port.KeepSource = m.to.nodePort, nodePort, b.externalLocal
 		p.nodePorts = append(p.nodePorts, candidate{Port: port, service: place, isNodePort: true})
@@ -190,8 +190,8 @@ func proxyOf(e config.Entry) desired.Proxy {
 	}
 }
 
-// clusterIP returns the ClusterIP that b, the Service of this name, has of a
-// family, or what is wrong with it.
+// clusterIP returns the ClusterIP of a family that b, the Service of this name,
+// has, or a message that says why it has none.
 func (f *forwarder) clusterIP(b *backend, name config.ObjectName, family vrrp.Family) (ip netip.Addr, message string) {
 	switch {
 	case f.options.WatchNamespace != "" && name.Namespace != f.options.WatchNamespace:
@@ -211,7 +211,7 @@ func (f *forwarder) clusterIP(b *backend, name config.ObjectName, family vrrp.Fa
 	return ip, message
 }
 
-// wordList is how Problems list ports and the like: the first few of them.
+// wordList lists ports and the like in a Problem, the first few of them.
 type wordList []string
 
 // maxListed is how many words a Problem lists.
@@ -231,5 +231,5 @@ func (l wordList) String() string {
 	return strings.Join(l, ", ")
 }
 
-// portLabel returns a port as Problems name it.
+// portLabel returns the name of a port in Problems, such as 80/TCP.
 func portLabel(p desired.Protocol, port uint16) string { return fmt.Sprintf("%d/%s", port, p) }

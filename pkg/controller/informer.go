@@ -77,12 +77,12 @@ func named(name string) metav1.ListOptions {
 	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()}
 }
 
-// ready reports whether the cache is filled, or can not be for now.
+// ready reports whether the cache is filled, or is not permitted to be.
 func (i *informer) ready() bool { return i.HasSynced() || i.forbidden.Load() }
 
 // listThenWatch keeps client-go from streaming the initial list through a
-// watch: while the API server can not be reached, that waits for as long as
-// 30 s after the daemon was told to stop.
+// watch: while the API server cannot be reached, that delays the end of Run by up
+// to 30 s.
 type listThenWatch struct{ *cache.ListWatch }
 
 func (listThenWatch) IsWatchListSemanticsUnSupported() bool { return true }

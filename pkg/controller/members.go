@@ -20,7 +20,7 @@ type member struct {
 	node string
 	// addresses are the node's own, at most one of each family, IPv4 first.
 	addresses []netip.Addr
-	// annotated is the priority that the Node's annotation says; 0 if none.
+	// annotated is the priority in the Node's annotation; 0 if none.
 	annotated uint8
 }
 
@@ -43,7 +43,7 @@ func (m member) priority(vrid uint8) uint8 {
 }
 
 // members returns this node and the other nodes that run the daemon, sorted by
-// address. The only Problem there can be is this node's own.
+// address. The only Problem can be one with this node's annotation.
 func members(o config.Options, in inputs) (self member, peers []member, problems []config.Problem) {
 	nodes := map[string]*corev1.Node{}
 	for _, n := range in.nodes {
@@ -74,12 +74,12 @@ func members(o config.Options, in inputs) (self member, peers []member, problems
 			Message: fmt.Sprintf("annotation of node %s: %s; until then the priority is the one from the node's name", node, err),
 		})
 	}
-	// Without any name the pod's at least tells this node from its peers.
+	// Without a name of the node, the pod's distinguishes it from its peers.
 	self.node = cmp.Or(self.node, o.PodName)
 
 	known := slices.Clone(self.addresses)
 	for _, p := range siblings(pod, in.pods) {
-		// A peer reports what is wrong with its annotation itself.
+		// A peer reports an error in its annotation itself.
 		m, _ := newMember(p.Spec.NodeName, hostAddresses(p))
 		if len(m.addresses) == 0 || slices.ContainsFunc(m.addresses, func(a netip.Addr) bool { return slices.Contains(known, a) }) {
 			continue
@@ -134,8 +134,8 @@ func internalAddresses(n *corev1.Node) []netip.Addr {
 	return addresses
 }
 
-// firstOfEach returns the first IPv4 address and the first IPv6 address, as far
-// as there are.
+// firstOfEach returns the first IPv4 address and the first IPv6 address, if there
+// are any.
 func firstOfEach(addresses []netip.Addr) []netip.Addr {
 	var first []netip.Addr
 	for _, f := range []vrrp.Family{vrrp.IPv4, vrrp.IPv6} {
@@ -147,20 +147,21 @@ func firstOfEach(addresses []netip.Addr) []netip.Addr {
 	return first
 }
 
-// parseAddr returns the invalid address for anything but an address.
+// parseAddr parses an address. It returns the zero Addr if s is not one.
 func parseAddr(s string) netip.Addr {
 	a, _ := netip.ParseAddr(s)
 	return a.Unmap()
 }
 
-// nodeAddresses names the node of each address that is a node's own, whether or
-// not it runs the daemon. As a VIP it would take the node off the network.
+// nodeAddresses returns the name of the node of each address of a node, whether or
+// not the daemon runs there. Such an address as a VIP would take the node off the
+// network.
 func nodeAddresses(self member, peers []member, nodes []*corev1.Node) map[netip.Addr]string {
 	nodeOf := map[netip.Addr]string{}
 	for _, n := range nodes {
 		// The first only: some infrastructures list a bound VIP among the others.
 		for _, a := range firstOfEach(internalAddresses(n)) {
-			// The caches have no order. Of two nodes always the same is named.
+			// The caches have no order: of two nodes, always name the same.
 			if other, ok := nodeOf[a]; !ok || n.Name < other {
 				nodeOf[a] = n.Name
 			}
@@ -174,8 +175,8 @@ func nodeAddresses(self member, peers []member, nodes []*corev1.Node) map[netip.
 	return nodeOf
 }
 
-// podNetworks returns the networks of a node's own pods, sorted; nil if they are
-// not known.
+// podNetworks returns the networks of a node's own pods, sorted, or nil if they
+// are not known.
 func podNetworks(node string, nodes []*corev1.Node) []netip.Prefix {
 	var networks []netip.Prefix
 	for _, n := range nodes {

@@ -43,13 +43,14 @@ func hash(node string, vrid uint8) uint64 {
 	return h.Sum64()
 }
 
-// maxRank caps the take-over delay of large clusters.
+// maxRank caps the takeover delay in large clusters.
 const maxRank = 8
 
-// takeoverDelay keeps Backups that miss the same Master from promoting
-// themselves together: each waits one step longer than the one that the rest
-// would yield to. A lone node, which may only not know its peers yet, waits a
-// part of its own of a quarter of an interval, in no steps.
+// takeoverDelay returns vrrp.Config's TakeoverDelay and TakeoverStep, which keep
+// Backups that miss the same Master from promoting themselves together: each waits
+// one step longer than the next one that is preferred to it. A node without known
+// peers, which may be about to learn of some, waits for a part of a quarter of an
+// interval that depends on its name, in no steps.
 func takeoverDelay(self member, peers []member, family vrrp.Family, vrid uint8, interval time.Duration) (delay, step time.Duration) {
 	if len(peers) == 0 {
 		return min(time.Duration(hash(self.node, vrid)%uint64(interval/4)), vrrp.MaxTakeoverDelay), 0

@@ -22,16 +22,16 @@ const (
 )
 
 const (
-	// maxQueuedEvents bounds what waits while the API can not be reached.
+	// maxQueuedEvents bounds the queue while the API server cannot be reached.
 	maxQueuedEvents = 256
-	// eventRetry is how long to wait then.
+	// eventRetry is the time between two attempts then.
 	eventRetry = 10 * time.Second
 	// eventTimeout bounds one request, and all of them on exit.
 	eventTimeout = time.Second
 )
 
-// recorder writes Events. Unlike client-go's it says once that it may not,
-// ends when its owner does, and writes first what is still queued.
+// recorder writes Events. Unlike client-go's it logs only once that it is not
+// permitted to, and when it is stopped it writes the queued Events first.
 type recorder struct {
 	client    kubernetes.Interface
 	source    corev1.EventSource
@@ -48,7 +48,7 @@ func newRecorder(client kubernetes.Interface, host string, apiErrors *apiErrorLo
 	}
 }
 
-// reference says what an Event is about: the object o, of a kind of core/v1.
+// reference returns a reference to the object o, of a kind of core/v1.
 func reference(kind string, o metav1.Object) corev1.ObjectReference {
 	return corev1.ObjectReference{
 		APIVersion:      "v1",
@@ -82,7 +82,7 @@ func (r *recorder) record(about corev1.ObjectReference, eventType, reason, messa
 	}
 }
 
-// run writes Events until ctx is done, and then, briefly, what is queued.
+// run writes Events until ctx is done, and then, for eventTimeout, the queued ones.
 func (r *recorder) run(ctx context.Context) {
 	correlator := record.NewEventCorrelatorWithOptions(record.CorrelatorOptions{
 		// Many Problems must not use up what transitions may write.
@@ -109,8 +109,7 @@ func (r *recorder) run(ctx context.Context) {
 	}
 }
 
-// write writes one Event, and tries again for as long as the API server can
-// not be reached.
+// write writes one Event, and retries while the API server cannot be reached.
 func (r *recorder) write(ctx context.Context, correlator *record.EventCorrelator, event *corev1.Event) {
 	result, err := correlator.EventCorrelate(event)
 	if err != nil || result.Skip {
@@ -124,7 +123,7 @@ func (r *recorder) write(ctx context.Context, correlator *record.EventCorrelator
 			return
 		}
 		if _, ok := errors.AsType[*apierrors.StatusError](err); ok {
-			return // an answer, and the next would be the same
+			return // A retry would get the same response.
 		}
 		select {
 		case <-ctx.Done():
@@ -144,7 +143,7 @@ func (r *recorder) send(ctx context.Context, result *record.EventCorrelateResult
 			return written, err
 		}
 	}
-	// An Event lives for an hour: the one that was counted up may be gone.
+	// An Event lives for an hour: the one whose count rose may be gone.
 	event := result.Event.DeepCopy()
 	event.ResourceVersion = ""
 	return events.Create(ctx, event, metav1.CreateOptions{})

@@ -51,7 +51,7 @@ func routers(o config.Options, self member, peers []member, entries []config.Ent
 func newRouter(o config.Options, self member, peers []member, family vrrp.Family, vrid uint8) *desired.Router {
 	delay, step := takeoverDelay(self, peers, family, vrid, o.VRRP.AdvertisementInterval)
 	if len(o.UnicastPeers) > 0 {
-		// A Master among those is none of the nodes that delay counts.
+		// The rank behind delay does not count a Master among those.
 		step = 0
 	}
 	r := &desired.Router{
@@ -71,9 +71,9 @@ func newRouter(o config.Options, self member, peers []member, family vrrp.Family
 
 // vridOf returns the VRID of an entry: its own, else one of --vrids by a hash
 // of the address, so that it stays when others come and go, else --vrid. The
-// hash is Fibonacci's (Knuth, The Art of Computer Programming, section 6.4):
-// addresses that follow each other, or have the same distances, get different
-// VRIDs more evenly than chance would have it.
+// hash is Fibonacci's (Knuth, The Art of Computer Programming, section 6.4): it
+// spreads addresses in sequence, or at equal distances, more evenly than a random
+// one.
 func vridOf(o config.Options, e config.Entry) uint8 {
 	switch {
 	case e.VRID != 0:
@@ -98,7 +98,7 @@ func peerAddresses(o config.Options, self member, peers []member, family vrrp.Fa
 	}
 	addresses = append(addresses, o.UnicastPeers...)
 	addresses = slices.DeleteFunc(addresses, func(a netip.Addr) bool {
-		// Everybody is told the same --unicast-peers: we may be one of them.
+		// All nodes have the same --unicast-peers: this one may be among them.
 		return !a.IsValid() || vrrp.FamilyOf(a) != family || a == self.address(family)
 	})
 	if len(addresses) == 0 {

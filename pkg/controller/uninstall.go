@@ -13,22 +13,22 @@ import (
 	"kube-vrrp-vip/pkg/config"
 )
 
-// uninstallTimeout bounds the last look at the API server.
+// uninstallTimeout bounds the last requests to the API server.
 const uninstallTimeout = time.Second
 
-// Uninstalled tells whether the daemon is being removed from the cluster, as
+// Uninstalled reports whether the daemon is being removed from the cluster, as
 // opposed to being restarted: its DaemonSet is gone or being deleted, or its
-// namespace is. It is meant to be asked once, on SIGTERM, may be called after
+// namespace is. It is meant to be called once, on SIGTERM, may be called after
 // Run has returned, and takes at most one second.
 //
-// The API server is asked one last time. The daemon's permissions may go
-// together with the DaemonSet, and then what was seen until now counts. What
-// was never seen counts as being there.
+// It asks the API server one last time. The daemon's permissions may be deleted
+// together with the DaemonSet: then the caches decide. An object that was never
+// seen counts as existing.
 func (c *Controller) Uninstalled(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, uninstallTimeout)
 	defer cancel()
 
-	// The namespace may end first, and its pods before the DaemonSet.
+	// The namespace may be deleted first, and its pods before the DaemonSet.
 	var namespaceGone, daemonSetGone bool
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -38,7 +38,7 @@ func (c *Controller) Uninstalled(ctx context.Context) bool {
 		namespaceGone = gone(namespace, err, cached != nil && cached.DeletionTimestamp != nil)
 	})
 	c.mu.Lock()
-	c.daemonSet.look(c.pods, c.daemonSets, c.options)
+	c.daemonSet.update(c.pods, c.daemonSets, c.options)
 	known := c.daemonSet
 	c.mu.Unlock()
 	if known.name != "" {
@@ -51,8 +51,8 @@ func (c *Controller) Uninstalled(ctx context.Context) bool {
 	return namespaceGone || daemonSetGone
 }
 
-// gone tells whether an object is gone or being deleted, from the result of a
-// get, or from what was known before if that failed.
+// gone reports whether an object is gone or being deleted, from the result of a
+// get, or known if that failed.
 func gone(o metav1.Object, err error, known bool) bool {
 	switch {
 	case err == nil:
@@ -64,19 +64,19 @@ func gone(o metav1.Object, err error, known bool) bool {
 	}
 }
 
-// daemonSet is what the watches tell of the DaemonSet that owns this pod.
+// daemonSet is the last known state of the DaemonSet that owns this pod.
 type daemonSet struct {
-	// name is empty until it was learned.
+	// name is empty until it is known.
 	name string
-	// seen tells that it was there, deleted that it is gone or going.
+	// seen reports that it existed, deleted that it is gone or being deleted.
 	seen, deleted bool
 }
 
-// look learns what the caches hold now.
-func (d *daemonSet) look(pods, daemonSets *informer, o config.Options) {
+// update updates d from the caches.
+func (d *daemonSet) update(pods, daemonSets *informer, o config.Options) {
 	pod := getObject[corev1.Pod](pods, o.PodNamespace, o.PodName)
 	if pod != nil {
-		// A pod that was orphaned has no owner any more; the name stays.
+		// An orphaned pod has no owner any more: the name stays.
 		if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "DaemonSet" && owner.Name != d.name {
 			*d = daemonSet{name: owner.Name}
 		}
