@@ -461,7 +461,7 @@ func TestPasswordIsHidden(t *testing.T) {
 	t.Parallel()
 	c := validationConfigs()["V2 password"]
 	a := packetTo(c).Advertisement
-	for _, v := range []any{c, &c, a, &a, c.Password, &c.Password, []Password{c.Password}, map[string]any{"c": c, "a": a}} {
+	for _, v := range []any{c, &c, c.Settings, &c.Settings, a, &a, c.Password, &c.Password, []Password{c.Password}, map[string]any{"c": c, "a": a}} {
 		var shown []string
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 			shown = append(shown, fmt.Sprintf(verb, v))

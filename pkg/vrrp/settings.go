@@ -62,8 +62,8 @@ const (
 )
 
 // DefaultInterval returns the default of Settings.AdvertisementInterval. The
-// RFC's is 1 s with both versions: V2 can not express less, and with V3 that
-// would be a long time to miss a Master.
+// RFCs' is 1 s. V2 cannot express less; V3 can, and a takeover takes about three
+// intervals.
 func (v Version) DefaultInterval() time.Duration {
 	if v == V2 {
 		return time.Second
@@ -90,9 +90,9 @@ func (v Version) Intervals() string {
 	return "10ms to 40.95s in steps of 10ms"
 }
 
-// validate returns an error that names every setting that is wrong by itself,
-// its value, and what is right.
-func (s Settings) validate() error {
+// checkSettings returns an error that names every setting that is wrong by
+// itself, its value, and what is right.
+func (s Settings) checkSettings() error {
 	var errs []error
 	bad := func(field string, value any, right string) {
 		errs = append(errs, fieldError(field, value, right))

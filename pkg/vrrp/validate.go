@@ -21,7 +21,7 @@ func fieldError(field string, value any, right string) error {
 // Validate returns an error that names every field that is wrong, its value,
 // and what is right.
 func (c Config) Validate() error {
-	errs := []error{c.Settings.validate()}
+	errs := []error{c.checkSettings()}
 	bad := func(field string, value any, right string) {
 		errs = append(errs, fieldError(field, value, right))
 	}
