@@ -17,9 +17,9 @@ import (
 type Options struct {
 	// ConfigMap holds the VIPs.
 	ConfigMap ObjectName
-	// VRRP are the settings of every virtual router. Its Priority is the
-	// node's and not set here; ParseOptions leaves its Password, which is in
-	// the file AuthPassFile, to the caller.
+	// VRRP are the settings of every virtual router. ParseOptions does not set
+	// the Priority, which the Node decides, nor the Password, which the caller
+	// reads from the file AuthPassFile.
 	VRRP         vrrp.Settings
 	AuthPassFile string
 	// UnicastPeers are routers that are no pods of the daemon, sorted; only
@@ -146,8 +146,8 @@ func isSet(fs *flag.FlagSet, name string) bool {
 	return found
 }
 
-// validate returns everything that is wrong with o but for VRRP, each flag or
-// variable with its value and what is right.
+// validate returns an error that names every flag or variable of o that is wrong,
+// but for those of VRRP, its value, and what is right.
 func (o Options) validate() error {
 	var errs []error
 	bad := func(flag string, value any, right string) {

@@ -13,14 +13,14 @@ import (
 // which vrrp would allow.
 const minDownAdverts = 2
 
-// What the flags accept, for their usage and their errors.
+// The accepted values, for the usage and the errors of the flags.
 var (
 	validPreemptDelay       = fmt.Sprintf("0 to %ds", vrrp.MaxPreemptDelay/time.Second)
 	validDownAdverts        = fmt.Sprintf("%d to %d", minDownAdverts, vrrp.MaxDownAdverts)
 	validAdvertsPerInterval = fmt.Sprintf("1 to %d", vrrp.MaxAdvertsPerInterval)
 )
 
-// checksums are the values of --vrrp-checksum: the RFC that each form is read in.
+// checksums are the values of --vrrp-checksum, the RFCs, and the form of each.
 var checksums = map[string]vrrp.ChecksumForm{
 	"rfc5798": vrrp.ChecksumPseudoHeader,
 	"rfc9568": vrrp.ChecksumMessage,
@@ -30,12 +30,13 @@ var checksums = map[string]vrrp.ChecksumForm{
 type vrrpFlags struct {
 	flags    *flag.FlagSet
 	settings *vrrp.Settings
-	// The values that are not those of a setting until they are checked.
+	// Values that finish converts to settings.
 	version  *int
 	checksum *string
 }
 
-// newVRRPFlags adds the flags to fs. Parsing sets s, but for what finish sets.
+// newVRRPFlags adds the flags to fs. Parsing them sets s, except for the settings
+// that finish sets.
 func newVRRPFlags(fs *flag.FlagSet, s *vrrp.Settings) vrrpFlags {
 	f := vrrpFlags{flags: fs, settings: s}
 	f.version = fs.Int("vrrp-version", int(vrrp.DefaultVersion), "VRRP version, 2 or 3")
@@ -49,7 +50,7 @@ func newVRRPFlags(fs *flag.FlagSet, s *vrrp.Settings) vrrpFlags {
 	return f
 }
 
-// finish sets what depends on several flags, once all are parsed. Its error
+// finish completes the settings once all flags are parsed. Its error
 // names every flag that is wrong, its value, and what is right.
 func (f vrrpFlags) finish() error {
 	var errs []error
@@ -66,6 +67,7 @@ func (f vrrpFlags) finish() error {
 	if !isSet(f.flags, "advertisement-interval") {
 		s.AdvertisementInterval = s.Version.DefaultInterval()
 	}
+	// Without a version there are no bounds.
 	if d := s.AdvertisementInterval; s.Version != 0 && !s.Version.ValidInterval(d) {
 		right := "must be " + s.Version.Intervals()
 		if s.Version == vrrp.V2 {

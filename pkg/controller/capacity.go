@@ -34,9 +34,8 @@ func (c cost) plus(d cost) cost {
 func (c cost) share() int { return max(c.ports*maxZones, c.zones*maxPorts) }
 
 // overCapacity returns the VIPs of entries that exceed the node's capacity, and
-// why. An entry is rejected as a whole, the largest first: nobody who asks for
-// more than others takes their ports. All nodes with a kube-proxy reject the
-// same.
+// why. An entry is rejected as a whole, the largest first, so that none takes the
+// ports of a smaller one. All nodes with a kube-proxy reject the same.
 func (f *forwarder) overCapacity(entries []config.Entry) map[netip.Addr]string {
 	type group struct {
 		vips        []netip.Addr
