@@ -26,8 +26,8 @@ image: build ## build the container image (docker, podman or buildah)
 
 example-image: ## build the image of manifests/example-app
 	@hack/check-go
-	cd e2e && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../bin/echo ./images/echo
-	hack/image kube-vrrp-vip-echo:dev e2e/images/echo/Dockerfile
+	cd e2e && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../bin/echo ./cmd/echo
+	hack/image kube-vrrp-vip-echo:dev e2e/cmd/echo/Dockerfile
 
 lint: deps ## check formatting, run the linters; the layers are among them
 	hack/lint

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-vrrp-vip/e2e/load"
+	"kube-vrrp-vip/e2e/internal/load"
 )
 
 // connections of a client, all at once; streams of a download.

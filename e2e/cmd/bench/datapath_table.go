@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"kube-vrrp-vip/e2e/load"
+	"kube-vrrp-vip/e2e/internal/load"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-vrrp-vip/e2e/load"
+	"kube-vrrp-vip/e2e/internal/load"
 )
 
 // figures makes a path with the same rates for every pattern.

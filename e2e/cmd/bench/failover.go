@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"time"
 
-	"kube-vrrp-vip/e2e/probe"
-	"kube-vrrp-vip/e2e/vrrplab"
+	"kube-vrrp-vip/e2e/internal/probe"
+	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"kube-vrrp-vip/e2e/vrrplab"
+	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 const (

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/vrrplab"
+	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 func TestJudge(t *testing.T) {

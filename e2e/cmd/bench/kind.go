@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"kube-vrrp-vip/e2e/vrrplab"
+	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 // mode is how routers are configured, ours and keepalived alike.

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"kube-vrrp-vip/e2e/load"
-	"kube-vrrp-vip/e2e/netns"
-	"kube-vrrp-vip/e2e/vrrplab"
+	"kube-vrrp-vip/e2e/internal/load"
+	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-vrrp-vip/e2e/vrrplab"
+	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 // rulesTest measures the daemon's own code in a network namespace.

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kube-vrrp-vip/e2e/probe"
-	"kube-vrrp-vip/e2e/vrrplab"
+	"kube-vrrp-vip/e2e/internal/probe"
+	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 // scaleVIP is the address of the nth virtual router, outside of the hosts' prefix.

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"syscall"
 
-	"kube-vrrp-vip/e2e/cluster"
+	"kube-vrrp-vip/e2e/internal/cluster"
 )
 
 const usage = `usage: cluster [-name NAME] [-dir DIR] COMMAND

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"kube-vrrp-vip/e2e/cluster"
-	"kube-vrrp-vip/e2e/scenario"
+	"kube-vrrp-vip/e2e/internal/cluster"
+	"kube-vrrp-vip/e2e/internal/scenario"
 )
 
 // demo is a demonstration under way.

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"kube-vrrp-vip/e2e/cluster"
+	"kube-vrrp-vip/e2e/internal/cluster"
 )
 
 // clusterName is apart from the others': they may run meanwhile.

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"kube-vrrp-vip/e2e/cluster"
-	"kube-vrrp-vip/e2e/probe"
-	"kube-vrrp-vip/e2e/scenario"
+	"kube-vrrp-vip/e2e/internal/cluster"
+	"kube-vrrp-vip/e2e/internal/probe"
+	"kube-vrrp-vip/e2e/internal/scenario"
 )
 
 // The VIP, and the example application behind it.

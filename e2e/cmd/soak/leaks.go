@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"kube-vrrp-vip/e2e/netns"
-	"kube-vrrp-vip/e2e/scenario"
-	"kube-vrrp-vip/e2e/soak"
+	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/e2e/internal/scenario"
+	"kube-vrrp-vip/e2e/internal/soak"
 )
 
 // see notes the vitals of every daemon.

@@ -19,9 +19,9 @@ import (
 	"syscall"
 	"time"
 
-	"kube-vrrp-vip/e2e/cluster"
-	"kube-vrrp-vip/e2e/scenario"
-	"kube-vrrp-vip/e2e/soak"
+	"kube-vrrp-vip/e2e/internal/cluster"
+	"kube-vrrp-vip/e2e/internal/scenario"
+	"kube-vrrp-vip/e2e/internal/soak"
 )
 
 // clusterName is apart from the others': they may run meanwhile.

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"kube-vrrp-vip/e2e/scenario"
+	"kube-vrrp-vip/e2e/internal/scenario"
 )
 
 // marker comes and goes to see who follows changes.

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"time"
 
-	"kube-vrrp-vip/e2e/probe"
-	"kube-vrrp-vip/e2e/scenario"
-	"kube-vrrp-vip/e2e/soak"
+	"kube-vrrp-vip/e2e/internal/probe"
+	"kube-vrrp-vip/e2e/internal/scenario"
+	"kube-vrrp-vip/e2e/internal/soak"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"kube-vrrp-vip/e2e/scenario"
+	"kube-vrrp-vip/e2e/internal/scenario"
 )
 
 // namespace is where the Services of the VIPs are.

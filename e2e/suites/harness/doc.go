@@ -1,0 +1,3 @@
+// Package harness tests the test cluster itself (internal/cluster): what it starts,
+// breaks, repairs and leaves behind.
+package harness

@@ -1,0 +1,157 @@
+package interop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kube-vrrp-vip/e2e/internal/vrrplab"
+)
+
+// A client knows a VIP by one MAC address, whether the daemon has it or FRR, or
+// keepalived with use_vmac.
+func TestNetnsVirtualMACIsShared(t *testing.T) {
+	t.Parallel()
+	keepalived := func(transmitBase bool) func(*vrrplab.Lab, *vrrplab.Host, vrrplab.Instance) error {
+		return func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) error {
+			i.VirtualMAC, i.TransmitBase = true, transmitBase
+			_, err := l.StartKeepalived(h, i)
+			return err
+		}
+	}
+	peers := map[string]func(*vrrplab.Lab, *vrrplab.Host, vrrplab.Instance) error{
+		"FRR": func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) error {
+			_, err := l.StartFRR(h, i)
+			return err
+		},
+		"keepalived":                     keepalived(false),
+		"keepalived with vmac_xmit_base": keepalived(true),
+	}
+	for name, start := range peers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			virtualMACIsShared(t, start)
+		})
+	}
+}
+
+func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vrrplab.Instance) error) {
+	begin := time.Now()
+	l, err := vrrplab.New(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(l.Report(begin))
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	vip := netip.MustParseAddr("192.0.2.100")
+	l.SetConfigMap(map[string]string{vip.String(): ""})
+	sent := func(host int, since time.Time) []vrrplab.Packet {
+		return from(l.Hosts[host], l.Recorder.Advertisements(since, false, vrid))
+	}
+	held := func(host int) {
+		t.Helper()
+		err := vrrplab.Eventually(ctx, fmt.Sprintf("%s is not at n%d alone", vip, host), func() error {
+			asked := time.Now()
+			if err := l.Ask(vip); err != nil {
+				return err
+			}
+			time.Sleep(2 * time.Millisecond)
+			if got := l.Answers(vip, asked); !slices.Equal(got, []int{host}) {
+				return fmt.Errorf("answered by %v", got)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Not only between two takeovers.
+	silent := func(host int) {
+		t.Helper()
+		begun := time.Now()
+		if err := vrrplab.Eventually(ctx, fmt.Sprintf("n%d is not silent", host), func() error {
+			if late := sent(host, time.Now().Add(-time.Second)); len(late) > 0 || time.Since(begun) < time.Second {
+				return fmt.Errorf("%d advertisements within a second, after %s", len(late), time.Since(begun))
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ours := func() *vrrplab.Daemon {
+		t.Helper()
+		d, err := l.StartDaemon(l.Hosts[0], 200, "--virtual-mac", "--preempt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := ours()
+	held(0)
+	if err := start(l, l.Hosts[1], vrrplab.Instance{
+		VRID: vrid, Priority: 100, Version: 3, Interval: 100 * time.Millisecond, Preempt: true, VIPs: []netip.Addr{vip},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// It hears us, whose advertisements have the MAC address that it has itself.
+	begun := time.Now()
+	if err := vrrplab.Eventually(ctx, "listening", func() error {
+		if time.Since(begun) < time.Second {
+			return fmt.Errorf("only for %s", time.Since(begun))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	held(0)
+	// Both are Masters, and then hear each other, from one MAC address.
+	if err := l.Drop("ip protocol 112"); err != nil {
+		t.Fatal(err)
+	}
+	parted := time.Now()
+	if err := vrrplab.Eventually(ctx, "n1 is no Master", func() error {
+		if len(sent(1, parted)) == 0 {
+			return errors.New("it sends nothing")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Pass(); err != nil {
+		t.Fatal(err)
+	}
+	silent(1)
+	held(0)
+	if err := d.Terminate(); err != nil {
+		t.Fatal(err)
+	}
+	held(1)
+	d = ours()
+	held(0)
+	silent(1)
+	d.Kill()
+	held(1)
+	for _, p := range l.Recorder.Packets(begin, func(p vrrplab.Packet) bool {
+		return p.Neighbor != nil && p.Neighbor.Address == vip && (p.Neighbor.Answer || p.Neighbor.Gratuitous)
+	}) {
+		if p.Neighbor.MAC != "00:00:5e:00:01:32" {
+			t.Errorf("n%d sent %s", p.Host, p)
+		}
+	}
+	if table, err := l.Hosts[0].Run("ip", "-brief", "link", "show", "type", "macvlan"); err != nil || !strings.Contains(table, "vip4-") {
+		t.Errorf("links %q, error %v", table, err)
+	}
+}
