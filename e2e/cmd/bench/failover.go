@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/probe"
-	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 const (
@@ -30,8 +30,8 @@ var vip = netip.MustParseAddr("192.0.2.100")
 type site struct {
 	kind
 	mode    mode
-	lab     *vrrplab.Lab
-	nodes   []*vrrplab.Process
+	lab     *lab.Lab
+	nodes   []*lab.Process
 	ping    *probe.Ping
 	routers []virtualRouter
 
@@ -41,18 +41,18 @@ type site struct {
 }
 
 func newSite(k kind, m mode) (*site, error) {
-	lab, err := vrrplab.New(3)
+	l, err := lab.New(3)
 	if err != nil {
 		return nil, err
 	}
-	s := &site{kind: k, mode: m, lab: lab, nodes: make([]*vrrplab.Process, 3), routers: []virtualRouter{{defaultVRID, vip}}}
+	s := &site{kind: k, mode: m, lab: l, nodes: make([]*lab.Process, 3), routers: []virtualRouter{{defaultVRID, vip}}}
 	for i := range s.nodes {
 		if err := s.boot(i); err != nil {
 			s.close()
 			return nil, err
 		}
 	}
-	if s.ping, err = probe.StartPing(lab.Client.Path(), tick, vip); err != nil {
+	if s.ping, err = probe.StartPing(l.Client.Path(), tick, vip); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (s *site) ready(ctx context.Context) (int, error) {
 	holder := -1
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	err := vrrplab.Eventually(ctx, fmt.Sprintf("%v: one Master and two Backups", s.mode), func() error {
+	err := lab.Eventually(ctx, fmt.Sprintf("%v: one Master and two Backups", s.mode), func() error {
 		holders := s.lab.Recorder.Holders(vip)
 		if len(holders) != 1 {
 			return fmt.Errorf("held by %v", holders)

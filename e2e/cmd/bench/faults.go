@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 const (
@@ -175,16 +175,16 @@ func (s *site) lastAsked() time.Time {
 }
 
 // answers are those to all questions since the fault.
-func (s *site) answers() []vrrplab.Packet {
-	return s.lab.Recorder.Packets(s.began, func(p vrrplab.Packet) bool {
+func (s *site) answers() []lab.Packet {
+	return s.lab.Recorder.Packets(s.began, func(p lab.Packet) bool {
 		n := p.Neighbor
-		return n != nil && n.Answer && n.Address == vip && n.To == vrrplab.Stranger
+		return n != nil && n.Answer && n.Address == vip && n.To == lab.Stranger
 	})
 }
 
 // judge returns how long after the fault the dead node last answered, and how many of
 // the new clients it answered first. Answers are in the order of time.
-func judge(asked []time.Time, answers []vrrplab.Packet, dead int, began time.Time) (stale time.Duration, wrong int) {
+func judge(asked []time.Time, answers []lab.Packet, dead int, began time.Time) (stale time.Duration, wrong int) {
 	for _, a := range answers {
 		if a.Host == dead {
 			stale = a.At.Sub(began)
@@ -196,7 +196,7 @@ func judge(asked []time.Time, answers []vrrplab.Packet, dead int, began time.Tim
 			continue
 		}
 		clients++
-		i := slices.IndexFunc(answers, func(a vrrplab.Packet) bool { return !a.At.Before(at) })
+		i := slices.IndexFunc(answers, func(a lab.Packet) bool { return !a.At.Before(at) })
 		if i < 0 || k+1 < len(asked) && !answers[i].At.Before(asked[k+1]) {
 			continue // nobody has answered
 		}

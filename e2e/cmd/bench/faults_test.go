@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 func TestJudge(t *testing.T) {
@@ -16,7 +16,7 @@ func TestJudge(t *testing.T) {
 		asked = append(asked, at(ms))
 	}
 	const dead, other = 2, 0
-	answers := []vrrplab.Packet{
+	answers := []lab.Packet{
 		{At: at(501), Host: dead},                               // too early to count
 		{At: at(1001), Host: other}, {At: at(1002), Host: dead}, // the first counts
 		{At: at(1101), Host: dead}, {At: at(1102), Host: other},

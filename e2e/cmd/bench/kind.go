@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 // mode is how routers are configured, ours and keepalived alike.
@@ -30,11 +30,11 @@ type virtualRouter struct {
 // kind is a program that is measured.
 type kind interface {
 	// start starts it on a host with these virtual routers, nopreempt.
-	start(l *vrrplab.Lab, h *vrrplab.Host, m mode, priority int, routers []virtualRouter) (*vrrplab.Process, error)
+	start(l *lab.Lab, h *lab.Host, m mode, priority int, routers []virtualRouter) (*lab.Process, error)
 	// add adds the last of the routers to the running program.
-	add(l *vrrplab.Lab, h *vrrplab.Host, p *vrrplab.Process, m mode, routers []virtualRouter) error
+	add(l *lab.Lab, h *lab.Host, p *lab.Process, m mode, routers []virtualRouter) error
 	// state is what its first virtual router became last, "" for nothing yet.
-	state(p *vrrplab.Process) string
+	state(p *lab.Process) string
 }
 
 // defaultVRID is what both have without being told.
@@ -57,7 +57,7 @@ func lastMatch(pattern *regexp.Regexp, text string) string {
 // ours is kube-vrrp-vip.
 type ours struct{}
 
-func (ours) start(l *vrrplab.Lab, h *vrrplab.Host, m mode, priority int, routers []virtualRouter) (*vrrplab.Process, error) {
+func (ours) start(l *lab.Lab, h *lab.Host, m mode, priority int, routers []virtualRouter) (*lab.Process, error) {
 	configure(l, routers)
 	d, err := l.StartDaemon(h, priority, fmt.Sprintf("--vrrp-version=%d", m.version), fmt.Sprintf("--advertisement-interval=%v", m.interval))
 	if err != nil {
@@ -67,7 +67,7 @@ func (ours) start(l *vrrplab.Lab, h *vrrplab.Host, m mode, priority int, routers
 }
 
 // configure writes the ConfigMap of the virtual routers.
-func configure(l *vrrplab.Lab, routers []virtualRouter) {
+func configure(l *lab.Lab, routers []virtualRouter) {
 	data := map[string]string{}
 	for _, r := range routers {
 		if r.vrid == defaultVRID {
@@ -79,14 +79,14 @@ func configure(l *vrrplab.Lab, routers []virtualRouter) {
 	l.SetConfigMap(data)
 }
 
-func (ours) add(l *vrrplab.Lab, _ *vrrplab.Host, _ *vrrplab.Process, _ mode, routers []virtualRouter) error {
+func (ours) add(l *lab.Lab, _ *lab.Host, _ *lab.Process, _ mode, routers []virtualRouter) error {
 	configure(l, routers)
 	return nil
 }
 
 var ourState = regexp.MustCompile(`"Virtual router changed state".* state="(\w+)"`)
 
-func (ours) state(p *vrrplab.Process) string { return lastMatch(ourState, p.Output()) }
+func (ours) state(p *lab.Process) string { return lastMatch(ourState, p.Output()) }
 
 // theirs is keepalived.
 type theirs struct {
@@ -94,7 +94,7 @@ type theirs struct {
 	dir string
 }
 
-func (k theirs) start(l *vrrplab.Lab, h *vrrplab.Host, m mode, priority int, routers []virtualRouter) (*vrrplab.Process, error) {
+func (k theirs) start(l *lab.Lab, h *lab.Host, m mode, priority int, routers []virtualRouter) (*lab.Process, error) {
 	if err := k.write(h, m, priority, routers); err != nil {
 		return nil, err
 	}
@@ -102,18 +102,18 @@ func (k theirs) start(l *vrrplab.Lab, h *vrrplab.Host, m mode, priority int, rou
 }
 
 // add rewrites the configuration and sends the signal to read it again.
-func (k theirs) add(_ *vrrplab.Lab, h *vrrplab.Host, p *vrrplab.Process, m mode, routers []virtualRouter) error {
+func (k theirs) add(_ *lab.Lab, h *lab.Host, p *lab.Process, m mode, routers []virtualRouter) error {
 	if err := k.write(h, m, firstPriority, routers); err != nil {
 		return err
 	}
 	return p.Signal(syscall.SIGHUP)
 }
 
-func (k theirs) file(h *vrrplab.Host) string { return filepath.Join(k.dir, h.Name+".conf") }
+func (k theirs) file(h *lab.Host) string { return filepath.Join(k.dir, h.Name+".conf") }
 
 // write writes a configuration. Everything that is not in it has its default, as
 // kube-keepalived-vip has it.
-func (k theirs) write(h *vrrplab.Host, m mode, priority int, routers []virtualRouter) error {
+func (k theirs) write(h *lab.Host, m mode, priority int, routers []virtualRouter) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "global_defs {\n    router_id %s\n}\n", h.Name)
 	for _, r := range routers {
@@ -136,4 +136,4 @@ func (k theirs) write(h *vrrplab.Host, m mode, priority int, routers []virtualRo
 
 var theirState = regexp.MustCompile(`Entering (\w+) STATE`)
 
-func (theirs) state(p *vrrplab.Process) string { return lastMatch(theirState, p.Output()) }
+func (theirs) state(p *lab.Process) string { return lastMatch(theirState, p.Output()) }

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/load"
 	"kube-vrrp-vip/e2e/internal/netns"
-	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 const (
@@ -48,27 +48,27 @@ var (
 // VIPs are on the node's eth0, and the client's route to them leads to the node.
 type node struct {
 	vips, ports int
-	lab         *vrrplab.Lab
-	daemon      *vrrplab.Daemon // nil on a bare node
-	haproxy     *vrrplab.Process
+	lab         *lab.Lab
+	daemon      *lab.Daemon // nil on a bare node
+	haproxy     *lab.Process
 	endpoint    *load.Endpoint
 }
 
 // newNode starts a node with that many VIPs, each with a Service of that many
 // ports, to which connections come by the method, "" for the usual one.
 func newNode(dir string, vips, ports int, method string) (_ *node, err error) {
-	lab, err := vrrplab.New(1)
+	l, err := lab.New(1)
 	if err != nil {
 		return nil, err
 	}
-	n := &node{vips: vips, ports: ports, lab: lab}
+	n := &node{vips: vips, ports: ports, lab: l}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
 		}
 	}()
-	host, client := lab.Hosts[0], lab.Client
-	pod, err := lab.AddNamespace("pod")
+	host, client := l.Hosts[0], l.Client
+	pod, err := l.AddNamespace("pod")
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func newNode(dir string, vips, ports int, method string) (_ *node, err error) {
 	if err := os.WriteFile(file, []byte(haproxyConfig), 0o644); err != nil {
 		return nil, err
 	}
-	if n.haproxy, err = lab.Start(host, nil, "haproxy", "-db", "-f", file); err != nil {
+	if n.haproxy, err = l.Start(host, nil, "haproxy", "-db", "-f", file); err != nil {
 		return nil, err
 	}
 	entries := map[string]string{}
@@ -100,19 +100,19 @@ func newNode(dir string, vips, ports int, method string) (_ *node, err error) {
 		for p := range numbers {
 			numbers[p] = servicePort + p
 		}
-		lab.SetService("default", name, clusterIP(i).String(), numbers...)
+		l.SetService("default", name, clusterIP(i).String(), numbers...)
 		entries[vipAddress(i).String()] = "default/" + name + method
 	}
 	if method == bare {
 		return n, nil
 	}
-	lab.SetConfigMap(entries)
-	n.daemon, err = lab.StartDaemon(host, firstPriority)
+	l.SetConfigMap(entries)
+	n.daemon, err = l.StartDaemon(host, firstPriority)
 	return n, err
 }
 
 // connect makes the links, the routes and the settings.
-func (n *node) connect(host, client, pod *vrrplab.Namespace) error {
+func (n *node) connect(host, client, pod *lab.Namespace) error {
 	return errors.Join(
 		host.IP(
 			"link add client0 type veth peer name node0 netns "+client.Path(),
@@ -171,7 +171,7 @@ func (n *node) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
 	if n.daemon != nil {
-		if err := vrrplab.Eventually(ctx, "have all VIPs", func() error { return n.bound(ctx) }); err != nil {
+		if err := lab.Eventually(ctx, "have all VIPs", func() error { return n.bound(ctx) }); err != nil {
 			return fmt.Errorf("%w\n%s", err, n.lab.Report(time.Now()))
 		}
 	}
@@ -180,7 +180,7 @@ func (n *node) ready(ctx context.Context) error {
 		all = append(all, n.vip())
 	}
 	for _, to := range all {
-		err := vrrplab.Eventually(ctx, "connect to "+to.String(), func() error {
+		err := lab.Eventually(ctx, "connect to "+to.String(), func() error {
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			c, err := n.dial(ctx, to)

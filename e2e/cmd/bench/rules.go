@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 // rulesTest measures the daemon's own code in a network namespace.
@@ -37,7 +37,7 @@ var measuredLine = regexp.MustCompile(`measured: (\w+)=(\S+)`)
 
 // measureRules runs the test of pkg/nft some times.
 func measureRules(ctx context.Context, times int) (rules, error) {
-	binary, err := vrrplab.Binary()
+	binary, err := lab.Binary()
 	if err != nil {
 		return nil, err
 	}

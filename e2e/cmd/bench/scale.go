@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/probe"
-	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 // scaleVIP is the address of the nth virtual router, outside of the hosts' prefix.
@@ -22,32 +22,32 @@ func scaleVIP(n int) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, 100, b
 
 // alone is a host that runs one program, and a client that asks all its VIPs.
 type alone struct {
-	lab     *vrrplab.Lab
-	process *vrrplab.Process
+	lab     *lab.Lab
+	process *lab.Process
 	ping    *probe.Ping
 	began   time.Time
 }
 
 // startAlone starts a program on a host of its own.
 func startAlone(k kind, m mode, every time.Duration, routers []virtualRouter, ask ...netip.Addr) (*alone, error) {
-	lab, err := vrrplab.New(1)
+	l, err := lab.New(1)
 	if err != nil {
 		return nil, err
 	}
-	a := &alone{lab: lab}
-	if err := lab.Client.IP("route add 198.51.100.0/24 dev eth0"); err != nil {
+	a := &alone{lab: l}
+	if err := l.Client.IP("route add 198.51.100.0/24 dev eth0"); err != nil {
 		a.close()
 		return nil, err
 	}
 	for _, r := range routers {
 		ask = append(ask, r.vip)
 	}
-	if a.ping, err = probe.StartPing(lab.Client.Path(), every, ask...); err != nil {
+	if a.ping, err = probe.StartPing(l.Client.Path(), every, ask...); err != nil {
 		a.close()
 		return nil, err
 	}
 	a.began = time.Now()
-	if a.process, err = k.start(lab, lab.Hosts[0], m, firstPriority, routers); err != nil {
+	if a.process, err = k.start(l, l.Hosts[0], m, firstPriority, routers); err != nil {
 		a.close()
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (a *alone) answered(ctx context.Context, t time.Time, routers ...virtualRou
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
 	for _, r := range routers {
-		err := vrrplab.Eventually(ctx, "answer", func() error {
+		err := lab.Eventually(ctx, "answer", func() error {
 			at, ok := a.ping.First(r.vip, t)
 			if !ok {
 				return fmt.Errorf("%s has not answered:\n%s", r.vip, a.lab.Report(t))

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/netns"
-	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 const (
@@ -45,11 +45,11 @@ func TestMain(m *testing.M) {
 // Behind port 443 of the Service web is the backend, behind that of closed a port
 // on which nothing listens; none has no endpoints.
 type node struct {
-	*vrrplab.Lab
+	*lab.Lab
 	t      *testing.T
-	host   *vrrplab.Host
-	pod    *vrrplab.Namespace
-	daemon *vrrplab.Daemon
+	host   *lab.Host
+	pod    *lab.Namespace
+	daemon *lab.Daemon
 	told   *greetings
 }
 
@@ -62,7 +62,7 @@ func newNode(t *testing.T) *node {
 		t.Skip("network namespaces: not root")
 	}
 	begin := time.Now()
-	l, err := vrrplab.New(1)
+	l, err := lab.New(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func newNode(t *testing.T) *node {
 		})
 	}
 	for i, name := range []string{"web", "none", "closed"} {
-		l.API.Set("services", vrrplab.Object{
+		l.API.Set("services", lab.Object{
 			"metadata": map[string]any{"namespace": "default", "name": name},
 			"spec": map[string]any{
 				"type":       "ClusterIP",
@@ -174,7 +174,7 @@ func (n *node) master() {
 	})
 }
 
-func (n *node) status() vrrplab.Status {
+func (n *node) status() lab.Status {
 	n.t.Helper()
 	s, err := n.daemon.Status(n.t.Context())
 	n.check(err)
@@ -201,7 +201,7 @@ func (n *node) private(vip netip.AddrPort) netip.AddrPort {
 	return at
 }
 
-func (n *node) dial(from *vrrplab.Namespace, to netip.AddrPort) (*net.TCPConn, error) {
+func (n *node) dial(from *lab.Namespace, to netip.AddrPort) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(n.t.Context(), 5*time.Second)
 	defer cancel()
 	c, err := netns.Dial(ctx, from.Path(), "tcp", to.String())
@@ -227,7 +227,7 @@ func (n *node) connect(to netip.AddrPort, does byte) *net.TCPConn {
 
 // refused tells whether a connection to an address is refused at once, or
 // reset before it has said anything.
-func (n *node) refused(from *vrrplab.Namespace, to netip.AddrPort) error {
+func (n *node) refused(from *lab.Namespace, to netip.AddrPort) error {
 	c, err := n.dial(from, to)
 	var got []byte
 	if err == nil {
@@ -253,11 +253,11 @@ func (n *node) eventually(what string, f func() error) {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
 	defer cancel()
-	n.check(vrrplab.Eventually(ctx, what, f))
+	n.check(lab.Eventually(ctx, what, f))
 }
 
 // problems are those that say something.
-func problems(s vrrplab.Status, what string) []string {
+func problems(s lab.Status, what string) []string {
 	var found []string
 	for _, p := range s.Problems {
 		if strings.Contains(p.Message, what) {

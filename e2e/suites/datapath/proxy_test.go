@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 // The VIPs of each kind of header, of IPv4 and of IPv6.
@@ -164,7 +164,7 @@ func (n *node) keepsPrivate() {
 	n.t.Helper()
 	for _, vip := range slices.Concat(proxiedV1, proxiedV2) {
 		private := n.private(vip)
-		for _, from := range []*vrrplab.Namespace{n.Client.Namespace, n.host.Namespace, n.pod} {
+		for _, from := range []*lab.Namespace{n.Client.Namespace, n.host.Namespace, n.pod} {
 			n.check(n.refused(from, private))
 		}
 		c, err := n.dial(n.host.Namespace, vip)
@@ -289,7 +289,7 @@ func TestNetnsProxyUnheard(t *testing.T) {
 
 	// The Node's IPv6 address is not known any more.
 	n.DeletePod(n.host)
-	n.API.Set("nodes", vrrplab.Object{
+	n.API.Set("nodes", lab.Object{
 		"metadata": map[string]any{"name": n.host.Name, "annotations": map[string]string{"kube-vrrp-vip/priority": "200"}},
 		"status":   map[string]any{"addresses": []any{map[string]any{"type": "InternalIP", "address": n.host.IPv4.String()}}},
 	})
@@ -300,7 +300,7 @@ func TestNetnsProxyUnheard(t *testing.T) {
 		}
 		return err
 	})
-	for _, from := range []*vrrplab.Namespace{n.Client.Namespace, n.host.Namespace} {
+	for _, from := range []*lab.Namespace{n.Client.Namespace, n.host.Namespace} {
 		n.check(n.refused(from, vip))
 	}
 	c, err := n.dial(n.Client.Namespace, netip.AddrPortFrom(vip.Addr(), 8022))
@@ -333,7 +333,7 @@ func TestNetnsNoKubeProxy(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	n.check(vrrplab.Eventually(ctx, "the daemon proxies", func() error {
+	n.check(lab.Eventually(ctx, "the daemon proxies", func() error {
 		if s, err := n.daemon.Status(ctx); err != nil || len(s.Datapath.Proxy) == 0 {
 			return errors.Join(err, errors.New("no proxy"))
 		}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 // What a cell measures, each since the fault began.
@@ -158,7 +158,7 @@ func logged(who int, line string, fields ...string) sight {
 
 // seen tells whether the operator sees it.
 func (s *site) seen(w sight) error {
-	if w.event != "" && !slices.ContainsFunc(s.API.Events()[s.events:], func(e vrrplab.Event) bool {
+	if w.event != "" && !slices.ContainsFunc(s.API.Events()[s.events:], func(e lab.Event) bool {
 		return e.Reason == w.event && slices.ContainsFunc(w.hosts(), func(host int) bool {
 			return e.Node == s.Hosts[host].Name || strings.HasPrefix(e.Message, s.Hosts[host].Name+" ")
 		})

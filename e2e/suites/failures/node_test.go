@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 const gracefulClients = "New connections hardly notice; open ones break. Never two nodes answer"
@@ -186,7 +186,7 @@ func restoreInterface(s *site) error {
 }
 
 // takeIndexes makes links that have the next free indexes.
-func takeIndexes(h *vrrplab.Host) error {
+func takeIndexes(h *lab.Host) error {
 	return h.IP("link add taken0 type bridge", "link add taken1 type bridge", "link add taken2 type bridge")
 }
 

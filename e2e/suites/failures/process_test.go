@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 const (
@@ -223,7 +223,7 @@ func exceedMemoryLimit(s *site) error {
 }
 
 // killed tells whether a program was ended by SIGKILL.
-func killed(p *vrrplab.Process) error {
+func killed(p *lab.Process) error {
 	var exit *exec.ExitError
 	if !errors.As(p.Err(), &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		return fmt.Errorf("the daemon has ended with %w, not by SIGKILL", p.Err())
@@ -236,7 +236,7 @@ func killed(p *vrrplab.Process) error {
 func (s *site) grow() error {
 	defer func() { s.at = time.Now().Round(0) }()
 	for i := range 40 {
-		s.API.Set("services", vrrplab.Object{
+		s.API.Set("services", lab.Object{
 			"metadata": map[string]any{
 				"namespace": "default", "name": fmt.Sprintf("large%d", i),
 				"annotations": map[string]string{"text": strings.Repeat("large ", 40000)},

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/probe"
-	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 const (
@@ -69,15 +69,15 @@ func vrid(a netip.Addr) int {
 
 // site is a LAN with three daemons, on which one cell is tried.
 type site struct {
-	*vrrplab.Lab
+	*lab.Lab
 	t       *testing.T
 	cell    *cell
-	daemons [3]*vrrplab.Daemon
+	daemons [3]*lab.Daemon
 	// wrote is how much a daemon had written when the fault began.
-	wrote     map[*vrrplab.Daemon]int
-	started   [3][]*vrrplab.Daemon
+	wrote     map[*lab.Daemon]int
+	started   [3][]*lab.Daemon
 	events    int
-	questions *vrrplab.Questions
+	questions *lab.Questions
 	probes    map[netip.Addr]*probe.Probe
 	// at is when the fault began.
 	at time.Time
@@ -86,7 +86,7 @@ type site struct {
 	// What faults leave for their healing: a way to end them, and where an interface
 	// is kept.
 	resume func() error
-	drawer *vrrplab.Namespace
+	drawer *lab.Namespace
 }
 
 func newSite(t *testing.T, c *cell) *site {
@@ -102,13 +102,13 @@ func newSite(t *testing.T, c *cell) *site {
 		hosts = 4
 	}
 	begin := time.Now()
-	l, err := vrrplab.New(hosts)
+	l, err := lab.New(hosts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// A daemon that is starved is another fault than the cell's.
 	l.Nice = -15
-	s := &site{Lab: l, t: t, cell: c, wrote: map[*vrrplab.Daemon]int{}, probes: map[netip.Addr]*probe.Probe{}, figures: map[string]time.Duration{}}
+	s := &site{Lab: l, t: t, cell: c, wrote: map[*lab.Daemon]int{}, probes: map[netip.Addr]*probe.Probe{}, figures: map[string]time.Duration{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			if !s.at.IsZero() {
@@ -151,7 +151,7 @@ func (s *site) eventually(what string, f func() error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	s.check(vrrplab.Eventually(ctx, what, f))
+	s.check(lab.Eventually(ctx, what, f))
 }
 
 // start starts the daemon of a host, as the cell wants it.

@@ -10,12 +10,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 // advertise makes a host send VRRPv2 for the VRID 50 and another address, until stop:
 // an implementation that heard us would soon be silent.
-func advertise(h *vrrplab.Host, about netip.Addr) (stop func() error, err error) {
+func advertise(h *lab.Host, about netip.Addr) (stop func() error, err error) {
 	fd := -1
 	err = h.Do(func() error {
 		ifi, err := net.InterfaceByName("eth0")

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 // partModes and otherModes are enough: the list has nothing to do with
@@ -73,7 +73,7 @@ func TestNetnsInteropAddressListDiffers(t *testing.T) {
 		other := []int{}
 		both := p.vips[:1]
 		list := append(slices.Clone(both), m.addresses(7, 1)...)
-		var ours *vrrplab.Daemon
+		var ours *lab.Daemon
 		if peer.name == keepalived.name {
 			// As Master, keepalived 2.2.7 begins its interval anew with every
 			// packet, also with those that it discards. With our interval it would

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 // Our daemon and another implementation take over from each other whatever way
@@ -56,10 +56,10 @@ func TestNetnsInteropFailover(t *testing.T) {
 		p.takeover("ours_killed", p.ours, p.theirs, at, m.masterDown(150))
 		p.uncomplaining(theirs)
 
-		want := []*vrrplab.Host{p.theirs, p.ours, p.theirs}
+		want := []*lab.Host{p.theirs, p.ours, p.theirs}
 		// Of a slow Master nothing may have been heard between its return and its end.
 		if sent := from(p.ours, p.adverts(again)); sent[0].VRRP.Priority > 0 {
-			want = append([]*vrrplab.Host{p.ours}, want...)
+			want = append([]*lab.Host{p.ours}, want...)
 		}
 		p.turns(again, want...)
 		p.wire()

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 // oldConfiguration is what kube-keepalived-vip writes for keepalived. A VIP
@@ -56,22 +56,22 @@ func TestNetnsMigration(t *testing.T) {
 
 // migration is a LAN with three nodes.
 type migration struct {
-	*vrrplab.Lab
+	*lab.Lab
 	t    *testing.T
 	name string
 	// old are the VIPs that keepalived serves; empty is one that it leaves out.
 	old   []netip.Addr
 	empty netip.Addr
 
-	keepalived []*vrrplab.Process
-	daemons    []*vrrplab.Daemon // by host; nil while keepalived runs there
+	keepalived []*lab.Process
+	daemons    []*lab.Daemon // by host; nil while keepalived runs there
 }
 
 func newMigration(t *testing.T, name string) *migration {
 	t.Helper()
 	l := newLab(t, 3)
 	m := &migration{
-		Lab: l, t: t, name: name, daemons: make([]*vrrplab.Daemon, 3),
+		Lab: l, t: t, name: name, daemons: make([]*lab.Daemon, 3),
 		// The last is outside of the nodes' network.
 		old:   []netip.Addr{netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("192.0.2.102"), netip.MustParseAddr("198.51.100.100")},
 		empty: netip.MustParseAddr("192.0.2.101"),
@@ -101,7 +101,7 @@ func (m *migration) eventually(what string, f func() error) {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
 	defer cancel()
-	m.check(vrrplab.Eventually(ctx, what, f))
+	m.check(lab.Eventually(ctx, what, f))
 }
 
 func (m *migration) run(order []int) {
@@ -109,7 +109,7 @@ func (m *migration) run(order []int) {
 	for i, h := range slices.Backward(m.Hosts) {
 		p, err := m.StartKeepalivedFile(h, oldConfiguration(100+i, m.old))
 		m.check(err)
-		m.keepalived = append([]*vrrplab.Process{p}, m.keepalived...)
+		m.keepalived = append([]*lab.Process{p}, m.keepalived...)
 		m.eventually(h.Name+" is to become Backup, or Master", func() error {
 			if !strings.Contains(p.Output(), keepalived.backup) {
 				return errors.New("it has not")
@@ -210,7 +210,7 @@ func (m *migration) ask() (stop func()) {
 
 // handover measures from the release of a Master, if the host was it, to the first
 // advertisement of the next.
-func (m *migration) handover(since time.Time, left *vrrplab.Host) {
+func (m *migration) handover(since time.Time, left *lab.Host) {
 	m.t.Helper()
 	var released time.Time
 	for _, a := range m.Recorder.Advertisements(since, false, vrid) {
@@ -277,7 +277,7 @@ func (m *migration) measure(begin, end time.Time) {
 func (m *migration) answers(a netip.Addr, from, end time.Time) (silence, several time.Duration) {
 	const step = 10 * time.Millisecond
 	at, hosts := from, map[int64]int{}
-	for _, p := range m.Recorder.Packets(from, func(p vrrplab.Packet) bool {
+	for _, p := range m.Recorder.Packets(from, func(p lab.Packet) bool {
 		return p.Neighbor != nil && p.Neighbor.Answer && !p.Neighbor.Gratuitous && p.Neighbor.Address == a
 	}) {
 		silence, at = max(silence, p.At.Sub(at)), p.At
@@ -293,7 +293,7 @@ func (m *migration) answers(a netip.Addr, from, end time.Time) (silence, several
 }
 
 // uncomplaining checks that keepalived took our advertisements.
-func (m *migration) uncomplaining(p *vrrplab.Process) {
+func (m *migration) uncomplaining(p *lab.Process) {
 	m.t.Helper()
 	for line := range strings.Lines(p.Output()) {
 		for _, c := range keepalived.complaints {

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/netns"
-	"kube-vrrp-vip/e2e/internal/vrrplab"
 )
 
 const (
@@ -91,7 +91,7 @@ func (m mode) addresses(first, n int) []netip.Addr {
 type peer struct {
 	name  string
 	modes []mode
-	start func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) (router, error)
+	start func(l *lab.Lab, h *lab.Host, i lab.Instance) (router, error)
 	// backup is what it writes when it becomes Backup, complaints what it
 	// writes of packets that it does not accept.
 	backup     string
@@ -109,7 +109,7 @@ type router interface {
 var keepalived = peer{
 	name:  "keepalived",
 	modes: []mode{modeV2, modePASS, modeV3, modeV3IPv6, modeUnicast, modeUnicast6},
-	start: func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) (router, error) {
+	start: func(l *lab.Lab, h *lab.Host, i lab.Instance) (router, error) {
 		return l.StartKeepalived(h, i)
 	},
 	backup:     "Entering BACKUP STATE",
@@ -119,7 +119,7 @@ var keepalived = peer{
 var frr = peer{
 	name:  "FRR",
 	modes: []mode{modeV2, modeV3, modeV3IPv6},
-	start: func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) (router, error) {
+	start: func(l *lab.Lab, h *lab.Host, i lab.Instance) (router, error) {
 		return l.StartFRR(h, i)
 	},
 	backup:     "-> Backup",
@@ -143,15 +143,15 @@ func allModes(p peer) []mode { return p.modes }
 // pair is a LAN with one of our daemons and one router of another
 // implementation.
 type pair struct {
-	*vrrplab.Lab
+	*lab.Lab
 	t    *testing.T
 	peer peer
 	mode mode
 	vips []netip.Addr
 	// ours and theirs are the hosts.
-	ours, theirs *vrrplab.Host
+	ours, theirs *lab.Host
 	// daemon is the one that was started last.
-	daemon *vrrplab.Daemon
+	daemon *lab.Daemon
 	// theirInterval is the mode's unless it is set.
 	theirInterval time.Duration
 	// theirTTL is that of unicast, 255 unless it is set; 0 is theirs to choose.
@@ -159,7 +159,7 @@ type pair struct {
 }
 
 // newLab makes a LAN that ends with the test.
-func newLab(t *testing.T, hosts int) *vrrplab.Lab {
+func newLab(t *testing.T, hosts int) *lab.Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("REQUIRE_NETNS") == "1" {
@@ -168,7 +168,7 @@ func newLab(t *testing.T, hosts int) *vrrplab.Lab {
 		t.Skip("network namespaces: not root")
 	}
 	begin := time.Now()
-	l, err := vrrplab.New(hosts)
+	l, err := lab.New(hosts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func (p *pair) startTheirs(priority int, preempt bool, vips ...netip.Addr) route
 	if vips == nil {
 		vips = p.vips
 	}
-	i := vrrplab.Instance{
+	i := lab.Instance{
 		VRID: vrid, Priority: priority, Version: p.mode.version, Interval: cmp.Or(p.theirInterval, p.mode.interval()),
 		Preempt: preempt, Password: p.mode.password, VIPs: vips,
 	}
@@ -233,7 +233,7 @@ func (p *pair) startTheirs(priority int, preempt bool, vips ...netip.Addr) route
 }
 
 // startOurs starts our daemon.
-func (p *pair) startOurs(priority int, args ...string) *vrrplab.Daemon {
+func (p *pair) startOurs(priority int, args ...string) *lab.Daemon {
 	p.t.Helper()
 	if p.mode.version == 2 {
 		args = append(args, "--vrrp-version=2")
@@ -253,7 +253,7 @@ func (p *pair) startOurs(priority int, args ...string) *vrrplab.Daemon {
 }
 
 // unicastAddress is what a host sends unicast advertisements from.
-func (p *pair) unicastAddress(h *vrrplab.Host) netip.Addr {
+func (p *pair) unicastAddress(h *lab.Host) netip.Addr {
 	if p.mode.ipv6 {
 		return h.IPv6
 	}
@@ -272,23 +272,23 @@ func (p *pair) eventually(what string, f func() error) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
-	p.check(vrrplab.Eventually(ctx, what, f))
+	p.check(lab.Eventually(ctx, what, f))
 }
 
 // master waits until a host advertises and holds all VIPs.
-func (p *pair) master(h *vrrplab.Host, why string) {
+func (p *pair) master(h *lab.Host, why string) {
 	p.t.Helper()
 	p.sent(h, time.Time{}, 1)
 	p.held(h, why)
 }
 
 // held waits until a host, and no other, holds all VIPs, and answers for them.
-func (p *pair) held(h *vrrplab.Host, why string) {
+func (p *pair) held(h *lab.Host, why string) {
 	p.t.Helper()
 	p.heldList(h, why, p.vips)
 }
 
-func (p *pair) heldList(h *vrrplab.Host, why string, vips []netip.Addr) {
+func (p *pair) heldList(h *lab.Host, why string, vips []netip.Addr) {
 	p.t.Helper()
 	for _, a := range vips {
 		p.eventually(fmt.Sprintf("%s: %s is to be at %s alone", why, a, h.Name), func() error {
@@ -309,9 +309,9 @@ func (p *pair) heldList(h *vrrplab.Host, why string, vips []netip.Addr) {
 }
 
 // state waits until our daemon's virtual router is in a state.
-func (p *pair) state(d *vrrplab.Daemon, state string) vrrplab.RouterStatus {
+func (p *pair) state(d *lab.Daemon, state string) lab.RouterStatus {
 	p.t.Helper()
-	var r vrrplab.RouterStatus
+	var r lab.RouterStatus
 	p.eventually("our daemon is to be "+state, func() (err error) {
 		if r, err = d.Router(p.t.Context(), p.mode.ipv6, vrid); err == nil && r.State != state {
 			err = fmt.Errorf("it is %s, %s", r.State, r.Reason)
@@ -323,7 +323,7 @@ func (p *pair) state(d *vrrplab.Daemon, state string) vrrplab.RouterStatus {
 
 // alarm waits until our daemon tells of one that the other implementation causes,
 // with that in its detail.
-func (p *pair) alarm(d *vrrplab.Daemon, reason, detail string) {
+func (p *pair) alarm(d *lab.Daemon, reason, detail string) {
 	p.t.Helper()
 	p.eventually("our daemon is to tell of "+reason, func() error {
 		r, err := d.Router(p.t.Context(), p.mode.ipv6, vrid)
@@ -341,13 +341,13 @@ func (p *pair) alarm(d *vrrplab.Daemon, reason, detail string) {
 
 // heard waits until a Master has sent an advertisement from now on, and so for
 // timers that count from one.
-func (p *pair) heard(h *vrrplab.Host) {
+func (p *pair) heard(h *lab.Host) {
 	p.t.Helper()
 	p.sent(h, time.Now(), 1)
 }
 
 // sent waits until a host has sent n advertisements since a time.
-func (p *pair) sent(h *vrrplab.Host, since time.Time, n int) {
+func (p *pair) sent(h *lab.Host, since time.Time, n int) {
 	p.t.Helper()
 	p.eventually(fmt.Sprintf("%s is to send %d advertisements", h.Name, n), func() error {
 		if got := len(from(h, p.adverts(since))); got < n {
@@ -392,18 +392,18 @@ func (p *pair) backup(r router, nth int) {
 }
 
 // adverts returns the advertisements since a time.
-func (p *pair) adverts(since time.Time) []vrrplab.Packet {
+func (p *pair) adverts(since time.Time) []lab.Packet {
 	return p.Recorder.Advertisements(since, p.mode.ipv6, vrid)
 }
 
 // from returns those of a host.
-func from(h *vrrplab.Host, list []vrrplab.Packet) []vrrplab.Packet {
-	return slices.DeleteFunc(slices.Clone(list), func(a vrrplab.Packet) bool { return a.Host != h.Index })
+func from(h *lab.Host, list []lab.Packet) []lab.Packet {
+	return slices.DeleteFunc(slices.Clone(list), func(a lab.Packet) bool { return a.Host != h.Index })
 }
 
 // takeover measures from the last advertisement of one host to the first of the
 // other, after something was done to the old.
-func (p *pair) takeover(name string, old, new *vrrplab.Host, done time.Time, target time.Duration) {
+func (p *pair) takeover(name string, old, new *lab.Host, done time.Time, target time.Duration) {
 	p.t.Helper()
 	p.sent(new, done, 1)
 	last, first := from(old, p.adverts(done.Add(-2*p.mode.interval()))), from(new, p.adverts(done))
@@ -422,7 +422,7 @@ func (p *pair) takeover(name string, old, new *vrrplab.Host, done time.Time, tar
 
 // turns checks who was Master one after the other: no two at the same time, but
 // for what crossed on the wire, and nobody in between.
-func (p *pair) turns(since time.Time, want ...*vrrplab.Host) {
+func (p *pair) turns(since time.Time, want ...*lab.Host) {
 	p.t.Helper()
 	var got, names []string
 	for _, h := range want {
@@ -454,7 +454,7 @@ func (p *pair) wire(lists ...[]netip.Addr) {
 	if len(sent) == 0 {
 		p.t.Error("our daemon has sent nothing")
 	}
-	source, destination, mac, checksum := p.ours.IPv4, netip.MustParseAddr("224.0.0.18"), "01:00:5e:00:00:12", vrrplab.ChecksumPseudoHeader
+	source, destination, mac, checksum := p.ours.IPv4, netip.MustParseAddr("224.0.0.18"), "01:00:5e:00:00:12", lab.ChecksumPseudoHeader
 	if p.mode.ipv6 {
 		source, destination, mac = p.ours.LinkLocal, netip.MustParseAddr("ff02::12"), "33:33:00:00:00:12"
 	}
@@ -462,7 +462,7 @@ func (p *pair) wire(lists ...[]netip.Addr) {
 		source, destination, mac = p.unicastAddress(p.ours), p.unicastAddress(p.theirs), p.theirs.MAC
 	}
 	if p.mode.version == 2 {
-		checksum = vrrplab.ChecksumMessage
+		checksum = lab.ChecksumMessage
 	}
 	authType := 0
 	if p.mode.password != "" {

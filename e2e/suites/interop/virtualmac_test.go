@@ -10,22 +10,22 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/vrrplab"
+	"kube-vrrp-vip/e2e/internal/lab"
 )
 
 // A client knows a VIP by one MAC address, whether the daemon has it or FRR, or
 // keepalived with use_vmac.
 func TestNetnsVirtualMACIsShared(t *testing.T) {
 	t.Parallel()
-	keepalived := func(transmitBase bool) func(*vrrplab.Lab, *vrrplab.Host, vrrplab.Instance) error {
-		return func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) error {
+	keepalived := func(transmitBase bool) func(*lab.Lab, *lab.Host, lab.Instance) error {
+		return func(l *lab.Lab, h *lab.Host, i lab.Instance) error {
 			i.VirtualMAC, i.TransmitBase = true, transmitBase
 			_, err := l.StartKeepalived(h, i)
 			return err
 		}
 	}
-	peers := map[string]func(*vrrplab.Lab, *vrrplab.Host, vrrplab.Instance) error{
-		"FRR": func(l *vrrplab.Lab, h *vrrplab.Host, i vrrplab.Instance) error {
+	peers := map[string]func(*lab.Lab, *lab.Host, lab.Instance) error{
+		"FRR": func(l *lab.Lab, h *lab.Host, i lab.Instance) error {
 			_, err := l.StartFRR(h, i)
 			return err
 		},
@@ -40,9 +40,9 @@ func TestNetnsVirtualMACIsShared(t *testing.T) {
 	}
 }
 
-func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vrrplab.Instance) error) {
+func virtualMACIsShared(t *testing.T, start func(*lab.Lab, *lab.Host, lab.Instance) error) {
 	begin := time.Now()
-	l, err := vrrplab.New(2)
+	l, err := lab.New(2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,12 +58,12 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 	defer cancel()
 	vip := netip.MustParseAddr("192.0.2.100")
 	l.SetConfigMap(map[string]string{vip.String(): ""})
-	sent := func(host int, since time.Time) []vrrplab.Packet {
+	sent := func(host int, since time.Time) []lab.Packet {
 		return from(l.Hosts[host], l.Recorder.Advertisements(since, false, vrid))
 	}
 	held := func(host int) {
 		t.Helper()
-		err := vrrplab.Eventually(ctx, fmt.Sprintf("%s is not at n%d alone", vip, host), func() error {
+		err := lab.Eventually(ctx, fmt.Sprintf("%s is not at n%d alone", vip, host), func() error {
 			asked := time.Now()
 			if err := l.Ask(vip); err != nil {
 				return err
@@ -82,7 +82,7 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 	silent := func(host int) {
 		t.Helper()
 		begun := time.Now()
-		if err := vrrplab.Eventually(ctx, fmt.Sprintf("n%d is not silent", host), func() error {
+		if err := lab.Eventually(ctx, fmt.Sprintf("n%d is not silent", host), func() error {
 			if late := sent(host, time.Now().Add(-time.Second)); len(late) > 0 || time.Since(begun) < time.Second {
 				return fmt.Errorf("%d advertisements within a second, after %s", len(late), time.Since(begun))
 			}
@@ -91,7 +91,7 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 			t.Fatal(err)
 		}
 	}
-	ours := func() *vrrplab.Daemon {
+	ours := func() *lab.Daemon {
 		t.Helper()
 		d, err := l.StartDaemon(l.Hosts[0], 200, "--virtual-mac", "--preempt")
 		if err != nil {
@@ -101,14 +101,14 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 	}
 	d := ours()
 	held(0)
-	if err := start(l, l.Hosts[1], vrrplab.Instance{
+	if err := start(l, l.Hosts[1], lab.Instance{
 		VRID: vrid, Priority: 100, Version: 3, Interval: 100 * time.Millisecond, Preempt: true, VIPs: []netip.Addr{vip},
 	}); err != nil {
 		t.Fatal(err)
 	}
 	// It hears us, whose advertisements have the MAC address that it has itself.
 	begun := time.Now()
-	if err := vrrplab.Eventually(ctx, "listening", func() error {
+	if err := lab.Eventually(ctx, "listening", func() error {
 		if time.Since(begun) < time.Second {
 			return fmt.Errorf("only for %s", time.Since(begun))
 		}
@@ -122,7 +122,7 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 		t.Fatal(err)
 	}
 	parted := time.Now()
-	if err := vrrplab.Eventually(ctx, "n1 is no Master", func() error {
+	if err := lab.Eventually(ctx, "n1 is no Master", func() error {
 		if len(sent(1, parted)) == 0 {
 			return errors.New("it sends nothing")
 		}
@@ -144,7 +144,7 @@ func virtualMACIsShared(t *testing.T, start func(*vrrplab.Lab, *vrrplab.Host, vr
 	silent(1)
 	d.Kill()
 	held(1)
-	for _, p := range l.Recorder.Packets(begin, func(p vrrplab.Packet) bool {
+	for _, p := range l.Recorder.Packets(begin, func(p lab.Packet) bool {
 		return p.Neighbor != nil && p.Neighbor.Address == vip && (p.Neighbor.Answer || p.Neighbor.Gratuitous)
 	}) {
 		if p.Neighbor.MAC != "00:00:5e:00:01:32" {

@@ -1,4 +1,4 @@
-package vrrplab
+package lab
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 )
 
 var (
-	silenceRuns = flag.Int("vrrplab.runs", 1, "how often TestNetnsSilence kills and stops a daemon")
-	loadTime    = flag.Duration("vrrplab.load", 3*time.Second, "for how long TestNetnsAnswersUnderLoad asks under each load")
+	silenceRuns = flag.Int("lab.runs", 1, "how often TestNetnsSilence kills and stops a daemon")
+	loadTime    = flag.Duration("lab.load", 3*time.Second, "for how long TestNetnsAnswersUnderLoad asks under each load")
 )
 
 const (

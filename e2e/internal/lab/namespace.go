@@ -1,4 +1,4 @@
-package vrrplab
+package lab
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package vrrplab
+package lab
 
 import (
 	"context"
@@ -54,7 +54,7 @@ func New(n int) (_ *Lab, err error) {
 			err = errors.Join(err, l.Close())
 		}
 	}()
-	if l.dir, err = os.MkdirTemp("", "vrrplab"); err != nil {
+	if l.dir, err = os.MkdirTemp("", "kube-vrrp-vip-lab"); err != nil {
 		return nil, err
 	}
 	// FRR's programs, which run as a user of their own, have directories in it.

@@ -1,4 +1,4 @@
-// Package vrrplab is a LAN of network namespaces on which virtual routers of
+// Package lab is a LAN of network namespaces on which virtual routers of
 // several implementations meet: the daemon's binary, keepalived and FRR.
 //
 //	 n0       n1       n2      client        network namespaces
@@ -16,4 +16,4 @@
 //
 // What is on the wire is recorded at the switch's ports with the kernel's
 // timestamps; what the kernels hold is recorded from rtnetlink.
-package vrrplab
+package lab
