@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/internal/netnstest"
 	"kube-vrrp-vip/pkg/lan"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // gratuitous is a gratuitous ARP packet that was seen.

@@ -14,8 +14,8 @@ import (
 
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/host"
-	"kube-vrrp-vip/pkg/internal/netnstest"
 	"kube-vrrp-vip/pkg/lan"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // The tests in network namespaces run the engine as a process of its own, so

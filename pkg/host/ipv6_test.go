@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/host"
-	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // An address of ours is known without its mark, as on a kernel before 5.18;

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/host"
-	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // watcher runs host.Watch in a node's namespace until the test ends.

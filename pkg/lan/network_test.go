@@ -19,8 +19,8 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
 
-	"kube-vrrp-vip/pkg/internal/netnstest"
 	"kube-vrrp-vip/pkg/lan"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // message is an advertisement as keepalived sends it.

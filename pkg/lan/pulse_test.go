@@ -10,8 +10,8 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
 
-	"kube-vrrp-vip/pkg/internal/netnstest"
 	"kube-vrrp-vip/pkg/lan"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 func newPulser(t testing.TB) (*netnstest.NS, *lan.Pulser) {

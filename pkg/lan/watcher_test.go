@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/pkg/internal/netnstest"
 	"kube-vrrp-vip/pkg/lan"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 var (

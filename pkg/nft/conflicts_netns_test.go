@@ -8,7 +8,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 func TestNetnsConflicts(t *testing.T) {

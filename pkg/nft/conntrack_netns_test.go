@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // flowRules send two VIPs of each family to an address each has in common with

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // randomForward has few ports of few kinds, so that much of it is often the same.

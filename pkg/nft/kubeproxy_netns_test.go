@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 func TestNetnsKubeProxyPresent(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // OlderKernelDatapath is for the tests outside of the package: one that the kernel

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 	"kube-vrrp-vip/pkg/nft"
 )
 

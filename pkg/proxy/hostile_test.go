@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // TestNothingLeft: whatever clients and targets do to a connection, nothing of it

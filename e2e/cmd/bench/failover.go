@@ -11,6 +11,7 @@ import (
 
 	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/probe"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 const (
@@ -31,7 +32,7 @@ type site struct {
 	kind
 	mode    mode
 	lab     *lab.Lab
-	nodes   []*lab.Process
+	nodes   []*netns.Process
 	ping    *probe.Ping
 	routers []virtualRouter
 
@@ -45,7 +46,7 @@ func newSite(k kind, m mode) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{kind: k, mode: m, lab: l, nodes: make([]*lab.Process, 3), routers: []virtualRouter{{defaultVRID, vip}}}
+	s := &site{kind: k, mode: m, lab: l, nodes: make([]*netns.Process, 3), routers: []virtualRouter{{defaultVRID, vip}}}
 	for i := range s.nodes {
 		if err := s.boot(i); err != nil {
 			s.close()

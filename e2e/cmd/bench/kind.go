@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // mode is how routers are configured, ours and keepalived alike.
@@ -30,11 +31,11 @@ type virtualRouter struct {
 // kind is a program that is measured.
 type kind interface {
 	// start starts it on a host with these virtual routers, nopreempt.
-	start(l *lab.Lab, h *lab.Host, m mode, priority int, routers []virtualRouter) (*lab.Process, error)
+	start(l *lab.Lab, h *lab.Host, m mode, priority int, routers []virtualRouter) (*netns.Process, error)
 	// add adds the last of the routers to the running program.
-	add(l *lab.Lab, h *lab.Host, p *lab.Process, m mode, routers []virtualRouter) error
+	add(l *lab.Lab, h *lab.Host, p *netns.Process, m mode, routers []virtualRouter) error
 	// state is what its first virtual router became last, "" for nothing yet.
-	state(p *lab.Process) string
+	state(p *netns.Process) string
 }
 
 // defaultVRID is what both have without being told.
@@ -57,7 +58,7 @@ func lastMatch(pattern *regexp.Regexp, text string) string {
 // ours is kube-vrrp-vip.
 type ours struct{}
 
-func (ours) start(l *lab.Lab, h *lab.Host, m mode, priority int, routers []virtualRouter) (*lab.Process, error) {
+func (ours) start(l *lab.Lab, h *lab.Host, m mode, priority int, routers []virtualRouter) (*netns.Process, error) {
 	configure(l, routers)
 	d, err := l.StartDaemon(h, priority, fmt.Sprintf("--vrrp-version=%d", m.version), fmt.Sprintf("--advertisement-interval=%v", m.interval))
 	if err != nil {
@@ -79,14 +80,14 @@ func configure(l *lab.Lab, routers []virtualRouter) {
 	l.SetConfigMap(data)
 }
 
-func (ours) add(l *lab.Lab, _ *lab.Host, _ *lab.Process, _ mode, routers []virtualRouter) error {
+func (ours) add(l *lab.Lab, _ *lab.Host, _ *netns.Process, _ mode, routers []virtualRouter) error {
 	configure(l, routers)
 	return nil
 }
 
 var ourState = regexp.MustCompile(`"Virtual router changed state".* state="(\w+)"`)
 
-func (ours) state(p *lab.Process) string { return lastMatch(ourState, p.Output()) }
+func (ours) state(p *netns.Process) string { return lastMatch(ourState, p.Output()) }
 
 // theirs is keepalived.
 type theirs struct {
@@ -94,7 +95,7 @@ type theirs struct {
 	dir string
 }
 
-func (k theirs) start(l *lab.Lab, h *lab.Host, m mode, priority int, routers []virtualRouter) (*lab.Process, error) {
+func (k theirs) start(l *lab.Lab, h *lab.Host, m mode, priority int, routers []virtualRouter) (*netns.Process, error) {
 	if err := k.write(h, m, priority, routers); err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func (k theirs) start(l *lab.Lab, h *lab.Host, m mode, priority int, routers []v
 }
 
 // add rewrites the configuration and sends the signal to read it again.
-func (k theirs) add(_ *lab.Lab, h *lab.Host, p *lab.Process, m mode, routers []virtualRouter) error {
+func (k theirs) add(_ *lab.Lab, h *lab.Host, p *netns.Process, m mode, routers []virtualRouter) error {
 	if err := k.write(h, m, firstPriority, routers); err != nil {
 		return err
 	}
@@ -136,4 +137,4 @@ func (k theirs) write(h *lab.Host, m mode, priority int, routers []virtualRouter
 
 var theirState = regexp.MustCompile(`Entering (\w+) STATE`)
 
-func (theirs) state(p *lab.Process) string { return lastMatch(theirState, p.Output()) }
+func (theirs) state(p *netns.Process) string { return lastMatch(theirState, p.Output()) }

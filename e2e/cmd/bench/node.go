@@ -13,7 +13,7 @@ import (
 
 	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/load"
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 const (
@@ -50,7 +50,7 @@ type node struct {
 	vips, ports int
 	lab         *lab.Lab
 	daemon      *lab.Daemon // nil on a bare node
-	haproxy     *lab.Process
+	haproxy     *netns.Process
 	endpoint    *load.Endpoint
 }
 
@@ -112,7 +112,7 @@ func newNode(dir string, vips, ports int, method string) (_ *node, err error) {
 }
 
 // connect makes the links, the routes and the settings.
-func (n *node) connect(host, client, pod *lab.Namespace) error {
+func (n *node) connect(host, client, pod *netns.Namespace) error {
 	return errors.Join(
 		host.IP(
 			"link add client0 type veth peer name node0 netns "+client.Path(),

@@ -15,6 +15,7 @@ import (
 
 	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/probe"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // scaleVIP is the address of the nth virtual router, outside of the hosts' prefix.
@@ -23,7 +24,7 @@ func scaleVIP(n int) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, 100, b
 // alone is a host that runs one program, and a client that asks all its VIPs.
 type alone struct {
 	lab     *lab.Lab
-	process *lab.Process
+	process *netns.Process
 	ping    *probe.Ping
 	began   time.Time
 }

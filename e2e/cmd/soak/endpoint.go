@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // The ports of the endpoint of all Services, without and with a PROXY header.

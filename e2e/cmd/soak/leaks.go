@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
 	"kube-vrrp-vip/e2e/internal/scenario"
 	"kube-vrrp-vip/e2e/internal/soak"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // see notes the vitals of every daemon.

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // kubectlArgs are the words that begin every kubectl command line: its discovery

@@ -14,7 +14,7 @@ import (
 	"slices"
 	"strings"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // process is a process of the cluster as it is recorded in the state directory.

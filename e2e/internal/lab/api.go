@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // apiAddress is where the stub of the API serves.
@@ -37,7 +39,7 @@ var resources = map[string]resource{
 // API is a stub of the Kubernetes API: it serves get, list and watch of what it
 // was told to hold, and takes events.
 type API struct {
-	ns     *Namespace
+	ns     *netns.Namespace
 	server *http.Server
 	ended  chan struct{}
 
@@ -58,7 +60,7 @@ type change struct {
 }
 
 func newAPI() (*API, error) {
-	ns, err := newNamespace("api")
+	ns, err := netns.New("api")
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +70,7 @@ func newAPI() (*API, error) {
 		err = a.Start()
 	}
 	if err != nil {
-		return nil, errors.Join(err, ns.close())
+		return nil, errors.Join(err, ns.Close())
 	}
 	return a, nil
 }
@@ -120,7 +122,7 @@ func (a *API) connect(h *Host) error {
 }
 
 func (a *API) close() error {
-	return errors.Join(a.Stop(), a.ns.close())
+	return errors.Join(a.Stop(), a.ns.Close())
 }
 
 // Set creates or replaces an object of a resource such as "configmaps". Its

@@ -48,7 +48,7 @@ func (l *Lab) Ask(a netip.Addr) error {
 	}
 	frame := probe.NeighborSolicitation(mac, l.Client.LinkLocal, a)
 	if a.Is4() {
-		frame = arpRequest(mac, l.Client.IPv4, a)
+		frame = probe.ARPRequest(mac, l.Client.IPv4, a)
 	}
 	return l.send(a, frame)
 }
@@ -60,7 +60,7 @@ func (l *Lab) Ask(a netip.Addr) error {
 func (l *Lab) AskAsStranger(a netip.Addr) error {
 	frame := probe.NeighborSolicitation(strangerMAC, strangerLinkLocal, a)
 	if a.Is4() {
-		frame = arpRequest(strangerMAC, Stranger, a)
+		frame = probe.ARPRequest(strangerMAC, Stranger, a)
 	}
 	return l.send(a, frame)
 }
@@ -86,14 +86,4 @@ func (l *Lab) Answers(a netip.Addr, since time.Time) []int {
 	}
 	slices.Sort(hosts)
 	return hosts
-}
-
-func arpRequest(mac net.HardwareAddr, own, a netip.Addr) []byte {
-	b := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	b = append(b, mac...)
-	b = append(b, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1)
-	b = append(b, mac...)
-	b = append(b, own.AsSlice()...)
-	b = append(b, make([]byte, 6)...)
-	return append(b, a.AsSlice()...)
 }

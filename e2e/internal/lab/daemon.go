@@ -15,7 +15,7 @@ import (
 	"strconv"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 const (
@@ -114,7 +114,7 @@ func podName(h *Host) string { return daemonSetName + "-" + h.Name }
 
 // Daemon is a running kube-vrrp-vip.
 type Daemon struct {
-	*Process
+	*netns.Process
 	host *Host
 }
 

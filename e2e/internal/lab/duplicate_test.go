@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/e2e/internal/probe"
 )
 
 // duplicateLab is a lab whose VIPs are one of IPv4 and one of IPv6.
@@ -70,7 +72,7 @@ func announce(t *testing.T, h *Host, vip netip.Addr) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := unix.Write(fd, arpRequest(mac, vip, vip)); err != nil {
+	if _, err := unix.Write(fd, probe.ARPRequest(mac, vip, vip)); err != nil {
 		t.Fatal(err)
 	}
 }

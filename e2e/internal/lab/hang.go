@@ -38,7 +38,7 @@ func (d *Daemon) LoopThread() (int, error) {
 		}
 	}
 	if nicest == 0 {
-		return 0, fmt.Errorf("none of the %d threads of %s runs before the others", len(tasks), d.name)
+		return 0, fmt.Errorf("none of the %d threads of the daemon of %s runs before the others", len(tasks), d.host.Name)
 	}
 	return nicest, nil
 }
@@ -58,10 +58,10 @@ func parseTask(stat string) (tid, nice, policy int, err error) {
 	return tid, nice, policy, errors.Join(errs[:]...)
 }
 
-// Hang stops one thread of a program, and no other: to its kernel and to the other
+// Hang stops one thread of the daemon, and no other: to its kernel and to the other
 // threads it looks as if it ran on and on. Resume lets it go on; a second call does
-// nothing. The program can be killed meanwhile.
-func (p *Process) Hang(tid int) (resume func() error, err error) {
+// nothing. The daemon can be killed meanwhile.
+func (d *Daemon) Hang(tid int) (resume func() error, err error) {
 	stopped, release, ended := make(chan error, 1), make(chan struct{}), make(chan error, 1)
 	go func() {
 		// Only the thread that has seized another one may command it. This one
@@ -74,13 +74,13 @@ func (p *Process) Hang(tid int) (resume func() error, err error) {
 		}
 		<-release
 		err = os.NewSyscallError("ptrace detach", unix.PtraceDetach(tid))
-		if errors.Is(err, unix.ESRCH) && !p.Running() {
+		if errors.Is(err, unix.ESRCH) && !d.Running() {
 			err = nil // It was killed.
 		}
 		ended <- err
 	}()
 	if err := <-stopped; err != nil {
-		return nil, fmt.Errorf("stop thread %d of %s: %w", tid, p.name, err)
+		return nil, fmt.Errorf("stop thread %d of the daemon of %s: %w", tid, d.host.Name, err)
 	}
 	return sync.OnceValue(func() error {
 		close(release)

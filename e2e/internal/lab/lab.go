@@ -9,7 +9,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"kube-vrrp-vip/pkg/netns"
 )
+
+// settleLimit bounds how long a program may take to be ready, or to be gone.
+const settleLimit = 30 * time.Second
 
 // Lab is a LAN with hosts, a client and a stub of the Kubernetes API.
 type Lab struct {
@@ -25,19 +30,19 @@ type Lab struct {
 	// those that are not to be starved have less than the others.
 	Nice int
 
-	lan  *Namespace
-	more []*Namespace
+	lan  *netns.Namespace
+	more []*netns.Namespace
 	dir  string
 
 	mu        sync.Mutex
-	processes []*Process
+	processes []*netns.Process
 	closers   []func() error // of listeners
 	asker     int            // a packet socket on the client's eth0
 }
 
 // Host is a computer on the LAN. Its link is eth0.
 type Host struct {
-	*Namespace
+	*netns.Namespace
 	// Index is the host's place in Lab.Hosts; the client's is behind them.
 	Index int
 	// IPv4, IPv6 and LinkLocal are its addresses.
@@ -61,7 +66,7 @@ func New(n int) (_ *Lab, err error) {
 	if err := os.Chmod(l.dir, 0o711); err != nil {
 		return nil, err
 	}
-	if l.lan, err = newNamespace("switch"); err != nil {
+	if l.lan, err = netns.New("switch"); err != nil {
 		return nil, err
 	}
 	// The switch has no addresses and sends nothing itself.
@@ -102,7 +107,7 @@ func (l *Lab) addHost(i int, client bool) (*Host, error) {
 	if client {
 		name, last = "client", 250
 	}
-	ns, err := newNamespace(name)
+	ns, err := netns.New(name)
 	if err != nil {
 		return nil, err
 	}
@@ -144,8 +149,8 @@ func (l *Lab) addHost(i int, client bool) (*Host, error) {
 }
 
 // AddNamespace makes a namespace that is not on the LAN.
-func (l *Lab) AddNamespace(name string) (*Namespace, error) {
-	n, err := newNamespace(name)
+func (l *Lab) AddNamespace(name string) (*netns.Namespace, error) {
+	n, err := netns.New(name)
 	if err == nil {
 		l.more = append(l.more, n)
 	}
@@ -182,8 +187,8 @@ func (l *Lab) Pass() error {
 }
 
 // Start starts a program on a host; Close ends it at the latest.
-func (l *Lab) Start(h *Host, variables []string, name string, args ...string) (*Process, error) {
-	p, err := h.start(l.Nice, variables, name, args...)
+func (l *Lab) Start(h *Host, variables []string, name string, args ...string) (*netns.Process, error) {
+	p, err := h.Namespace.Start(l.Nice, variables, name, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -214,13 +219,13 @@ func (l *Lab) Close() error {
 		errs = append(errs, l.API.close())
 	}
 	for _, h := range l.everybody() {
-		errs = append(errs, h.close())
+		errs = append(errs, h.Close())
 	}
 	for _, n := range l.more {
-		errs = append(errs, n.close())
+		errs = append(errs, n.Close())
 	}
 	if l.lan != nil {
-		errs = append(errs, l.lan.close())
+		errs = append(errs, l.lan.Close())
 	}
 	if l.dir != "" {
 		errs = append(errs, os.RemoveAll(l.dir))
@@ -250,7 +255,7 @@ func (l *Lab) Report(since time.Time) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range l.processes {
-		fmt.Fprintf(&b, "== %s wrote\n%s\n", p.cmd, tail(p.Output(), 60))
+		fmt.Fprintf(&b, "== %s wrote\n%s\n", p, tail(p.Output(), 60))
 	}
 	return b.String()
 }
@@ -269,4 +274,13 @@ func Eventually(ctx context.Context, what string, f func() error) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// tail returns the last lines of a text.
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimSpace(text), "\n")
+	if len(all) > lines {
+		all = append([]string{"..."}, all[len(all)-lines:]...)
+	}
+	return strings.Join(all, "\n")
 }

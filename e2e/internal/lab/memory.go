@@ -13,31 +13,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LimitMemory moves a program into a memory control group that has so many bytes for
+// LimitMemory moves the daemon into a memory control group that has so many bytes for
 // what it takes from now on: the kernel kills it as soon as it wants more. Remove
-// removes the group, once the program has ended.
+// removes the group, once the daemon has ended.
 //
 // Version 1 is what this has been run on. Version 2 is written from its documentation.
-func (p *Process) LimitMemory(bytes int) (remove func() error, err error) {
+func (d *Daemon) LimitMemory(bytes int) (remove func() error, err error) {
 	root, limit, err := memoryHierarchy()
 	if err != nil {
-		return nil, fmt.Errorf("limit the memory of %s: %w", p.name, err)
+		return nil, fmt.Errorf("limit the memory of the daemon of %s: %w", d.host.Name, err)
 	}
 	group, err := os.MkdirTemp(root, "kube-vrrp-vip-")
 	if err != nil {
-		return nil, fmt.Errorf("limit the memory of %s: %w", p.name, err)
+		return nil, fmt.Errorf("limit the memory of the daemon of %s: %w", d.host.Name, err)
 	}
 	remove = func() error {
 		// A group is busy for a moment after its last process has ended.
-		for end := time.Now().Add(exitLimit); ; time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(settleLimit); ; time.Sleep(10 * time.Millisecond) {
 			if err := os.Remove(group); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
 				return err
 			}
 		}
 	}
-	for _, w := range [][2]string{{limit, strconv.Itoa(bytes)}, {"cgroup.procs", strconv.Itoa(p.PID())}} {
+	for _, w := range [][2]string{{limit, strconv.Itoa(bytes)}, {"cgroup.procs", strconv.Itoa(d.PID())}} {
 		if err := os.WriteFile(filepath.Join(group, w[0]), []byte(w[1]), 0o644); err != nil {
-			return nil, errors.Join(fmt.Errorf("limit the memory of %s: %w", p.name, err), remove())
+			return nil, errors.Join(fmt.Errorf("limit the memory of the daemon of %s: %w", d.host.Name, err), remove())
 		}
 	}
 	return remove, nil

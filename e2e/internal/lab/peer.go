@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // Instance is one virtual router of keepalived or FRR.
@@ -39,7 +41,7 @@ type Instance struct {
 func (i Instance) ipv6() bool { return i.VIPs[0].Is6() }
 
 // StartKeepalived starts keepalived on a host, VRRP only.
-func (l *Lab) StartKeepalived(h *Host, instances ...Instance) (*Process, error) {
+func (l *Lab) StartKeepalived(h *Host, instances ...Instance) (*netns.Process, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "global_defs {\n    router_id %s\n}\n", h.Name)
 	for n, i := range instances {
@@ -90,7 +92,7 @@ func (l *Lab) StartKeepalived(h *Host, instances ...Instance) (*Process, error) 
 
 // StartKeepalivedFile starts keepalived on a host with a configuration as it is
 // written in keepalived.conf.
-func (l *Lab) StartKeepalivedFile(h *Host, configuration string) (*Process, error) {
+func (l *Lab) StartKeepalivedFile(h *Host, configuration string) (*netns.Process, error) {
 	dir, err := os.MkdirTemp(l.dir, "keepalived")
 	if err != nil {
 		return nil, err
@@ -103,7 +105,7 @@ func (l *Lab) StartKeepalivedFile(h *Host, configuration string) (*Process, erro
 }
 
 // FRR is zebra and vrrpd on a host.
-type FRR struct{ Zebra, VRRPD *Process }
+type FRR struct{ Zebra, VRRPD *netns.Process }
 
 // Output is what vrrpd has written.
 func (f *FRR) Output() string { return f.VRRPD.Output() }
@@ -172,7 +174,7 @@ func (l *Lab) StartFRR(h *Host, instances ...Instance) (*FRR, error) {
 		if _, err := os.Stat(filepath.Join(dir, "zserv.api")); err == nil {
 			break
 		}
-		if !f.Zebra.Running() || time.Since(begin) > exitLimit {
+		if !f.Zebra.Running() || time.Since(begin) > settleLimit {
 			return nil, fmt.Errorf("zebra on %s did not start:\n%s", h.Name, f.Zebra.Output())
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // siteVMAC is two daemons and a client that hears no announcement: a network

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // arpRetry is after how long without any answer the question is asked again: one
@@ -75,7 +75,7 @@ func arp(ctx context.Context, ifname string, addr netip.Addr, wait time.Duration
 	if err := unix.Bind(fd, to); err != nil {
 		return nil, os.NewSyscallError("bind", err)
 	}
-	request := arpRequest(ifi.HardwareAddr, own, addr)
+	request := ARPRequest(ifi.HardwareAddr, own, addr)
 	var answers []ARPAnswer
 	begin, next := time.Now(), time.Time{}
 	buf := make([]byte, 1500)
@@ -133,8 +133,9 @@ func firstIPv4(ifi *net.Interface) (netip.Addr, error) {
 	return netip.Addr{}, errors.New("it has no IPv4 address")
 }
 
-// arpRequest is a broadcast Ethernet frame with an ARP request.
-func arpRequest(mac net.HardwareAddr, own, addr netip.Addr) []byte {
+// ARPRequest is a broadcast Ethernet frame that asks who has an IPv4 address (RFC 826),
+// from own at mac.
+func ARPRequest(mac net.HardwareAddr, own, addr netip.Addr) []byte {
 	b := bytes.Repeat([]byte{0xff}, 6)
 	b = append(b, mac...)
 	b = binary.BigEndian.AppendUint16(b, unix.ETH_P_ARP)

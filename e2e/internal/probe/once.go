@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // Get makes one HTTP request from the network namespace at path, on a connection of

@@ -4,16 +4,18 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // An address that is taken away and given back has an outage of that time, and
 // another one none.
 func TestNetnsPingMeasuresAnOutage(t *testing.T) {
-	path, _ := newNetNS(t)
+	ns := netnstest.New(t, "host")
 	gone, stays := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	ip(t, path, "addr add 192.0.2.1/32 dev lo")
-	ip(t, path, "addr add 192.0.2.2/32 dev lo")
-	p, err := StartPing(path, 2*time.Millisecond, gone, stays)
+	ip(ns, "addr add 192.0.2.1/32 dev lo")
+	ip(ns, "addr add 192.0.2.2/32 dev lo")
+	p, err := StartPing(ns.Path(), 2*time.Millisecond, gone, stays)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,10 +31,10 @@ func TestNetnsPingMeasuresAnOutage(t *testing.T) {
 	until("no answers", func() bool { return p.Steady(100 * time.Millisecond) })
 
 	begin := time.Now()
-	ip(t, path, "addr del 192.0.2.1/32 dev lo")
+	ip(ns, "addr del 192.0.2.1/32 dev lo")
 	until("still answers", func() bool { return !p.Steady(50 * time.Millisecond) })
 	given := time.Now()
-	ip(t, path, "addr add 192.0.2.1/32 dev lo")
+	ip(ns, "addr add 192.0.2.1/32 dev lo")
 	until("no answers again", func() bool { return p.Steady(100 * time.Millisecond) })
 	back, ok := p.First(gone, given)
 	if !ok || back.Sub(given) > slack+time.Second {

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // Timeout is how long one connection has for all of it. Those that take longer do

@@ -3,80 +3,26 @@ package probe
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // slack is what a busy machine may add to a time that is measured.
 const slack = 50 * time.Millisecond
 
-// newNetNS makes a network namespace with a loopback interface that lasts as long as
-// the test, and returns its path and the number by which ip(8) knows it.
-func newNetNS(t *testing.T) (path string, id int) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("REQUIRE_NETNS") != "" {
-			t.Fatal("not root, and REQUIRE_NETNS is set")
-		}
-		t.Skip("making a network namespace needs root")
-	}
-	made, end := make(chan error), make(chan struct{})
-	t.Cleanup(func() { close(end) })
-	go func() {
-		runtime.LockOSThread() // the namespace is gone with the thread
-		id = unix.Gettid()
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		made <- err
-		<-end
-	}()
-	if err := <-made; err != nil {
-		t.Fatalf("make network namespace: %v", err)
-	}
-	path = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), id)
-	ip(t, path, "link set lo up")
-	return path, id
-}
-
-// in runs a command in a namespace.
-func in(t *testing.T, path string, argv ...string) {
-	t.Helper()
-	if err := netns.Do(path, func() error {
-		out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, out)
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func ip(t *testing.T, path, args string) {
-	t.Helper()
-	in(t, path, append([]string{"ip"}, strings.Fields(args)...)...)
-}
+// ip runs an ip(8) command in a namespace.
+func ip(ns *netnstest.NS, args string) { ns.Run("ip", strings.Fields(args)...) }
 
 // serve answers HTTP requests in a namespace as the echo server does.
-func serve(t *testing.T, path, addr string) {
+func serve(t *testing.T, ns *netnstest.NS, addr string) {
 	t.Helper()
-	var l net.Listener
-	if err := netns.Do(path, func() (err error) {
-		l, err = net.Listen("tcp", addr)
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	l := ns.Listen("tcp", addr)
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "host=h node=n7 client=%s\n", r.RemoteAddr)
 	})}
@@ -88,9 +34,9 @@ func serve(t *testing.T, path, addr string) {
 	t.Cleanup(func() { srv.Close(); <-done })
 }
 
-func start(t *testing.T, path, target string) *Probe {
+func start(t *testing.T, ns *netnstest.NS, target string) *Probe {
 	t.Helper()
-	p, err := Start(path, netip.MustParseAddrPort(target), 2*time.Millisecond)
+	p, err := Start(ns.Path(), netip.MustParseAddrPort(target), 2*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,9 +56,9 @@ func wait(t *testing.T, p *Probe, n int) {
 func TestNetnsProbeOfSteadyService(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:8080", "[::1]:8080"} {
 		t.Run(addr, func(t *testing.T) {
-			path, _ := newNetNS(t)
-			serve(t, path, addr)
-			p := start(t, path, addr)
+			ns := netnstest.New(t, "host")
+			serve(t, ns, addr)
+			p := start(t, ns, addr)
 			wait(t, p, 300)
 			r := p.Stop()
 			t.Log(r)
@@ -131,13 +77,13 @@ func TestNetnsProbeOfSteadyService(t *testing.T) {
 				}
 			}
 			var sockets string
-			if err := netns.Do(path, func() error {
+			ns.Do(func() {
 				b, err := os.ReadFile("/proc/thread-self/net/sockstat")
+				if err != nil {
+					t.Fatal(err)
+				}
 				sockets = string(b)
-				return err
-			}); err != nil {
-				t.Fatal(err)
-			}
+			})
 			if strings.Contains(addr, "127") && !strings.Contains(sockets, "tw 0 ") {
 				t.Errorf("connections are left waiting:\n%s", sockets)
 			}
@@ -148,19 +94,19 @@ func TestNetnsProbeOfSteadyService(t *testing.T) {
 // TestProbeMeasuresOutage has packets dropped: the connections begun meanwhile hang,
 // and must neither delay those after nor hide the time.
 func TestNetnsProbeMeasuresOutage(t *testing.T) {
-	path, _ := newNetNS(t)
-	serve(t, path, "127.0.0.1:8080")
-	in(t, path, "nft", "add table ip t; add chain ip t c { type filter hook input priority 0; }")
-	p := start(t, path, "127.0.0.1:8080")
+	ns := netnstest.New(t, "host")
+	serve(t, ns, "127.0.0.1:8080")
+	ns.Run("nft", "add table ip t; add chain ip t c { type filter hook input priority 0; }")
+	p := start(t, ns, "127.0.0.1:8080")
 	wait(t, p, 50)
 	t0 := time.Now()
-	in(t, path, "nft", "add rule ip t c tcp dport 8080 drop")
+	ns.Run("nft", "add rule ip t c tcp dport 8080 drop")
 	t1 := time.Now()
 	hang, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 	defer cancel()
 	<-hang.Done()
 	t2 := time.Now()
-	in(t, path, "nft", "flush chain ip t c")
+	ns.Run("nft", "flush chain ip t c")
 	t3 := time.Now()
 	wait(t, p, 50)
 	r := p.Stop()
@@ -174,10 +120,10 @@ func TestNetnsProbeMeasuresOutage(t *testing.T) {
 }
 
 func TestNetnsProbeCountsFailures(t *testing.T) {
-	path, _ := newNetNS(t)
-	p := start(t, path, "127.0.0.1:8080")
-	serve(t, path, "127.0.0.1:8081")
-	other := start(t, path, "127.0.0.1:8081")
+	ns := netnstest.New(t, "host")
+	p := start(t, ns, "127.0.0.1:8080")
+	serve(t, ns, "127.0.0.1:8081")
+	other := start(t, ns, "127.0.0.1:8081")
 	wait(t, other, 20)
 	r := p.Stop()
 	if n := r.Failed()[KindRefused]; n == 0 || n != len(r.Failures) {
@@ -189,11 +135,11 @@ func TestNetnsProbeCountsFailures(t *testing.T) {
 }
 
 func TestNetnsProbeTimesOut(t *testing.T) {
-	path, _ := newNetNS(t)
-	in(t, path, "nft", "add table ip t; add chain ip t c { type filter hook input priority 0; }; add rule ip t c tcp dport 8080 drop")
+	ns := netnstest.New(t, "host")
+	ns.Run("nft", "add table ip t; add chain ip t c { type filter hook input priority 0; }; add rule ip t c tcp dport 8080 drop")
 	ctx, cancel := context.WithTimeout(t.Context(), Timeout+200*time.Millisecond)
 	defer cancel()
-	r, err := Run(ctx, path, netip.MustParseAddrPort("127.0.0.1:8080"), 2*time.Millisecond)
+	r, err := Run(ctx, ns.Path(), netip.MustParseAddrPort("127.0.0.1:8080"), 2*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,37 +150,37 @@ func TestNetnsProbeTimesOut(t *testing.T) {
 }
 
 func TestNetnsGetAndUDP(t *testing.T) {
-	path, _ := newNetNS(t)
-	serve(t, path, "127.0.0.1:8080")
-	body, err := Get(t.Context(), path, netip.MustParseAddrPort("127.0.0.1:8080"))
+	ns := netnstest.New(t, "host")
+	serve(t, ns, "127.0.0.1:8080")
+	body, err := Get(t.Context(), ns.Path(), netip.MustParseAddrPort("127.0.0.1:8080"))
 	if err != nil || Field(body, "node") != "n7" {
 		t.Errorf("Get = %q, %v", body, err)
 	}
-	if _, err := UDP(t.Context(), path, netip.MustParseAddrPort("127.0.0.1:8080"), "x"); err == nil {
+	if _, err := UDP(t.Context(), ns.Path(), netip.MustParseAddrPort("127.0.0.1:8080"), "x"); err == nil {
 		t.Error("UDP: an answer from a port nobody listens on")
 	}
 }
 
 func TestNetnsARP(t *testing.T) {
-	client, _ := newNetNS(t)
-	ip(t, client, "link add br0 type bridge")
-	ip(t, client, "link set br0 up")
-	ip(t, client, "addr add 192.0.2.1/24 dev br0")
+	client := netnstest.New(t, "client")
+	ip(client, "link add br0 type bridge")
+	ip(client, "link set br0 up")
+	ip(client, "addr add 192.0.2.1/24 dev br0")
 	macs := map[string]string{"p1": "02:00:00:00:00:01", "p2": "02:00:00:00:00:02"}
 	for port, holders := range map[string][]string{"p1": {"192.0.2.5", "192.0.2.6"}, "p2": {"192.0.2.6"}} {
-		path, id := newNetNS(t)
-		ip(t, client, fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %d", port, macs[port], id))
-		ip(t, client, fmt.Sprintf("link set %s master br0 up", port))
-		ip(t, path, "link set eth0 up")
+		host := netnstest.New(t, port)
+		ip(client, fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %s", port, macs[port], host.Path()))
+		ip(client, fmt.Sprintf("link set %s master br0 up", port))
+		ip(host, "link set eth0 up")
 		for _, a := range holders {
-			ip(t, path, "addr add "+a+"/24 dev eth0")
+			ip(host, "addr add "+a+"/24 dev eth0")
 		}
 	}
 	for _, tt := range []struct {
 		addr string
 		want int
 	}{{"192.0.2.5", 1}, {"192.0.2.6", 2}, {"192.0.2.7", 0}} {
-		got, err := ARP(t.Context(), client, "br0", netip.MustParseAddr(tt.addr), 300*time.Millisecond)
+		got, err := ARP(t.Context(), client.Path(), "br0", netip.MustParseAddr(tt.addr), 300*time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}

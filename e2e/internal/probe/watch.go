@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // Watch asks a LAN again and again who has each of several addresses, by ARP or
@@ -229,7 +229,7 @@ func (w *Watch) tick(now time.Time) {
 	for _, target := range w.targets {
 		frame := NeighborSolicitation(w.mac, w.own[false], target)
 		if target.Is4() {
-			frame = arpRequest(w.mac, w.own[true], target)
+			frame = ARPRequest(w.mac, w.own[true], target)
 		}
 		// One that cannot be sent just now has no answer.
 		_ = unix.Sendto(w.socket, frame, 0, to)

@@ -3,38 +3,37 @@ package probe
 import (
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 // TestNetnsWatch has two hosts on a LAN with a client: one has two addresses, and then
 // the other has them, too.
 func TestNetnsWatch(t *testing.T) {
-	lan, _ := newNetNS(t)
-	ip(t, lan, "link add br0 type bridge mcast_snooping 0")
-	ip(t, lan, "link set br0 up")
-	connect := func(last int) (path string) {
-		path, id := newNetNS(t)
-		ip(t, lan, fmt.Sprintf("link add p%d type veth peer name eth0 address 02:00:00:00:00:0%[1]d netns %d", last, id))
-		ip(t, lan, fmt.Sprintf("link set p%d master br0 up", last))
-		ip(t, path, fmt.Sprintf("addr add 192.0.2.%d/24 dev eth0", last))
-		ip(t, path, fmt.Sprintf("addr add 2001:db8::%d/64 dev eth0 nodad", last))
-		ip(t, path, "link set eth0 up")
-		return path
+	lan := netnstest.New(t, "switch")
+	ip(lan, "link add br0 type bridge mcast_snooping 0")
+	ip(lan, "link set br0 up")
+	connect := func(last int) *netnstest.NS {
+		host := netnstest.New(t, fmt.Sprintf("host%d", last))
+		ip(lan, fmt.Sprintf("link add p%d type veth peer name eth0 address 02:00:00:00:00:0%[1]d netns %[2]s", last, host.Path()))
+		ip(lan, fmt.Sprintf("link set p%d master br0 up", last))
+		ip(host, fmt.Sprintf("addr add 192.0.2.%d/24 dev eth0", last))
+		ip(host, fmt.Sprintf("addr add 2001:db8::%d/64 dev eth0 nodad", last))
+		ip(host, "link set eth0 up")
+		return host
 	}
-	hosts, client := []string{connect(1), connect(2)}, connect(8)
+	hosts, client := []*netnstest.NS{connect(1), connect(2)}, connect(8)
 	targets := []netip.Addr{netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("2001:db8::100")}
-	bind := func(host, what string) {
-		ip(t, host, "addr "+what+" 192.0.2.100/32 dev eth0")
-		ip(t, host, "addr "+what+" 2001:db8::100/128 dev eth0 nodad")
+	bind := func(host *netnstest.NS, what string) {
+		ip(host, "addr "+what+" 192.0.2.100/32 dev eth0")
+		ip(host, "addr "+what+" 2001:db8::100/128 dev eth0 nodad")
 	}
 	bind(hosts[0], "add")
-	w, err := StartWatch(client, "eth0", 20*time.Millisecond, targets...)
+	w, err := StartWatch(client.Path(), "eth0", 20*time.Millisecond, targets...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,10 +60,7 @@ func TestNetnsWatch(t *testing.T) {
 	seen(both, first, second)
 	bind(hosts[0], "del")
 	seen(time.Now(), second)
-	table, err := output(client, "ip", "neigh", "show", "dev", "eth0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	table := client.Run("ip", "neigh", "show", "dev", "eth0")
 	for _, target := range targets {
 		if strings.Contains(table, target.String()+" ") {
 			t.Errorf("%s is in the client's neighbor table:\n%s", target, table)
@@ -79,14 +75,4 @@ func TestNetnsWatch(t *testing.T) {
 			}
 		}
 	}
-}
-
-// output returns what a command prints in a namespace.
-func output(path string, argv ...string) (text string, err error) {
-	err = netns.Do(path, func() error {
-		b, err := exec.Command(argv[0], argv[1:]...).Output()
-		text = string(b)
-		return err
-	})
-	return text, err
 }

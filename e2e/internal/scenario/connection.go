@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
 	"kube-vrrp-vip/e2e/internal/probe"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // Connection is one TCP connection to a VIP that stays open.

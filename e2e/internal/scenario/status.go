@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // statusPort is the daemon's --http-port.

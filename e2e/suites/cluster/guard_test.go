@@ -11,9 +11,9 @@ import (
 	"sync"
 	"testing"
 
-	"kube-vrrp-vip/e2e/internal/netns"
 	"kube-vrrp-vip/e2e/internal/probe"
 	"kube-vrrp-vip/e2e/internal/scenario"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // TestClusterGuard asks VIPs for ports that none of their Services has.

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
 	"kube-vrrp-vip/e2e/internal/probe"
 	"kube-vrrp-vip/e2e/internal/scenario"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // TestClusterIPv6 has an IPv6 VIP without a Service, for a listener of the nodes.

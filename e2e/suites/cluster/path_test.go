@@ -21,9 +21,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kube-vrrp-vip/e2e/internal/netns"
 	"kube-vrrp-vip/e2e/internal/probe"
 	"kube-vrrp-vip/e2e/internal/scenario"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // TestClusterPaths is what is hard about a packet's way to a VIP and back.

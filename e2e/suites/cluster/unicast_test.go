@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/e2e/internal/netns"
 	"kube-vrrp-vip/e2e/internal/probe"
 	"kube-vrrp-vip/e2e/internal/scenario"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // TestClusterUnicast has advertisements go from node to node: a crash of the Master,

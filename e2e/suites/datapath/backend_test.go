@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // greeting is what a backend was told by a PROXY protocol header.
@@ -30,7 +30,7 @@ const (
 
 // listen serves connections in a namespace until the test ends, each on a
 // goroutine of its own.
-func listen(t *testing.T, ns *lab.Namespace, network, address string, serve func(net.Conn)) {
+func listen(t *testing.T, ns *netns.Namespace, network, address string, serve func(net.Conn)) {
 	t.Helper()
 	var l net.Listener
 	err := ns.Do(func() error {
@@ -93,7 +93,7 @@ func (g *greetings) of(client netip.AddrPort) (greeting, bool) {
 }
 
 // serve starts a backend.
-func serve(t *testing.T, ns *lab.Namespace, network, address string) *greetings {
+func serve(t *testing.T, ns *netns.Namespace, network, address string) *greetings {
 	t.Helper()
 	g := &greetings{all: map[netip.AddrPort]greeting{}}
 	listen(t, ns, network, address, func(c net.Conn) {

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 const (
@@ -48,7 +48,7 @@ type node struct {
 	*lab.Lab
 	t      *testing.T
 	host   *lab.Host
-	pod    *lab.Namespace
+	pod    *netns.Namespace
 	daemon *lab.Daemon
 	told   *greetings
 }
@@ -201,7 +201,7 @@ func (n *node) private(vip netip.AddrPort) netip.AddrPort {
 	return at
 }
 
-func (n *node) dial(from *lab.Namespace, to netip.AddrPort) (*net.TCPConn, error) {
+func (n *node) dial(from *netns.Namespace, to netip.AddrPort) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(n.t.Context(), 5*time.Second)
 	defer cancel()
 	c, err := netns.Dial(ctx, from.Path(), "tcp", to.String())
@@ -227,7 +227,7 @@ func (n *node) connect(to netip.AddrPort, does byte) *net.TCPConn {
 
 // refused tells whether a connection to an address is refused at once, or
 // reset before it has said anything.
-func (n *node) refused(from *lab.Namespace, to netip.AddrPort) error {
+func (n *node) refused(from *netns.Namespace, to netip.AddrPort) error {
 	c, err := n.dial(from, to)
 	var got []byte
 	if err == nil {

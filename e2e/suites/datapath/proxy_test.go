@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // The VIPs of each kind of header, of IPv4 and of IPv6.
@@ -164,7 +165,7 @@ func (n *node) keepsPrivate() {
 	n.t.Helper()
 	for _, vip := range slices.Concat(proxiedV1, proxiedV2) {
 		private := n.private(vip)
-		for _, from := range []*lab.Namespace{n.Client.Namespace, n.host.Namespace, n.pod} {
+		for _, from := range []*netns.Namespace{n.Client.Namespace, n.host.Namespace, n.pod} {
 			n.check(n.refused(from, private))
 		}
 		c, err := n.dial(n.host.Namespace, vip)
@@ -300,7 +301,7 @@ func TestNetnsProxyUnheard(t *testing.T) {
 		}
 		return err
 	})
-	for _, from := range []*lab.Namespace{n.Client.Namespace, n.host.Namespace} {
+	for _, from := range []*netns.Namespace{n.Client.Namespace, n.host.Namespace} {
 		n.check(n.refused(from, vip))
 	}
 	c, err := n.dial(n.Client.Namespace, netip.AddrPortFrom(vip.Addr(), 8022))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 const (
@@ -223,7 +224,7 @@ func exceedMemoryLimit(s *site) error {
 }
 
 // killed tells whether a program was ended by SIGKILL.
-func killed(p *lab.Process) error {
+func killed(p *netns.Process) error {
 	var exit *exec.ExitError
 	if !errors.As(p.Err(), &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		return fmt.Errorf("the daemon has ended with %w, not by SIGKILL", p.Err())

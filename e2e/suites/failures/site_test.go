@@ -15,6 +15,7 @@ import (
 
 	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/probe"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 const (
@@ -86,7 +87,7 @@ type site struct {
 	// What faults leave for their healing: a way to end them, and where an interface
 	// is kept.
 	resume func() error
-	drawer *lab.Namespace
+	drawer *netns.Namespace
 }
 
 func newSite(t *testing.T, c *cell) *site {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // oldConfiguration is what kube-keepalived-vip writes for keepalived. A VIP
@@ -63,7 +64,7 @@ type migration struct {
 	old   []netip.Addr
 	empty netip.Addr
 
-	keepalived []*lab.Process
+	keepalived []*netns.Process
 	daemons    []*lab.Daemon // by host; nil while keepalived runs there
 }
 
@@ -109,7 +110,7 @@ func (m *migration) run(order []int) {
 	for i, h := range slices.Backward(m.Hosts) {
 		p, err := m.StartKeepalivedFile(h, oldConfiguration(100+i, m.old))
 		m.check(err)
-		m.keepalived = append([]*lab.Process{p}, m.keepalived...)
+		m.keepalived = append([]*netns.Process{p}, m.keepalived...)
 		m.eventually(h.Name+" is to become Backup, or Master", func() error {
 			if !strings.Contains(p.Output(), keepalived.backup) {
 				return errors.New("it has not")
@@ -293,7 +294,7 @@ func (m *migration) answers(a netip.Addr, from, end time.Time) (silence, several
 }
 
 // uncomplaining checks that keepalived took our advertisements.
-func (m *migration) uncomplaining(p *lab.Process) {
+func (m *migration) uncomplaining(p *netns.Process) {
 	m.t.Helper()
 	for line := range strings.Lines(p.Output()) {
 		for _, c := range keepalived.complaints {

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
-	"kube-vrrp-vip/e2e/internal/netns"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 const (

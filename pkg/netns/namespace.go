@@ -1,4 +1,4 @@
-package lab
+package netns
 
 import (
 	"fmt"
@@ -8,9 +8,10 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"kube-vrrp-vip/e2e/internal/netns"
 )
+
+// threadPath is the network namespace of the calling thread.
+const threadPath = "/proc/thread-self/ns/net"
 
 // Namespace is a network namespace that lives until it is closed.
 type Namespace struct {
@@ -19,7 +20,8 @@ type Namespace struct {
 	fd   int
 }
 
-func newNamespace(name string) (*Namespace, error) {
+// New makes a network namespace. Its loopback interface is down.
+func New(name string) (*Namespace, error) {
 	type result struct {
 		fd  int
 		err error
@@ -32,7 +34,7 @@ func newNamespace(name string) (*Namespace, error) {
 			done <- result{-1, err}
 			return
 		}
-		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open(threadPath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		done <- result{fd, err}
 	}()
 	r := <-done
@@ -42,33 +44,60 @@ func newNamespace(name string) (*Namespace, error) {
 	return &Namespace{Name: name, fd: r.fd}, nil
 }
 
-func (n *Namespace) close() error { return unix.Close(n.fd) }
+// Close ends the namespace, unless a program still runs in it.
+func (n *Namespace) Close() error { return unix.Close(n.fd) }
 
-// Path names the namespace for netns.Do, for probes and for programs that take
-// a file.
+// FD is the namespace as a file descriptor, open until Close.
+func (n *Namespace) FD() int { return n.fd }
+
+// Path names the namespace for Do, Enter and Dial, and for programs that take a
+// file, such as ip link set ... netns PATH.
 func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.fd) }
 
-// Do runs f on a thread that is in the namespace.
-func (n *Namespace) Do(f func() error) error { return netns.Do(n.Path(), f) }
+// Do runs f on a thread of its own in the namespace, as the function Do does.
+func (n *Namespace) Do(f func() error) error { return Do(n.Path(), f) }
+
+// DoHere runs f on the calling goroutine with its thread in the namespace, so that f
+// may end a test. Sockets that f opens stay there. Goroutines that f starts do not.
+// A thread that cannot be moved, or not back, is a panic.
+func (n *Namespace) DoHere(f func()) {
+	runtime.LockOSThread()
+	before, err := unix.Open(threadPath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		panic(fmt.Sprintf("open the thread's namespace: %v", err))
+	}
+	if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
+		panic(fmt.Sprintf("enter namespace %s: %v", n.Name, err))
+	}
+	defer func() {
+		if err := unix.Setns(before, unix.CLONE_NEWNET); err != nil {
+			panic(fmt.Sprintf("leave namespace %s: %v", n.Name, err))
+		}
+		unix.Close(before)
+		runtime.UnlockOSThread()
+	}()
+	f()
+}
 
 // Run runs a command in the namespace and returns what it wrote, trimmed.
 func (n *Namespace) Run(name string, args ...string) (string, error) {
-	return n.runInput("", name, args...)
+	return n.RunInput("", name, args...)
 }
 
 // IP runs iproute2's commands, one in a line, without the leading "ip".
 func (n *Namespace) IP(lines ...string) error {
-	_, err := n.runInput(strings.Join(lines, "\n")+"\n", "ip", "-batch", "-")
+	_, err := n.RunInput(strings.Join(lines, "\n")+"\n", "ip", "-batch", "-")
 	return err
 }
 
 // Nft runs commands of nft, or loads tables.
 func (n *Namespace) Nft(script string) error {
-	_, err := n.runInput(script, "nft", "-f", "-")
+	_, err := n.RunInput(script, "nft", "-f", "-")
 	return err
 }
 
-func (n *Namespace) runInput(input, name string, args ...string) (string, error) {
+// RunInput is Run with text on the command's standard input.
+func (n *Namespace) RunInput(input, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Stdin = strings.NewReader(input)
 	var out []byte

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"kube-vrrp-vip/pkg/netns"
 )
 
 // requireEnv turns a skipped test into a failed one when it is "1".
@@ -23,11 +21,11 @@ var probe = sync.OnceValue(func() error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root")
 	}
-	fd, err := unshare()
+	ns, err := netns.New("probe")
 	if err != nil {
 		return err
 	}
-	return unix.Close(fd)
+	return ns.Close()
 })
 
 // Require skips the test unless it may create network namespaces. With
@@ -47,9 +45,8 @@ func Require(t testing.TB) {
 
 // NS is a network namespace that ends with the test.
 type NS struct {
-	t    testing.TB
-	name string
-	fd   int
+	t  testing.TB
+	ns *netns.Namespace
 }
 
 // New makes a network namespace whose loopback is up. The name appears in
@@ -57,16 +54,16 @@ type NS struct {
 func New(t testing.TB, name string) *NS {
 	t.Helper()
 	Require(t)
-	fd, err := unshare()
+	made, err := netns.New(name)
 	if err != nil {
-		t.Fatalf("make namespace %s: %v", name, err)
+		t.Fatal(err)
 	}
-	ns := &NS{t: t, name: name, fd: fd}
+	ns := &NS{t: t, ns: made}
 	t.Cleanup(func() {
 		if t.Failed() {
 			ns.dump()
 		}
-		if err := unix.Close(fd); err != nil {
+		if err := made.Close(); err != nil {
 			t.Errorf("close namespace %s: %v", name, err)
 		}
 	})
@@ -74,93 +71,38 @@ func New(t testing.TB, name string) *NS {
 	return ns
 }
 
-// unshare returns a new network namespace. The thread it was made on is used
-// for nothing else: it ends with the goroutine that stays locked to it.
-func unshare() (int, error) {
-	type result struct {
-		fd  int
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- result{-1, fmt.Errorf("unshare: %w", err)}
-			return
-		}
-		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		done <- result{fd, err}
-	}()
-	r := <-done
-	return r.fd, r.err
-}
-
 // FD is the namespace as a file descriptor, open until the test ends.
-func (ns *NS) FD() int { return ns.fd }
+func (ns *NS) FD() int { return ns.ns.FD() }
 
 // Path names the namespace for programs that take a file, such as
 // ip link set ... netns PATH and nsenter --net=PATH.
-func (ns *NS) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.fd) }
+func (ns *NS) Path() string { return ns.ns.Path() }
 
 // Do runs f on the calling goroutine with its thread inside the namespace.
 // Sockets that f opens stay there. Goroutines that f starts do not: they call
 // Do themselves. f may end the test.
-func (ns *NS) Do(f func()) {
-	runtime.LockOSThread()
-	before, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		panic(fmt.Sprintf("open the thread's namespace: %v", err))
-	}
-	if err := unix.Setns(ns.fd, unix.CLONE_NEWNET); err != nil {
-		panic(fmt.Sprintf("enter namespace %s: %v", ns.name, err))
-	}
-	defer func() {
-		if err := unix.Setns(before, unix.CLONE_NEWNET); err != nil {
-			panic(fmt.Sprintf("leave namespace %s: %v", ns.name, err))
-		}
-		unix.Close(before)
-		runtime.UnlockOSThread()
-	}()
-	f()
-}
+func (ns *NS) Do(f func()) { ns.ns.DoHere(f) }
 
 // Run runs a command inside and returns what it wrote, trimmed. A command
 // that fails ends the test.
 func (ns *NS) Run(name string, args ...string) string {
 	ns.t.Helper()
-	out, err := ns.Try(name, args...)
-	if err != nil {
-		ns.t.Fatalf("%s: %v\n%s", ns.name, err, out)
-	}
-	return out
+	return ns.RunInput("", name, args...)
 }
 
 // RunInput is Run with text on the command's standard input.
 func (ns *NS) RunInput(input, name string, args ...string) string {
 	ns.t.Helper()
-	out, err := ns.run(input, name, args...)
+	out, err := ns.ns.RunInput(input, name, args...)
 	if err != nil {
-		ns.t.Fatalf("%s: %v\n%s", ns.name, err, out)
+		ns.t.Fatal(err)
 	}
 	return out
 }
 
 // Try is Run for a command that may fail.
 func (ns *NS) Try(name string, args ...string) (string, error) {
-	return ns.run("", name, args...)
-}
-
-func (ns *NS) run(input, name string, args ...string) (string, error) {
-	cmd := exec.Command(name, args...)
-	cmd.Stdin = strings.NewReader(input)
-	var out []byte
-	var err error
-	// The child is cloned from this thread and so starts in its namespace.
-	ns.Do(func() { out, err = cmd.CombinedOutput() })
-	if err != nil {
-		err = fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
-	}
-	return strings.TrimSpace(string(out)), err
+	return ns.ns.Run(name, args...)
 }
 
 // DialContext connects from inside the namespace. The address must be
@@ -178,7 +120,7 @@ func (ns *NS) Listen(network, address string) net.Listener {
 	var err error
 	ns.Do(func() { l, err = net.Listen(network, address) })
 	if err != nil {
-		ns.t.Fatalf("%s: %v", ns.name, err)
+		ns.t.Fatalf("%s: %v", ns.ns.Name, err)
 	}
 	ns.t.Cleanup(func() { l.Close() })
 	return l
@@ -191,7 +133,7 @@ func (ns *NS) ListenPacket(network, address string) net.PacketConn {
 	var err error
 	ns.Do(func() { c, err = net.ListenPacket(network, address) })
 	if err != nil {
-		ns.t.Fatalf("%s: %v", ns.name, err)
+		ns.t.Fatalf("%s: %v", ns.ns.Name, err)
 	}
 	ns.t.Cleanup(func() { c.Close() })
 	return c
@@ -203,7 +145,7 @@ func (ns *NS) Index(link string) int {
 	var index int
 	out := ns.Run("ip", "-o", "link", "show", "dev", link)
 	if _, err := fmt.Sscanf(out, "%d:", &index); err != nil {
-		ns.t.Fatalf("%s: index of %s: %v in %q", ns.name, link, err, out)
+		ns.t.Fatalf("%s: index of %s: %v in %q", ns.ns.Name, link, err, out)
 	}
 	return index
 }
@@ -214,11 +156,11 @@ func (ns *NS) HardwareAddr(link string) net.HardwareAddr {
 	fields := strings.Fields(ns.Run("ip", "-o", "link", "show", "dev", link))
 	i := slices.Index(fields, "link/ether") + 1
 	if i == 0 || i == len(fields) {
-		ns.t.Fatalf("%s: no Ethernet address of %s in %q", ns.name, link, fields)
+		ns.t.Fatalf("%s: no Ethernet address of %s in %q", ns.ns.Name, link, fields)
 	}
 	mac, err := net.ParseMAC(fields[i])
 	if err != nil {
-		ns.t.Fatalf("%s: Ethernet address of %s: %v", ns.name, link, err)
+		ns.t.Fatalf("%s: Ethernet address of %s: %v", ns.ns.Name, link, err)
 	}
 	return mac
 }
@@ -226,12 +168,8 @@ func (ns *NS) HardwareAddr(link string) net.HardwareAddr {
 // Sysctl writes a network sysctl such as net.ipv4.ip_forward.
 func (ns *NS) Sysctl(key, value string) {
 	ns.t.Helper()
-	var err error
-	ns.Do(func() {
-		err = os.WriteFile("/proc/sys/"+strings.ReplaceAll(key, ".", "/"), []byte(value), 0o644)
-	})
-	if err != nil {
-		ns.t.Fatalf("%s: set %s: %v", ns.name, key, err)
+	if err := ns.ns.Sysctl(strings.ReplaceAll(key, ".", "/") + "=" + value); err != nil {
+		ns.t.Fatal(err)
 	}
 }
 
@@ -256,6 +194,6 @@ func (ns *NS) dump() {
 		if err != nil {
 			out += "\n" + err.Error()
 		}
-		ns.t.Logf("%s: %s\n%s", ns.name, cmd, out)
+		ns.t.Logf("%s: %s\n%s", ns.ns.Name, cmd, out)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-vrrp-vip/pkg/internal/netnstest"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 func TestNetnsDoLeavesTheThreadWhereItWas(t *testing.T) {

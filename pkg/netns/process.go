@@ -1,4 +1,4 @@
-package lab
+package netns
 
 import (
 	"bytes"
@@ -13,14 +13,12 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"kube-vrrp-vip/e2e/internal/netns"
 )
 
 // exitLimit bounds how long a program may take to end after SIGTERM.
 const exitLimit = 30 * time.Second
 
-// Process is a program that runs on a host. The kernel kills it if this program
+// Process is a program that runs in a namespace. The kernel kills it if this program
 // ends first.
 type Process struct {
 	name string
@@ -30,9 +28,9 @@ type Process struct {
 	err  error
 }
 
-// start starts a program in the namespace. Variables are added to this
-// program's environment.
-func (n *Namespace) start(nice int, variables []string, name string, args ...string) (*Process, error) {
+// Start starts a program in the namespace. Its nice value is nice, from -20 to 19, or
+// with 0 this program's. Variables are added to this program's environment.
+func (n *Namespace) Start(nice int, variables []string, name string, args ...string) (*Process, error) {
 	p := &Process{name: name, cmd: exec.Command(name, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	p.cmd.Env = slices.Concat(os.Environ(), variables)
@@ -42,8 +40,8 @@ func (n *Namespace) start(nice int, variables []string, name string, args ...str
 		// The parent of Pdeathsig is a thread: this one stays as long as the
 		// program runs.
 		runtime.LockOSThread()
-		err := netns.Enter(n.Path())
-		if err == nil {
+		err := Enter(n.Path())
+		if err == nil && nice != 0 {
 			err = os.NewSyscallError("setpriority", syscall.Setpriority(syscall.PRIO_PROCESS, 0, nice))
 		}
 		if err == nil {
@@ -60,6 +58,9 @@ func (n *Namespace) start(nice int, variables []string, name string, args ...str
 	}
 	return p, nil
 }
+
+// String is the command line.
+func (p *Process) String() string { return p.cmd.String() }
 
 // PID is the program's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
@@ -101,7 +102,7 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Err is how the program has ended, once Done is closed.
 func (p *Process) Err() error { return p.err }
 
-// Running tells whether the program has not ended.
+// Running reports whether the program has not ended.
 func (p *Process) Running() bool {
 	select {
 	case <-p.done:
@@ -145,13 +146,4 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.String()
-}
-
-// tail returns the last lines of a text.
-func tail(text string, lines int) string {
-	all := strings.Split(strings.TrimSpace(text), "\n")
-	if len(all) > lines {
-		all = append([]string{"..."}, all[len(all)-lines:]...)
-	}
-	return strings.Join(all, "\n")
 }

@@ -1,4 +1,9 @@
-// Package netns runs code inside a named network namespace of Linux.
+// Package netns makes network namespaces and runs code and programs in them. Tests
+// and the programs under e2e use it; the daemon does not.
+//
+// A namespace made here has no name: it lives as long as this process holds its file
+// descriptor or a program runs in it, so nothing is left behind by a process that was
+// killed. Those of other origin, such as ip netns add, are entered by their path.
 package netns
 
 import (
