@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,9 +16,9 @@ import (
 
 func closeFD(fd int) error { return unix.Close(fd) }
 
-// openAsker opens the client's socket for questions.
-func openAsker(client *Host) (fd int, err error) {
-	err = client.Do(func() error {
+// openAsker opens a host's socket for questions and announcements.
+func openAsker(h *Host) (fd int, err error) {
+	err = h.Do(func() error {
 		ifi, err := net.InterfaceByName("eth0")
 		if err != nil {
 			return err
@@ -63,6 +64,23 @@ func (l *Lab) AskAsStranger(a netip.Addr) error {
 		frame = probe.ARPRequest(strangerMAC, Stranger, a)
 	}
 	return l.send(a, frame)
+}
+
+// Announce sends a gratuitous ARP of the host for an IPv4 address (RFC 5227 section 3).
+func (h *Host) Announce(a netip.Addr) error {
+	mac, err := net.ParseMAC(h.MAC)
+	if err != nil {
+		return err
+	}
+	fd, err := openAsker(h)
+	if err != nil {
+		return fmt.Errorf("announce %s: %w", a, err)
+	}
+	_, err = unix.Write(fd, probe.ARPRequest(mac, a, a))
+	if err := errors.Join(err, closeFD(fd)); err != nil {
+		return fmt.Errorf("announce %s: %w", a, err)
+	}
+	return nil
 }
 
 func (l *Lab) send(a netip.Addr, frame []byte) error {

@@ -115,7 +115,8 @@ func podName(h *Host) string { return daemonSetName + "-" + h.Name }
 // Daemon is a running kube-vrrp-vip.
 type Daemon struct {
 	*netns.Process
-	host *Host
+	// Host is where it runs.
+	Host *Host
 }
 
 // StartDaemon starts the daemon on a host as its DaemonSet would: the Node gets
@@ -140,7 +141,7 @@ func (l *Lab) StartDaemonBy(command []string, h *Host, priority int, args ...str
 	if err != nil {
 		return nil, err
 	}
-	return &Daemon{Process: p, host: h}, nil
+	return &Daemon{Process: p, Host: h}, nil
 }
 
 // Status is the part of /status that tests look at.
@@ -205,7 +206,7 @@ func (d *Daemon) Status(ctx context.Context) (Status, error) {
 	}
 	var s Status
 	if err := json.Unmarshal(text, &s); err != nil {
-		return Status{}, fmt.Errorf("read the status of %s: %w", d.host.Name, err)
+		return Status{}, fmt.Errorf("read the status of %s: %w", d.Host.Name, err)
 	}
 	return s, nil
 }
@@ -225,7 +226,7 @@ func (d *Daemon) Router(ctx context.Context, ipv6 bool, vrid int) (RouterStatus,
 			return r, nil
 		}
 	}
-	return RouterStatus{}, fmt.Errorf("%s has no virtual router IPv%d %d, problems %v", d.host.Name, family, vrid, s.Problems)
+	return RouterStatus{}, fmt.Errorf("%s has no virtual router IPv%d %d, problems %v", d.Host.Name, family, vrid, s.Problems)
 }
 
 // Health asks the daemon what the kubelet's liveness probe asks; nil is healthy.
@@ -244,7 +245,7 @@ func (d *Daemon) get(ctx context.Context, path string) ([]byte, error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return netns.Dial(ctx, d.host.Path(), network, addr)
+			return netns.Dial(ctx, d.Host.Path(), network, addr)
 		},
 	}}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -259,7 +260,7 @@ func (d *Daemon) get(ctx context.Context, path string) ([]byte, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("get %s of %s: %s", path, d.host.Name, resp.Status)
+		return nil, fmt.Errorf("get %s of %s: %s", path, d.Host.Name, resp.Status)
 	}
 	return io.ReadAll(resp.Body)
 }

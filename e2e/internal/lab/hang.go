@@ -38,7 +38,7 @@ func (d *Daemon) LoopThread() (int, error) {
 		}
 	}
 	if nicest == 0 {
-		return 0, fmt.Errorf("none of the %d threads of the daemon of %s runs before the others", len(tasks), d.host.Name)
+		return 0, fmt.Errorf("none of the %d threads of the daemon of %s runs before the others", len(tasks), d.Host.Name)
 	}
 	return nicest, nil
 }
@@ -80,7 +80,7 @@ func (d *Daemon) Hang(tid int) (resume func() error, err error) {
 		ended <- err
 	}()
 	if err := <-stopped; err != nil {
-		return nil, fmt.Errorf("stop thread %d of the daemon of %s: %w", tid, d.host.Name, err)
+		return nil, fmt.Errorf("stop thread %d of the daemon of %s: %w", tid, d.Host.Name, err)
 	}
 	return sync.OnceValue(func() error {
 		close(release)

@@ -22,6 +22,8 @@ type Lab struct {
 	Hosts []*Host
 	// Client is a host that runs nothing.
 	Client *Host
+	// Switch has a bridge, br0, and a port for each host and for the client.
+	Switch *netns.Namespace
 	// API is what daemons read their configuration from.
 	API *API
 	// Recorder has seen everything since the beginning.
@@ -30,7 +32,6 @@ type Lab struct {
 	// those that are not to be starved have less than the others.
 	Nice int
 
-	lan  *netns.Namespace
 	more []*netns.Namespace
 	dir  string
 
@@ -66,14 +67,14 @@ func New(n int) (_ *Lab, err error) {
 	if err := os.Chmod(l.dir, 0o711); err != nil {
 		return nil, err
 	}
-	if l.lan, err = netns.New("switch"); err != nil {
+	if l.Switch, err = netns.New("switch"); err != nil {
 		return nil, err
 	}
 	// The switch has no addresses and sends nothing itself.
-	if err := l.lan.Sysctl("net/ipv6/conf/default/disable_ipv6=1"); err != nil {
+	if err := l.Switch.Sysctl("net/ipv6/conf/default/disable_ipv6=1"); err != nil {
 		return nil, err
 	}
-	if err := l.lan.IP("link add br0 type bridge stp_state 0 mcast_snooping 0", "link set br0 up"); err != nil {
+	if err := l.Switch.IP("link add br0 type bridge stp_state 0 mcast_snooping 0", "link set br0 up"); err != nil {
 		return nil, err
 	}
 	if l.API, err = newAPI(); err != nil {
@@ -128,7 +129,7 @@ func (l *Lab) addHost(i int, client bool) (*Host, error) {
 		return h, err
 	}
 	port := l.Port(i)
-	if err := l.lan.IP(
+	if err := l.Switch.IP(
 		"link add "+port+" type veth peer name eth0 address "+h.MAC+" netns "+h.Path(),
 		"link set "+port+" master br0",
 		"link set "+port+" up",
@@ -161,10 +162,10 @@ func (l *Lab) AddNamespace(name string) (*netns.Namespace, error) {
 func (*Lab) Port(i int) string { return fmt.Sprintf("p%d", i) }
 
 // Cut pulls the cable of host i: its eth0 has no carrier.
-func (l *Lab) Cut(i int) error { return l.lan.IP("link set " + l.Port(i) + " down") }
+func (l *Lab) Cut(i int) error { return l.Switch.IP("link set " + l.Port(i) + " down") }
 
 // Restore undoes Cut.
-func (l *Lab) Restore(i int) error { return l.lan.IP("link set " + l.Port(i) + " up") }
+func (l *Lab) Restore(i int) error { return l.Switch.IP("link set " + l.Port(i) + " up") }
 
 // Drop makes the switch lose the frames that match an expression of nft, or another, until
 // Pass, while every cable stays in place:
@@ -178,12 +179,12 @@ func (l *Lab) Drop(matches ...string) error {
 	for _, m := range matches {
 		fmt.Fprintf(&b, "add rule bridge loss forward %s counter drop\n", m)
 	}
-	return l.lan.Nft(b.String())
+	return l.Switch.Nft(b.String())
 }
 
 // Pass undoes every Drop.
 func (l *Lab) Pass() error {
-	return l.lan.Nft("add table bridge loss\ndelete table bridge loss\n")
+	return l.Switch.Nft("add table bridge loss\ndelete table bridge loss\n")
 }
 
 // Start starts a program on a host; Close ends it at the latest.
@@ -224,8 +225,8 @@ func (l *Lab) Close() error {
 	for _, n := range l.more {
 		errs = append(errs, n.Close())
 	}
-	if l.lan != nil {
-		errs = append(errs, l.lan.Close())
+	if l.Switch != nil {
+		errs = append(errs, l.Switch.Close())
 	}
 	if l.dir != "" {
 		errs = append(errs, os.RemoveAll(l.dir))

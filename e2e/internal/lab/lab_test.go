@@ -1,72 +1,20 @@
-package lab
+package lab_test
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
-	"os"
-	"slices"
 	"testing"
 	"time"
+
+	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/e2e/internal/lab/labtest"
 )
-
-// patience bounds each wait: five times what takes longest, and more on a busy
-// machine.
-const patience = 20 * time.Second
-
-func newLab(t *testing.T, n int) (*Lab, context.Context) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("REQUIRE_NETNS") == "1" {
-			t.Fatal("network namespaces: not root")
-		}
-		t.Skip("network namespaces: not root")
-	}
-	begin := time.Now()
-	l, err := New(n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(l.Report(begin))
-		}
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return l, ctx
-}
-
-// held waits until a host, and no other, holds an address and answers for it.
-func held(ctx context.Context, t *testing.T, l *Lab, a netip.Addr, host int) {
-	t.Helper()
-	err := Eventually(ctx, fmt.Sprintf("%s is not at n%d alone", a, host), func() error {
-		if got := l.Recorder.Holders(a); !slices.Equal(got, []int{host}) {
-			return fmt.Errorf("held by %v", got)
-		}
-		asked := time.Now()
-		if err := l.Ask(a); err != nil {
-			return err
-		}
-		time.Sleep(time.Millisecond)
-		if got := l.Answers(a, asked); !slices.Equal(got, []int{host}) {
-			return fmt.Errorf("answered by %v", got)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // Who holds an address, who says so and who answers for it is seen as it is.
 func TestNetnsLabSeesHolders(t *testing.T) {
 	t.Parallel()
-	l, ctx := newLab(t, 2)
-	v4, v6 := addrs("192.0.2.100")[0], addrs("2001:db8::100")[0]
+	l, ctx := labtest.New(t, 2)
+	v4, v6 := netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("2001:db8::100")
 	begin := time.Now()
 	bind := func(host int, do string) {
 		t.Helper()
@@ -75,10 +23,10 @@ func TestNetnsLabSeesHolders(t *testing.T) {
 		}
 	}
 	bind(0, "add")
-	held(ctx, t, l, v4, 0)
-	held(ctx, t, l, v6, 0)
+	labtest.Held(ctx, t, l, v4, 0)
+	labtest.Held(ctx, t, l, v6, 0)
 	bind(1, "add")
-	if err := Eventually(ctx, "both hold it", func() error {
+	if err := lab.Eventually(ctx, "both hold it", func() error {
 		if got := l.Recorder.Holders(v4); len(got) != 2 {
 			return fmt.Errorf("%v", got)
 		}
@@ -87,7 +35,7 @@ func TestNetnsLabSeesHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := time.Now()
-	if err := Eventually(ctx, "both answer", func() error {
+	if err := lab.Eventually(ctx, "both answer", func() error {
 		if err := l.Ask(v6); err != nil {
 			return err
 		}
@@ -99,8 +47,8 @@ func TestNetnsLabSeesHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	bind(0, "del")
-	held(ctx, t, l, v4, 1)
-	held(ctx, t, l, v6, 1)
+	labtest.Held(ctx, t, l, v4, 1)
+	labtest.Held(ctx, t, l, v6, 1)
 	if h := l.Recorder.Holding(v4, begin, time.Now()); h.Several == 0 || h.None == 0 {
 		t.Errorf("holding %+v, want some time with two holders, and some with none", h)
 	}
@@ -108,7 +56,7 @@ func TestNetnsLabSeesHolders(t *testing.T) {
 	if err := l.Cut(1); err != nil {
 		t.Fatal(err)
 	}
-	if err := Eventually(ctx, "a link without carrier holds nothing", func() error {
+	if err := lab.Eventually(ctx, "a link without carrier holds nothing", func() error {
 		if got := l.Recorder.Holders(v4); len(got) != 0 {
 			return fmt.Errorf("%v", got)
 		}
@@ -119,39 +67,39 @@ func TestNetnsLabSeesHolders(t *testing.T) {
 	if err := l.Restore(1); err != nil {
 		t.Fatal(err)
 	}
-	held(ctx, t, l, v4, 1)
+	labtest.Held(ctx, t, l, v4, 1)
 	if err := l.Drop(`iifname "` + l.Port(1) + `"`); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Pass(); err != nil {
 		t.Fatal(err)
 	}
-	held(ctx, t, l, v4, 1)
+	labtest.Held(ctx, t, l, v4, 1)
 }
 
 // Every kind of router runs here, alone, and is heard.
 func TestNetnsLabRunsRouters(t *testing.T) {
 	t.Parallel()
-	l, ctx := newLab(t, 3)
+	l, ctx := labtest.New(t, 3)
 	l.SetService("default", "web", "10.96.0.10", 80)
 	l.SetConfigMap(map[string]string{"192.0.2.100": "default/web"})
 	d, err := l.StartDaemon(l.Hosts[0], 200)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v3 := Instance{VRID: 51, Priority: 100, Version: 3, Interval: 100 * time.Millisecond, VIPs: addrs("192.0.2.101")}
-	v6 := Instance{VRID: 51, Priority: 100, Version: 3, Interval: 100 * time.Millisecond, VIPs: addrs("fe80::101", "2001:db8::101")}
+	v3 := lab.Instance{VRID: 51, Priority: 100, Version: 3, Interval: 100 * time.Millisecond, VIPs: labtest.Addrs("192.0.2.101")}
+	v6 := lab.Instance{VRID: 51, Priority: 100, Version: 3, Interval: 100 * time.Millisecond, VIPs: labtest.Addrs("fe80::101", "2001:db8::101")}
 	if _, err := l.StartKeepalived(l.Hosts[1], v3, v6); err != nil {
 		t.Fatal(err)
 	}
-	v3.VRID, v3.VIPs = 52, addrs("192.0.2.102")
-	v6.VRID, v6.VIPs = 52, addrs("2001:db8::102")
+	v3.VRID, v3.VIPs = 52, labtest.Addrs("192.0.2.102")
+	v6.VRID, v6.VIPs = 52, labtest.Addrs("2001:db8::102")
 	if _, err := l.StartFRR(l.Hosts[2], v3, v6); err != nil {
 		t.Fatal(err)
 	}
-	for host, list := range [][]netip.Addr{addrs("192.0.2.100"), addrs("192.0.2.101", "2001:db8::101", "fe80::101"), addrs("192.0.2.102", "2001:db8::102")} {
+	for host, list := range [][]netip.Addr{labtest.Addrs("192.0.2.100"), labtest.Addrs("192.0.2.101", "2001:db8::101", "fe80::101"), labtest.Addrs("192.0.2.102", "2001:db8::102")} {
 		for _, a := range list {
-			held(ctx, t, l, a, host)
+			labtest.Held(ctx, t, l, a, host)
 			if len(l.Recorder.Advertisements(time.Time{}, a.Is6(), 50+host)) == 0 {
 				t.Errorf("no advertisement for %s", a)
 			}
@@ -170,11 +118,11 @@ func TestNetnsLabRunsRouters(t *testing.T) {
 
 	// The configuration is live.
 	l.SetConfigMap(map[string]string{"192.0.2.100": "default/web", "192.0.2.103": "default/web"})
-	held(ctx, t, l, addrs("192.0.2.103")[0], 0)
+	labtest.Held(ctx, t, l, netip.MustParseAddr("192.0.2.103"), 0)
 	if err := d.Terminate(); err != nil {
 		t.Errorf("the daemon ended with %v", err)
 	}
-	if got := l.Recorder.Holders(addrs("192.0.2.103")[0]); len(got) != 0 {
+	if got := l.Recorder.Holders(netip.MustParseAddr("192.0.2.103")); len(got) != 0 {
 		t.Errorf("still held by %v", got)
 	}
 }

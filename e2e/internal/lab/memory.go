@@ -21,11 +21,11 @@ import (
 func (d *Daemon) LimitMemory(bytes int) (remove func() error, err error) {
 	root, limit, err := memoryHierarchy()
 	if err != nil {
-		return nil, fmt.Errorf("limit the memory of the daemon of %s: %w", d.host.Name, err)
+		return nil, fmt.Errorf("limit the memory of the daemon of %s: %w", d.Host.Name, err)
 	}
 	group, err := os.MkdirTemp(root, "kube-vrrp-vip-")
 	if err != nil {
-		return nil, fmt.Errorf("limit the memory of the daemon of %s: %w", d.host.Name, err)
+		return nil, fmt.Errorf("limit the memory of the daemon of %s: %w", d.Host.Name, err)
 	}
 	remove = func() error {
 		// A group is busy for a moment after its last process has ended.
@@ -37,7 +37,7 @@ func (d *Daemon) LimitMemory(bytes int) (remove func() error, err error) {
 	}
 	for _, w := range [][2]string{{limit, strconv.Itoa(bytes)}, {"cgroup.procs", strconv.Itoa(d.PID())}} {
 		if err := os.WriteFile(filepath.Join(group, w[0]), []byte(w[1]), 0o644); err != nil {
-			return nil, errors.Join(fmt.Errorf("limit the memory of the daemon of %s: %w", d.host.Name, err), remove())
+			return nil, errors.Join(fmt.Errorf("limit the memory of the daemon of %s: %w", d.Host.Name, err), remove())
 		}
 	}
 	return remove, nil

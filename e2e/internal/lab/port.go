@@ -18,7 +18,7 @@ func (l *Lab) Hear(i int) error { return l.bridge(unix.SIOCBRADDIF, i) }
 
 // bridge asks the bridge to do something with the port of host i.
 func (l *Lab) bridge(request uint, i int) error {
-	err := l.lan.Do(func() error {
+	err := l.Switch.Do(func() error {
 		port, err := net.InterfaceByName(l.Port(i))
 		if err != nil {
 			return err

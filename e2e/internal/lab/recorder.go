@@ -75,7 +75,7 @@ func (r *Recorder) watch(h *Host) error {
 
 // start records from now on.
 func (r *Recorder) start(l *Lab) error {
-	err := l.lan.Do(func() error {
+	err := l.Switch.Do(func() error {
 		for _, h := range l.everybody() {
 			ifi, err := net.InterfaceByName(l.Port(h.Index))
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/e2e/internal/lab/labtest"
 	"kube-vrrp-vip/pkg/netns"
 )
 
@@ -55,31 +56,19 @@ type node struct {
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("REQUIRE_NETNS") == "1" {
-			t.Fatal("network namespaces: not root")
-		}
-		t.Skip("network namespaces: not root")
-	}
-	begin := time.Now()
-	l, err := lab.New(1)
+	l, _ := labtest.New(t, 1)
+	pod, err := l.AddNamespace("pod")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{Lab: l, t: t, host: l.Hosts[0]}
+	n := &node{Lab: l, t: t, host: l.Hosts[0], pod: pod}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(l.Report(begin))
 			if out, err := n.host.Run("nft", "list", "ruleset"); err == nil {
 				t.Log(out)
 			}
 		}
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
 	})
-	n.pod, err = l.AddNamespace("pod")
-	n.check(err)
 	n.check(n.host.IP(
 		"link add pod0 type veth peer name node0 netns "+n.pod.Path(),
 		"addr add 10.244.1.1/24 dev pod0",

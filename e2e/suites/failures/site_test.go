@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 	"kube-vrrp-vip/e2e/internal/lab"
 	"kube-vrrp-vip/e2e/internal/probe"
 	"kube-vrrp-vip/pkg/netns"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 const (
@@ -92,12 +92,7 @@ type site struct {
 
 func newSite(t *testing.T, c *cell) *site {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("REQUIRE_NETNS") == "1" {
-			t.Fatal("network namespaces: not root")
-		}
-		t.Skip("network namespaces: not root")
-	}
+	netnstest.Require(t)
 	hosts := 3
 	if c.stranger {
 		hosts = 4

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/e2e/internal/lab/labtest"
 	"kube-vrrp-vip/pkg/netns"
 )
 
@@ -161,27 +162,9 @@ type pair struct {
 // newLab makes a LAN that ends with the test.
 func newLab(t *testing.T, hosts int) *lab.Lab {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("REQUIRE_NETNS") == "1" {
-			t.Fatal("network namespaces: not root")
-		}
-		t.Skip("network namespaces: not root")
-	}
-	begin := time.Now()
-	l, err := lab.New(hosts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, _ := labtest.New(t, hosts)
 	// A router that is starved is a silent one. Our daemon defends itself.
 	l.Nice = -15
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(l.Report(begin))
-		}
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	l.SetService("default", "web", "10.96.0.10", 80)
 	return l
 }

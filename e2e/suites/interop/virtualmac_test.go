@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/e2e/internal/lab/labtest"
 )
 
 // A client knows a VIP by one MAC address, whether the daemon has it or FRR, or
@@ -42,18 +43,7 @@ func TestNetnsVirtualMACIsShared(t *testing.T) {
 
 func virtualMACIsShared(t *testing.T, start func(*lab.Lab, *lab.Host, lab.Instance) error) {
 	begin := time.Now()
-	l, err := lab.New(2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(l.Report(begin))
-		}
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	l, _ := labtest.New(t, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	vip := netip.MustParseAddr("192.0.2.100")

@@ -14,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/e2e/internal/lab/labtest"
 )
 
 var (
@@ -28,10 +31,10 @@ const (
 	askEvery = 10 * time.Millisecond
 )
 
-var silentVIPs = addrs("192.0.2.100", "2001:db8::100")
+var silentVIPs = labtest.Addrs("192.0.2.100", "2001:db8::100")
 
 // startAlone starts a daemon that gets VIPs.
-func startAlone(ctx context.Context, t *testing.T, l *Lab, vips []netip.Addr, args ...string) *Daemon {
+func startAlone(ctx context.Context, t *testing.T, l *lab.Lab, vips []netip.Addr, args ...string) *lab.Daemon {
 	t.Helper()
 	l.SetService("default", "web", "10.96.0.10", 80)
 	config := map[string]string{}
@@ -44,7 +47,7 @@ func startAlone(ctx context.Context, t *testing.T, l *Lab, vips []netip.Addr, ar
 		t.Fatal(err)
 	}
 	for _, vip := range vips {
-		held(ctx, t, l, vip, 0)
+		labtest.Held(ctx, t, l, vip, 0)
 	}
 	return d
 }
@@ -58,7 +61,7 @@ func family(a netip.Addr) string {
 }
 
 // askFor asks for the VIPs until ctx ends, and returns when it did.
-func (l *Lab) askFor(ctx context.Context, t *testing.T) (asked []time.Time) {
+func askFor(ctx context.Context, t *testing.T, l *lab.Lab) (asked []time.Time) {
 	t.Helper()
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
@@ -78,8 +81,8 @@ func (l *Lab) askFor(ctx context.Context, t *testing.T) (asked []time.Time) {
 }
 
 // answersOf returns when a host has answered for an address.
-func (l *Lab) answersOf(host int, a netip.Addr, since time.Time) (at []time.Time) {
-	for _, p := range l.Recorder.Packets(since, func(p Packet) bool {
+func answersOf(l *lab.Lab, host int, a netip.Addr, since time.Time) (at []time.Time) {
+	for _, p := range l.Recorder.Packets(since, func(p lab.Packet) bool {
 		n := p.Neighbor
 		return n != nil && n.Answer && !n.Gratuitous && n.Address == a && p.Host == host && (n.To == l.Client.IPv4 || n.To == l.Client.LinkLocal)
 	}) {
@@ -129,23 +132,23 @@ func silence(t *testing.T, how syscall.Signal, args []string, measured func(fami
 	if slices.Contains(args, "--vrrp-version=2") {
 		vips = vips[:1] // It has no IPv6.
 	}
-	l, ctx := newLab(t, 1)
+	l, ctx := labtest.New(t, 1)
 	d := startAlone(ctx, t, l, vips, args...)
 	asking, stopAsking := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { l.askFor(asking, t) })
+	wg.Go(func() { askFor(asking, t, l) })
 	defer wg.Wait()
 	defer stopAsking()
 	begin := time.Now()
 	answered := func(since time.Time) error {
 		for _, vip := range vips {
-			if len(l.answersOf(0, vip, since)) == 0 {
+			if len(answersOf(l, 0, vip, since)) == 0 {
 				return fmt.Errorf("no answer for %s", vip)
 			}
 		}
 		return nil
 	}
-	if err := Eventually(ctx, "the Master answers", func() error { return answered(begin) }); err != nil {
+	if err := lab.Eventually(ctx, "the Master answers", func() error { return answered(begin) }); err != nil {
 		t.Fatal(err)
 	}
 	at := time.Now()
@@ -153,7 +156,7 @@ func silence(t *testing.T, how syscall.Signal, args []string, measured func(fami
 		t.Fatal(err)
 	}
 	// Until the kernel has taken the addresses away.
-	if err := Eventually(ctx, "the leases end", func() error {
+	if err := lab.Eventually(ctx, "the leases end", func() error {
 		for _, vip := range vips {
 			if got := l.Recorder.Holders(vip); len(got) != 0 {
 				return fmt.Errorf("%s is held", vip)
@@ -164,7 +167,7 @@ func silence(t *testing.T, how syscall.Signal, args []string, measured func(fami
 		t.Fatal(err)
 	}
 	for _, vip := range vips {
-		answers := l.answersOf(0, vip, at)
+		answers := answersOf(l, 0, vip, at)
 		last := at
 		if len(answers) > 0 {
 			last = answers[len(answers)-1]
@@ -184,7 +187,7 @@ func silence(t *testing.T, how syscall.Signal, args []string, measured func(fami
 		t.Fatal(err)
 	}
 	on := time.Now()
-	if err := Eventually(ctx, "the Master answers again", func() error { return answered(on) }); err != nil {
+	if err := lab.Eventually(ctx, "the Master answers again", func() error { return answered(on) }); err != nil {
 		t.Error(err)
 	}
 }
@@ -192,7 +195,7 @@ func silence(t *testing.T, how syscall.Signal, args []string, measured func(fami
 // TestNetnsAnswersUnderLoad has a healthy Master miss no question, whatever others
 // do to the kernel and the processors.
 func TestNetnsAnswersUnderLoad(t *testing.T) {
-	l, ctx := newLab(t, 1)
+	l, ctx := labtest.New(t, 1)
 	startAlone(ctx, t, l, silentVIPs)
 	node := l.Hosts[0]
 	loads := map[string]func(context.Context) error{
@@ -236,14 +239,14 @@ func TestNetnsAnswersUnderLoad(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			asked := l.askFor(loaded, t)
+			asked := askFor(loaded, t, l)
 			wg.Wait()
 			for _, vip := range silentVIPs {
 				// The last answers are on their way.
 				var answers []time.Time
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-				_ = Eventually(ctx, "all answers", func() error {
-					if answers = l.answersOf(0, vip, begin); len(answers) < len(asked) {
+				_ = lab.Eventually(ctx, "all answers", func() error {
+					if answers = answersOf(l, 0, vip, begin); len(answers) < len(asked) {
 						return fmt.Errorf("%d answers", len(answers))
 					}
 					return nil

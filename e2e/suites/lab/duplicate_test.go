@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,23 +10,22 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"kube-vrrp-vip/e2e/internal/probe"
+	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/e2e/internal/lab/labtest"
 )
 
 // duplicateLab is a lab whose VIPs are one of IPv4 and one of IPv6.
-func duplicateLab(t *testing.T, hosts int) (*Lab, context.Context, []netip.Addr) {
+func duplicateLab(t *testing.T, hosts int) (*lab.Lab, context.Context, []netip.Addr) {
 	t.Helper()
-	l, _ := newLab(t, hosts)
+	l, _ := labtest.New(t, hosts)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	l.SetConfigMap(map[string]string{"192.0.2.100": "", "2001-db8--100": ""})
-	return l, ctx, addrs("192.0.2.100", "2001:db8::100")
+	return l, ctx, labtest.Addrs("192.0.2.100", "2001:db8::100")
 }
 
 // own gives or takes the VIPs to or from a host, as an operator would.
-func own(t *testing.T, h *Host, do string) {
+func own(t *testing.T, h *lab.Host, do string) {
 	t.Helper()
 	if err := h.IP("addr "+do+" 192.0.2.100/32 dev eth0", "addr "+do+" 2001:db8::100/128 dev eth0 nodad"); err != nil {
 		t.Fatal(err)
@@ -35,10 +33,10 @@ func own(t *testing.T, h *Host, do string) {
 }
 
 // isState waits until both virtual routers of a daemon are what they are to be.
-func isState(ctx context.Context, t *testing.T, d *Daemon, what string, ok func(RouterStatus) bool) {
+func isState(ctx context.Context, t *testing.T, d *lab.Daemon, what string, ok func(lab.RouterStatus) bool) {
 	t.Helper()
 	for _, ipv6 := range []bool{false, true} {
-		if err := Eventually(ctx, what, func() error {
+		if err := lab.Eventually(ctx, what, func() error {
 			r, err := d.Router(ctx, ipv6, 50)
 			if err == nil && !ok(r) {
 				err = fmt.Errorf("%s for %q, alarms %+v, %+v", r.State, r.Reason, r.Alarms, r.VIPs)
@@ -51,7 +49,7 @@ func isState(ctx context.Context, t *testing.T, d *Daemon, what string, ok func(
 }
 
 // alarm returns the detail of an alarm that is on.
-func alarm(r RouterStatus, reason string) (detail string, on bool) {
+func alarm(r lab.RouterStatus, reason string) (detail string, on bool) {
 	for _, a := range r.Alarms {
 		if a.Reason == reason {
 			return a.Detail, true
@@ -60,30 +58,13 @@ func alarm(r RouterStatus, reason string) (detail string, on bool) {
 	return "", false
 }
 
-// announce sends a gratuitous ARP of a host.
-func announce(t *testing.T, h *Host, vip netip.Addr) {
-	t.Helper()
-	fd, err := openAsker(h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = closeFD(fd) }()
-	mac, err := net.ParseMAC(h.MAC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := unix.Write(fd, probe.ARPRequest(mac, vip, vip)); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // quiet asserts that no daemon has said anything of other hosts.
-func quiet(t *testing.T, daemons ...*Daemon) {
+func quiet(t *testing.T, daemons ...*lab.Daemon) {
 	t.Helper()
 	for _, d := range daemons {
 		for line := range strings.Lines(d.Output()) {
 			if strings.Contains(line, "vipInUse") || strings.Contains(line, "duplicateAddress") {
-				t.Errorf("%s wrote %s", d.host.Name, line)
+				t.Errorf("%s wrote %s", d.Host.Name, line)
 			}
 		}
 	}
@@ -100,20 +81,20 @@ func TestNetnsVIPInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	isState(ctx, t, d, "the VIP is found to be in use", func(r RouterStatus) bool {
+	isState(ctx, t, d, "the VIP is found to be in use", func(r lab.RouterStatus) bool {
 		return r.State == "Initialize" && r.Reason == "vipInUse" && strings.HasSuffix(r.Message, " is used by "+stranger.MAC) &&
 			r.VIPs[0].InUseBy == stranger.MAC
 	})
 	for _, vip := range vips {
-		held(ctx, t, l, vip, 1)
-		if slices.ContainsFunc(l.Recorder.Announcements(time.Time{}, vip), func(p Packet) bool { return p.Host == 0 }) {
+		labtest.Held(ctx, t, l, vip, 1)
+		if slices.ContainsFunc(l.Recorder.Announcements(time.Time{}, vip), func(p lab.Packet) bool { return p.Host == 0 }) {
 			t.Errorf("the daemon announced %s", vip)
 		}
 	}
 	own(t, stranger, "del")
 	begin := time.Now()
 	for _, vip := range vips {
-		held(ctx, t, l, vip, 0)
+		labtest.Held(ctx, t, l, vip, 0)
 	}
 	fmt.Printf("measured: vip_in_use_healed=%s target=5.5s\n", time.Since(begin).Round(time.Millisecond))
 	if got := time.Since(begin); got > 27500*time.Millisecond {
@@ -132,11 +113,11 @@ func TestNetnsDuplicateAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, vip := range vips {
-		held(ctx, t, l, vip, 0)
+		labtest.Held(ctx, t, l, vip, 0)
 	}
 	own(t, stranger, "add")
 	begin := time.Now()
-	isState(ctx, t, d, "the other host is found", func(r RouterStatus) bool {
+	isState(ctx, t, d, "the other host is found", func(r lab.RouterStatus) bool {
 		detail, on := alarm(r, "duplicateAddress")
 		return on && r.State == "Master" && strings.HasSuffix(detail, " is claimed by "+stranger.MAC)
 	})
@@ -147,8 +128,10 @@ func TestNetnsDuplicateAddress(t *testing.T) {
 	}
 	// Its own announcement moves the client, and ours moves it back.
 	begin = time.Now()
-	announce(t, stranger, vips[0])
-	if err := Eventually(ctx, "the VIP is announced again", func() error {
+	if err := stranger.Announce(vips[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.Eventually(ctx, "the VIP is announced again", func() error {
 		for _, p := range l.Recorder.Announcements(begin, vips[0]) {
 			if p.Host == 0 {
 				return nil
@@ -160,7 +143,7 @@ func TestNetnsDuplicateAddress(t *testing.T) {
 	}
 	fmt.Printf("measured: defended_after=%s target=10s\n", time.Since(begin).Round(time.Millisecond))
 	own(t, stranger, "del")
-	isState(ctx, t, d, "the alarm ends", func(r RouterStatus) bool {
+	isState(ctx, t, d, "the alarm ends", func(r lab.RouterStatus) bool {
 		_, on := alarm(r, "duplicateAddress")
 		return !on && r.State == "Master"
 	})
@@ -175,13 +158,13 @@ func TestNetnsSilentKeepalived(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	held(ctx, t, l, vips[0], 0)
-	k := Instance{VRID: 50, Priority: 100, Version: 3, Interval: time.Second, VIPs: addrs("192.0.2.100", "192.0.2.199")}
+	labtest.Held(ctx, t, l, vips[0], 0)
+	k := lab.Instance{VRID: 50, Priority: 100, Version: 3, Interval: time.Second, VIPs: labtest.Addrs("192.0.2.100", "192.0.2.199")}
 	if _, err := l.StartKeepalived(l.Hosts[1], k); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	if err := Eventually(ctx, "the silent keepalived is found", func() error {
+	if err := lab.Eventually(ctx, "the silent keepalived is found", func() error {
 		r, err := d.Router(ctx, false, 50)
 		if detail, on := alarm(r, "duplicateAddress"); err == nil && (!on || !strings.HasSuffix(detail, l.Hosts[1].MAC)) {
 			err = fmt.Errorf("alarms %+v", r.Alarms)
@@ -197,7 +180,7 @@ func TestNetnsSilentKeepalived(t *testing.T) {
 func TestNetnsOrdinaryTakeoversAreNoDuplicates(t *testing.T) {
 	t.Parallel()
 	l, ctx, vips := duplicateLab(t, 3)
-	var daemons []*Daemon
+	var daemons []*lab.Daemon
 	for i, h := range l.Hosts {
 		d, err := l.StartDaemon(h, 200-i)
 		if err != nil {
@@ -208,13 +191,13 @@ func TestNetnsOrdinaryTakeoversAreNoDuplicates(t *testing.T) {
 	alone := func(host int) {
 		t.Helper()
 		for _, vip := range vips {
-			held(ctx, t, l, vip, host)
+			labtest.Held(ctx, t, l, vip, host)
 		}
 	}
 	holder := func() int {
 		t.Helper()
 		var holders []int
-		if err := Eventually(ctx, "one node holds both VIPs", func() error {
+		if err := lab.Eventually(ctx, "one node holds both VIPs", func() error {
 			holders = l.Recorder.Holders(vips[0])
 			if len(holders) != 1 || !slices.Equal(holders, l.Recorder.Holders(vips[1])) {
 				return fmt.Errorf("held by %v and %v", holders, l.Recorder.Holders(vips[1]))
@@ -234,7 +217,7 @@ func TestNetnsOrdinaryTakeoversAreNoDuplicates(t *testing.T) {
 	others := func() int {
 		t.Helper()
 		var next int
-		if err := Eventually(ctx, "another node takes over", func() error {
+		if err := lab.Eventually(ctx, "another node takes over", func() error {
 			for _, vip := range vips {
 				h := slices.DeleteFunc(l.Recorder.Holders(vip), func(i int) bool { return i == first })
 				if len(h) != 1 {
@@ -257,7 +240,7 @@ func TestNetnsOrdinaryTakeoversAreNoDuplicates(t *testing.T) {
 	if err := daemons[first].Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	isState(ctx, t, daemons[first], "it is Backup again", func(r RouterStatus) bool { return r.State == "Backup" })
+	isState(ctx, t, daemons[first], "it is Backup again", func(r lab.RouterStatus) bool { return r.State == "Backup" })
 	alone(next)
 	daemons[next].Kill()
 	first = next
@@ -265,7 +248,7 @@ func TestNetnsOrdinaryTakeoversAreNoDuplicates(t *testing.T) {
 	alone(next)
 	// Past the settling of the last takeover and the question that follows it.
 	quietSince := time.Now()
-	if err := Eventually(ctx, "the Master asks for what it holds", func() error {
+	if err := lab.Eventually(ctx, "the Master asks for what it holds", func() error {
 		if time.Since(quietSince) < 9*time.Second {
 			return fmt.Errorf("not yet")
 		}

@@ -12,16 +12,18 @@ import (
 	"testing"
 	"time"
 
+	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/e2e/internal/lab/labtest"
 	"kube-vrrp-vip/pkg/netns"
 )
 
 // siteVMAC is two daemons and a client that hears no announcement: a network
 // that ignores them. Every host filters by the way back.
 type siteVMAC struct {
-	*Lab
+	*lab.Lab
 	ctx     context.Context
 	t       *testing.T
-	daemons [2]*Daemon
+	daemons [2]*lab.Daemon
 }
 
 const (
@@ -32,15 +34,15 @@ const (
 // The VIPs: those with the virtual MAC, one without in the same virtual router,
 // and one in another.
 var (
-	vmacVIPs   = addrs("192.0.2.100", "2001:db8::100")
-	vmacBeside = addrs("192.0.2.101")[0]
-	vmacOther  = addrs("192.0.2.102")[0]
+	vmacVIPs   = labtest.Addrs("192.0.2.100", "2001:db8::100")
+	vmacBeside = netip.MustParseAddr("192.0.2.101")
+	vmacOther  = netip.MustParseAddr("192.0.2.102")
 )
 
 func newSiteVMAC(t *testing.T) *siteVMAC {
 	t.Helper()
-	l, _ := newLab(t, 2)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	l, _ := labtest.New(t, 2)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*labtest.Patience)
 	t.Cleanup(cancel)
 	s := &siteVMAC{Lab: l, ctx: ctx, t: t}
 	l.SetService("default", "web", "10.96.0.10", 80)
@@ -86,7 +88,7 @@ func (s *siteVMAC) must(err error) {
 	}
 }
 
-func (s *siteVMAC) start(host, priority int, args ...string) *Daemon {
+func (s *siteVMAC) start(host, priority int, args ...string) *lab.Daemon {
 	s.t.Helper()
 	d, err := s.StartDaemon(s.Hosts[host], priority, args...)
 	s.must(err)
@@ -96,7 +98,7 @@ func (s *siteVMAC) start(host, priority int, args ...string) *Daemon {
 // backup waits until a daemon is Backup.
 func (s *siteVMAC) backup(host int) {
 	s.t.Helper()
-	s.must(Eventually(s.ctx, "a Backup", func() error {
+	s.must(lab.Eventually(s.ctx, "a Backup", func() error {
 		r, err := s.daemons[host].Router(s.ctx, false, 50)
 		if err == nil && r.State != "Backup" {
 			err = fmt.Errorf("it is %s, %s", r.State, r.Reason)
@@ -114,7 +116,7 @@ func (s *siteVMAC) macvlans(host int) string {
 }
 
 // serve answers on port 80 with a word.
-func (s *siteVMAC) serve(h *Host, word string) {
+func (s *siteVMAC) serve(h *lab.Host, word string) {
 	s.t.Helper()
 	var listener net.Listener
 	s.must(h.Do(func() (err error) { listener, err = net.Listen("tcp", ":80"); return err }))
@@ -148,7 +150,7 @@ func (s *siteVMAC) ask(vip netip.Addr) (string, error) {
 // answers waits until a host answers at a VIP.
 func (s *siteVMAC) answers(vip netip.Addr, host int) {
 	s.t.Helper()
-	s.must(Eventually(s.ctx, fmt.Sprintf("%s is not served by n%d", vip, host), func() error {
+	s.must(lab.Eventually(s.ctx, fmt.Sprintf("%s is not served by n%d", vip, host), func() error {
 		word, err := s.ask(vip)
 		if err == nil && word != fmt.Sprint(host) {
 			err = fmt.Errorf("n%s answers", word)
@@ -161,7 +163,7 @@ func (s *siteVMAC) answers(vip netip.Addr, host int) {
 func (s *siteVMAC) held(host int) {
 	s.t.Helper()
 	for _, a := range slices.Concat(vmacVIPs, []netip.Addr{vmacBeside, vmacOther}) {
-		held(s.ctx, s.t, s.Lab, a, host)
+		labtest.Held(s.ctx, s.t, s.Lab, a, host)
 	}
 }
 
@@ -176,14 +178,14 @@ func (s *siteVMAC) seen(since time.Time, host int) {
 		if s.must(err); !strings.Contains(neighbor, mac) {
 			s.t.Errorf("the client has %q for %s, want %s", neighbor, vip, mac)
 		}
-		s.must(Eventually(s.ctx, "the switch", func() error {
-			table, err := s.lan.Run("bridge", "fdb", "show", "br", "br0")
+		s.must(lab.Eventually(s.ctx, "the switch", func() error {
+			table, err := s.Switch.Run("bridge", "fdb", "show", "br", "br0")
 			if err == nil && !strings.Contains(table, mac+" dev "+s.Port(host)+" ") {
 				err = fmt.Errorf("want %s at %s in\n%s", mac, s.Port(host), table)
 			}
 			return err
 		}))
-		for _, p := range s.Recorder.Packets(since, func(p Packet) bool {
+		for _, p := range s.Recorder.Packets(since, func(p lab.Packet) bool {
 			return p.Neighbor != nil && p.Neighbor.Address == vip && (p.Neighbor.Answer || p.Neighbor.Gratuitous)
 		}) {
 			if p.Neighbor.MAC != mac || p.From != mac {
@@ -198,7 +200,7 @@ func (s *siteVMAC) seen(since time.Time, host int) {
 		}
 	}
 	for _, vip := range []netip.Addr{vmacBeside, vmacOther} {
-		for _, p := range s.Recorder.Packets(since, func(p Packet) bool {
+		for _, p := range s.Recorder.Packets(since, func(p lab.Packet) bool {
 			return p.Neighbor != nil && p.Neighbor.Address == vip && (p.Neighbor.Answer || p.Neighbor.Gratuitous)
 		}) {
 			if p.Neighbor.MAC != s.Hosts[p.Host].MAC {
@@ -232,13 +234,13 @@ func TestNetnsVirtualMACMoves(t *testing.T) {
 	s := newSiteVMAC(t)
 	begin := time.Now()
 	s.seen(begin, 0)
-	s.answers(addrs("192.0.2.103")[0], 0)
+	s.answers(netip.MustParseAddr("192.0.2.103"), 0)
 
 	s.takeover("terminated", 1, func() { s.must(s.daemons[0].Signal(syscall.SIGTERM)) })
 	<-s.daemons[0].Done()
 	s.held(1)
 	s.seen(begin, 1)
-	s.answers(addrs("192.0.2.103")[0], 1)
+	s.answers(netip.MustParseAddr("192.0.2.103"), 1)
 	if links := s.macvlans(0); links != "" {
 		t.Errorf("a daemon that has ended left\n%s", links)
 	}
@@ -310,7 +312,7 @@ func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 	})
 	gone := func(host int) {
 		t.Helper()
-		s.must(Eventually(s.ctx, "links with virtual MACs", func() error {
+		s.must(lab.Eventually(s.ctx, "links with virtual MACs", func() error {
 			if links := s.macvlans(host); links != "" {
 				return fmt.Errorf("%s", links)
 			}
@@ -330,7 +332,7 @@ func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 		"beside":  `{addresses: [192.0.2.101]}`,
 		"other":   `{addresses: [192.0.2.102], vrid: 60}`,
 	})
-	s.must(Eventually(s.ctx, "the virtual MAC again", func() error {
+	s.must(lab.Eventually(s.ctx, "the virtual MAC again", func() error {
 		if links := s.macvlans(0); !strings.Contains(links, vmac4+" <BROADCAST,MULTICAST,UP") || !strings.Contains(links, vmac6+" <BROADCAST,MULTICAST,UP") {
 			return fmt.Errorf("%s", links)
 		}
@@ -351,7 +353,7 @@ func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 	s.seen(time.Now(), 1)
 	s.backup(0)
 	for _, vip := range []netip.Addr{vmacBeside, vmacOther} {
-		second := slices.DeleteFunc(s.Recorder.Bindings(begin, vip), func(b Binding) bool { return b.Host != 1 })
+		second := slices.DeleteFunc(s.Recorder.Bindings(begin, vip), func(b lab.Binding) bool { return b.Host != 1 })
 		if len(second) != 1 {
 			t.Errorf("the second Master held and lost %s: %+v", vip, second)
 		}
@@ -362,7 +364,7 @@ func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 	if links := s.macvlans(1); !strings.Contains(links, vmac4) {
 		t.Errorf("a daemon that was killed left\n%s", links)
 	}
-	binary, err := Binary()
+	binary, err := lab.Binary()
 	s.must(err)
 	_, err = s.Hosts[1].Run(binary, "cleanup")
 	s.must(err)
