@@ -16,14 +16,14 @@ func list(as ...string) func(a *Advertisement) {
 
 // carrying changes the addresses of what is sent.
 func carrying(as ...string) want {
-	return func(_ *bench, out *Output) { out.Send.Addresses = addrs(as...) }
+	return func(_ *routerTest, out *Output) { out.Send.Addresses = addrs(as...) }
 }
 
 // peers makes 192.0.2.1 and 192.0.2.2 known members.
 func peers(c *Config) { c.Peers = addrs("192.0.2.2", "192.0.2.1") }
 
 // follows checks what the Status says of whose list is advertised.
-func (b *bench) follows(source string, as ...string) {
+func (b *routerTest) follows(source string, as ...string) {
 	b.t.Helper()
 	s := b.r.Status()
 	got := ""
@@ -40,7 +40,7 @@ func (b *bench) follows(source string, as ...string) {
 }
 
 // takesOver lets a Backup become Master.
-func (b *bench) takesOver(why Reason, wants ...want) {
+func (b *routerTest) takesOver(why Reason, wants ...want) {
 	b.t.Helper()
 	b.untilTimer()
 	b.do(b.r.Expire(b.now), append([]want{sends(b.c.Priority), transition(Backup, Master, why)}, wants...)...)
@@ -66,10 +66,10 @@ func TestFollowAsBackup(t *testing.T) {
 // own Master, which follows somebody.
 func TestFollowEveryMaster(t *testing.T) {
 	t.Parallel()
-	for name, hears := range map[string]func(b *bench) Output{
-		"resigning": func(b *bench) Output { return b.hears(9, 0, list("192.0.2.51")) },
-		"lower":     func(b *bench) Output { return b.hears(9, 50, list("192.0.2.51")) },
-		"peer":      func(b *bench) Output { return b.hears(1, 200, list("192.0.2.51")) },
+	for name, hears := range map[string]func(b *routerTest) Output{
+		"resigning": func(b *routerTest) Output { return b.hears(9, 0, list("192.0.2.51")) },
+		"lower":     func(b *routerTest) Output { return b.hears(9, 50, list("192.0.2.51")) },
+		"peer":      func(b *routerTest) Output { return b.hears(1, 200, list("192.0.2.51")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := backup(t, peers)
@@ -132,21 +132,21 @@ func TestFollowUntilWholeList(t *testing.T) {
 	part, whole := list("192.0.2.51"), list("192.0.2.51", "192.0.2.50")
 	tests := []struct {
 		name    string
-		start   func(t *testing.T, changes ...func(c *Config)) *bench
+		start   func(t *testing.T, changes ...func(c *Config)) *routerTest
 		changes []func(c *Config)
-		hears   func(b *bench)
+		hears   func(b *routerTest)
 		ends    bool
 	}{
-		{"Backup, stranger", backup, []func(c *Config){peers}, func(b *bench) { b.hears(9, 200, whole) }, true},
-		{"Backup, peer", backup, []func(c *Config){peers}, func(b *bench) { b.hears(1, 200, whole) }, true},
-		{"Backup, no peers known", backup, nil, func(b *bench) { b.hears(1, 200, whole) }, true},
-		{"Master, stranger", master, []func(c *Config){peers}, func(b *bench) { b.hears(9, 50, whole) }, true},
-		{"Master, better peer", master, []func(c *Config){peers}, func(b *bench) { b.hears(1, 200, whole) }, true},
-		{"Master, no peers known", master, nil, func(b *bench) { b.hears(9, 50, whole) }, true},
+		{"Backup, stranger", backup, []func(c *Config){peers}, func(b *routerTest) { b.hears(9, 200, whole) }, true},
+		{"Backup, peer", backup, []func(c *Config){peers}, func(b *routerTest) { b.hears(1, 200, whole) }, true},
+		{"Backup, no peers known", backup, nil, func(b *routerTest) { b.hears(1, 200, whole) }, true},
+		{"Master, stranger", master, []func(c *Config){peers}, func(b *routerTest) { b.hears(9, 50, whole) }, true},
+		{"Master, better peer", master, []func(c *Config){peers}, func(b *routerTest) { b.hears(1, 200, whole) }, true},
+		{"Master, no peers known", master, nil, func(b *routerTest) { b.hears(9, 50, whole) }, true},
 		{
 			"Master, peer that does not yield", master,
 			[]func(c *Config){peers},
-			func(b *bench) {
+			func(b *routerTest) {
 				for range 4 {
 					b.pass(100 * ms)
 					b.hears(1, 50, whole)
@@ -155,7 +155,7 @@ func TestFollowUntilWholeList(t *testing.T) {
 			true,
 		},
 		// It will yield, and does not know yet whom we follow.
-		{"Master, peer", master, []func(c *Config){peers}, func(b *bench) { b.hears(1, 50, whole) }, false},
+		{"Master, peer", master, []func(c *Config){peers}, func(b *routerTest) { b.hears(1, 50, whole) }, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -304,7 +304,7 @@ func TestMoreAddressesThanFit(t *testing.T) {
 			c.Source, source = addr("fe80::5"), addr("fe80::9:1")
 		}
 		c.Addresses = slices.DeleteFunc(c.Addresses, netip.Addr.IsUnspecified)
-		b := &bench{t: t, r: NewRouter(c), c: c}
+		b := &routerTest{t: t, r: NewRouter(c), c: c}
 		b.r.Startup(b.now)
 		fit := c.Addresses[:tt.fit]
 		if diff := cmp.Diff(fit, b.r.Status().Advertised, cmpAddr); diff != "" {
@@ -356,7 +356,7 @@ func TestFollowAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("the first that is followed: %v allocations", n)
 	}
-	for name, x := range map[string]*bench{"Backup": b, "Master": m} {
+	for name, x := range map[string]*routerTest{"Backup": b, "Master": m} {
 		i := 0
 		if n := testing.AllocsPerRun(100, func() {
 			a.Addresses = lists[i%len(lists)]

@@ -9,7 +9,7 @@ import (
 )
 
 // alarms checks the alarms that are on.
-func (b *bench) alarms(want ...Alarm) {
+func (b *routerTest) alarms(want ...Alarm) {
 	b.t.Helper()
 	if diff := cmp.Diff(want, b.r.Alarms(b.now), cmpAddr); diff != "" {
 		b.t.Errorf("alarms: -want +got\n%s", diff)

@@ -25,35 +25,35 @@ func testConfig() Config {
 	}
 }
 
-// bench drives one Router and says in the test's terms what it did.
-type bench struct {
+// routerTest drives one Router on a clock of its own and compares its Outputs.
+type routerTest struct {
 	t   *testing.T
 	r   *Router
 	c   Config
 	now Time
 }
 
-// newBench starts a Router in Initialize. The clock starts at some instant that
+// newRouterTest starts a Router in Initialize. The clock starts at some instant that
 // nobody should depend on.
-func newBench(t *testing.T, changes ...func(c *Config)) *bench {
+func newRouterTest(t *testing.T, changes ...func(c *Config)) *routerTest {
 	t.Helper()
 	c := testConfig()
 	for _, change := range changes {
 		change(&c)
 	}
-	return &bench{t: t, r: NewRouter(c), c: c, now: -1e12}
+	return &routerTest{t: t, r: NewRouter(c), c: c, now: -1e12}
 }
 
-// backup returns a bench whose Router is Backup since now.
-func backup(t *testing.T, changes ...func(c *Config)) *bench {
+// backup returns a routerTest whose Router is Backup since now.
+func backup(t *testing.T, changes ...func(c *Config)) *routerTest {
 	t.Helper()
-	b := newBench(t, changes...)
+	b := newRouterTest(t, changes...)
 	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
 	return b
 }
 
-// master returns a bench whose Router is Master since now.
-func master(t *testing.T, changes ...func(c *Config)) *bench {
+// master returns a routerTest whose Router is Master since now.
+func master(t *testing.T, changes ...func(c *Config)) *routerTest {
 	t.Helper()
 	b := backup(t, changes...)
 	b.untilTimer()
@@ -66,14 +66,14 @@ func nopreempt(c *Config) { c.Preempt = false }
 func version2(c *Config) { c.Version, c.AdvertisementInterval = V2, time.Second }
 
 // want changes the Output that is expected.
-type want func(b *bench, out *Output)
+type want func(b *routerTest, out *Output)
 
 func transition(from, to State, why Reason) want {
-	return func(_ *bench, out *Output) { out.Transition = &Transition{from, to, why} }
+	return func(_ *routerTest, out *Output) { out.Transition = &Transition{from, to, why} }
 }
 
 func sends(priority uint8) want {
-	return func(b *bench, out *Output) {
+	return func(b *routerTest, out *Output) {
 		out.Send = &Advertisement{
 			Version: b.c.Version, VRID: b.c.VRID, Priority: priority, Interval: b.c.AdvertisementInterval, Addresses: b.c.Addresses,
 			Checksum: b.c.Checksum, Authentication: b.c.authentication(), Password: b.c.Password,
@@ -83,15 +83,15 @@ func sends(priority uint8) want {
 
 // lasting changes the interval of what is sent.
 func lasting(d time.Duration) want {
-	return func(_ *bench, out *Output) { out.Send.Interval = d }
+	return func(_ *routerTest, out *Output) { out.Send.Interval = d }
 }
 
 func announces() want {
-	return func(_ *bench, out *Output) { out.Announce = true }
+	return func(_ *routerTest, out *Output) { out.Announce = true }
 }
 
 // do compares an Output with what is wanted: nothing, unless said otherwise.
-func (b *bench) do(got Output, wants ...want) {
+func (b *routerTest) do(got Output, wants ...want) {
 	b.t.Helper()
 	var expected Output
 	for _, w := range wants {
@@ -103,7 +103,7 @@ func (b *bench) do(got Output, wants ...want) {
 }
 
 // hears gives the Router an advertisement of our own list from 192.0.2.host.
-func (b *bench) hears(host byte, priority uint8, changes ...func(a *Advertisement)) Output {
+func (b *routerTest) hears(host byte, priority uint8, changes ...func(a *Advertisement)) Output {
 	a := Advertisement{
 		Version: b.c.Version, VRID: b.c.VRID, Priority: priority, Interval: b.c.AdvertisementInterval, Addresses: slices.Clone(b.c.Addresses),
 		Authentication: b.c.authentication(), Password: b.c.Password,
@@ -119,13 +119,13 @@ func every(d time.Duration) func(a *Advertisement) {
 }
 
 // pass lets time go by.
-func (b *bench) pass(d time.Duration) { b.now = b.now.Add(d) }
+func (b *routerTest) pass(d time.Duration) { b.now = b.now.Add(d) }
 
 // untilTimer lets time go by until the timer fires.
-func (b *bench) untilTimer() { b.now = b.r.deadline }
+func (b *routerTest) untilTimer() { b.now = b.r.deadline }
 
 // deadlineIn checks when the timer fires, from now on.
-func (b *bench) deadlineIn(want time.Duration) {
+func (b *routerTest) deadlineIn(want time.Duration) {
 	b.t.Helper()
 	if got := b.r.deadline.Sub(b.now); got != want {
 		b.t.Errorf("timer fires in %v, want %v", got, want)
@@ -135,7 +135,7 @@ func (b *bench) deadlineIn(want time.Duration) {
 	}
 }
 
-func (b *bench) inState(want State) {
+func (b *routerTest) inState(want State) {
 	b.t.Helper()
 	if got := b.r.State(); got != want {
 		b.t.Errorf("state %v, want %v", got, want)

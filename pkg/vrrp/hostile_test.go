@@ -17,7 +17,7 @@ func vectorConfig(c *Config) {
 
 // deliver brings a whole packet to the Router as the caller's loop does, and
 // returns as what it was counted.
-func (b *bench) deliver(p []byte) (Output, Discard) {
+func (b *routerTest) deliver(p []byte) (Output, Discard) {
 	h, payload, d := ParseIP(p)
 	if d != DiscardNone {
 		return Output{}, d

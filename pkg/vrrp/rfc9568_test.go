@@ -31,11 +31,11 @@ func TestRowI1OwnerIsRejected(t *testing.T) {
 // Master_Down_Timer is set to Master_Down_Interval.
 func TestRowI2Startup(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newRouterTest(t)
 	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
 	b.deadlineIn(360937500)
 
-	b = newBench(t, version2)
+	b = newRouterTest(t, version2)
 	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
 	b.deadlineIn(3609375 * time.Microsecond)
 }
@@ -52,7 +52,7 @@ func TestRowI2StartupOnlyOnce(t *testing.T) {
 // Row I3, RFC 9568 section 6.4.1: nothing but Startup leads out of Initialize.
 func TestRowI3InitializeIgnoresEverything(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newRouterTest(t)
 	b.do(b.hears(9, 200))
 	b.do(b.hears(9, 0))
 	b.do(b.r.Expire(b.now.Add(time.Hour)))

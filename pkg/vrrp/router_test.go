@@ -157,11 +157,11 @@ func TestRouterPreemptDelayOnlyForLiveMaster(t *testing.T) {
 // do not put the preemption off. One of ours or higher does, and a new start.
 func TestRouterPreemptDelayCountsFromTheFirst(t *testing.T) {
 	t.Parallel()
-	preempting := func(b *bench) bool {
+	preempting := func(b *routerTest) bool {
 		b.do(b.hears(9, 50))
 		return b.r.promotion == ReasonPreempted
 	}
-	check := func(b *bench, want bool) {
+	check := func(b *routerTest, want bool) {
 		t.Helper()
 		if got := preempting(b); got != want {
 			t.Errorf("preempting %v, want %v", got, want)
@@ -318,7 +318,7 @@ func TestRouterArrivalTime(t *testing.T) {
 	a := Advertisement{Version: V3, VRID: 50, Priority: 200, Interval: 100 * ms, Addresses: testConfig().Addresses}
 	resign := a
 	resign.Priority = 0
-	receive := func(b *bench, ago time.Duration, a *Advertisement) Output {
+	receive := func(b *routerTest, ago time.Duration, a *Advertisement) Output {
 		return b.r.Receive(b.now, b.now.Add(-ago), groupHeaderOf(hostAddr(9)), a)
 	}
 
@@ -609,7 +609,7 @@ func TestRouterStalledMasterForgetsInterval(t *testing.T) {
 }
 
 // set changes the configuration of the Router.
-func (b *bench) set(change func(c *Config)) Output {
+func (b *routerTest) set(change func(c *Config)) Output {
 	change(&b.c)
 	return b.r.SetConfig(b.now, b.c)
 }
@@ -622,7 +622,7 @@ func interval(d time.Duration) func(c *Config) {
 
 func TestRouterSetConfigInitialize(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newRouterTest(t)
 	b.do(b.set(interval(200 * ms)))
 	b.inState(Initialize)
 	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
@@ -633,39 +633,39 @@ func TestRouterSetConfigBackup(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name    string
-		prepare func(b *bench)
+		prepare func(b *routerTest)
 		change  func(c *Config)
 		want    time.Duration
 	}{
-		{"nothing", func(b *bench) { b.pass(300 * ms) }, func(*Config) {}, 60937500},
-		{"higher priority", func(b *bench) { b.pass(300 * ms) }, priority(228), 10937500},
-		{"lower priority", func(b *bench) { b.pass(300 * ms) }, priority(1), 99609375},
-		{"more adverts", func(b *bench) { b.pass(300 * ms) }, func(c *Config) { c.DownAdverts = 5 }, 260937500},
-		{"takeover delay", func(b *bench) { b.pass(300 * ms) }, func(c *Config) { c.TakeoverDelay = 20 * ms }, 80937500},
+		{"nothing", func(b *routerTest) { b.pass(300 * ms) }, func(*Config) {}, 60937500},
+		{"higher priority", func(b *routerTest) { b.pass(300 * ms) }, priority(228), 10937500},
+		{"lower priority", func(b *routerTest) { b.pass(300 * ms) }, priority(1), 99609375},
+		{"more adverts", func(b *routerTest) { b.pass(300 * ms) }, func(c *Config) { c.DownAdverts = 5 }, 260937500},
+		{"takeover delay", func(b *routerTest) { b.pass(300 * ms) }, func(c *Config) { c.TakeoverDelay = 20 * ms }, 80937500},
 		// What is over already, or nearly, leaves Skew_Time, and never more
 		// than before.
-		{"fewer adverts", func(b *bench) { b.pass(190 * ms) }, func(c *Config) { c.DownAdverts = 1 }, 60937500},
-		{"fewer adverts, late", func(b *bench) { b.pass(350 * ms) }, func(c *Config) { c.DownAdverts = 1 }, 10937500},
-		{"own interval counts until one is learned", func(b *bench) { b.pass(100 * ms) }, interval(200 * ms), 621875 * time.Microsecond},
+		{"fewer adverts", func(b *routerTest) { b.pass(190 * ms) }, func(c *Config) { c.DownAdverts = 1 }, 60937500},
+		{"fewer adverts, late", func(b *routerTest) { b.pass(350 * ms) }, func(c *Config) { c.DownAdverts = 1 }, 10937500},
+		{"own interval counts until one is learned", func(b *routerTest) { b.pass(100 * ms) }, interval(200 * ms), 621875 * time.Microsecond},
 		{
 			"learned interval stays",
-			func(b *bench) { b.do(b.hears(9, 200)); b.pass(100 * ms) }, interval(200 * ms), 260937500,
+			func(b *routerTest) { b.do(b.hears(9, 200)); b.pass(100 * ms) }, interval(200 * ms), 260937500,
 		},
 		{
 			"resigned",
-			func(b *bench) { b.pass(10 * ms); b.do(b.hears(9, 0)); b.pass(10 * ms) }, priority(128), 50 * ms,
+			func(b *routerTest) { b.pass(10 * ms); b.do(b.hears(9, 0)); b.pass(10 * ms) }, priority(128), 50 * ms,
 		},
 		{
 			"no longer preempting",
-			func(b *bench) { b.pass(300 * ms); b.do(b.hears(9, 50)); b.pass(10 * ms) }, nopreempt, 350937500,
+			func(b *routerTest) { b.pass(300 * ms); b.do(b.hears(9, 50)); b.pass(10 * ms) }, nopreempt, 350937500,
 		},
 		{
 			"preempting, and the Master is now higher",
-			func(b *bench) { b.pass(300 * ms); b.do(b.hears(9, 99)); b.pass(10 * ms) }, priority(64), 365 * ms,
+			func(b *routerTest) { b.pass(300 * ms); b.do(b.hears(9, 99)); b.pass(10 * ms) }, priority(64), 365 * ms,
 		},
 		{
 			"still preempting",
-			func(b *bench) { b.pass(300 * ms); b.do(b.hears(9, 50)); b.pass(10 * ms) }, priority(64), 65 * ms,
+			func(b *routerTest) { b.pass(300 * ms); b.do(b.hears(9, 50)); b.pass(10 * ms) }, priority(64), 65 * ms,
 		},
 	}
 	for _, tt := range tests {
@@ -881,7 +881,7 @@ func TestRouterStatus(t *testing.T) {
 		s.Counters = Counters{}
 		return s
 	}
-	b := newBench(t)
+	b := newRouterTest(t)
 	check := func(want Status) {
 		t.Helper()
 		want.Advertised = b.c.Addresses
@@ -1010,7 +1010,7 @@ func ExampleConfig_Validate() {
 // however often we would advertise ourselves; and its list is advertised.
 func TestRouterStartupAfterListening(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newRouterTest(t)
 	slow := Sighting{
 		Family: IPv4, VRID: 50, Version: V3, Source: hostAddr(9), Priority: 200, Interval: time.Second,
 		Addresses: addrs("192.0.2.50"), Last: b.now.Add(-900 * ms),
@@ -1031,7 +1031,7 @@ func TestRouterStartupAfterListening(t *testing.T) {
 		"no interval":   func(s *Sighting) { s.Interval = 0 },
 		"never shorter": func(s *Sighting) { s.Interval, s.Last = 100*ms, b.now.Add(-300*ms) },
 	} {
-		b := newBench(t)
+		b := newRouterTest(t)
 		s := slow
 		change(&s)
 		b.do(b.r.Startup(b.now, s), transition(Initialize, Backup, ReasonStartup))
@@ -1041,7 +1041,7 @@ func TestRouterStartupAfterListening(t *testing.T) {
 	}
 
 	// One that is no longer to be preempted does not shorten it either.
-	b = newBench(t)
+	b = newRouterTest(t)
 	lower := slow
 	lower.Priority, lower.Interval, lower.Last = 99, 100*ms, b.now.Add(-200*ms)
 	b.do(b.r.Startup(b.now, lower), transition(Initialize, Backup, ReasonStartup))
@@ -1050,7 +1050,7 @@ func TestRouterStartupAfterListening(t *testing.T) {
 	b.deadlineIn(300*ms + 80468750 - 10*ms)
 
 	// Preempt_Mode does not wait for one of lower priority.
-	b = newBench(t)
+	b = newRouterTest(t)
 	slow.Priority = 50
 	b.do(b.r.Startup(b.now, slow), transition(Initialize, Backup, ReasonStartup))
 	b.deadlineIn(360937500)

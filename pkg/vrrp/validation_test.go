@@ -104,7 +104,7 @@ func setOctet(offset int, value byte) func(m []byte) []byte {
 func unused(t *testing.T, what string, c Config, p []byte, want Discard, counted bool) {
 	t.Helper()
 	set := func(to *Config) { *to = c }
-	for _, b := range []*bench{backup(t, set), master(t, set)} {
+	for _, b := range []*routerTest{backup(t, set), master(t, set)} {
 		state := b.r.State()
 		what := fmt.Sprintf("%s: %v of version %d, IPv%d", what, state, c.Version, c.Family)
 		b.pass(c.AdvertisementInterval / 2)
@@ -146,7 +146,7 @@ func unheard(t *testing.T, what string, c Config, p []byte, want Discard) {
 func used(t *testing.T, what string, c Config, p []byte, warnings ...string) {
 	t.Helper()
 	set := func(to *Config) { *to = c }
-	for _, b := range []*bench{backup(t, set), master(t, set)} {
+	for _, b := range []*routerTest{backup(t, set), master(t, set)} {
 		what := fmt.Sprintf("%s: %v of version %d, IPv%d", what, b.r.State(), c.Version, c.Family)
 		b.pass(c.AdvertisementInterval / 2)
 		_, d := b.deliver(p)

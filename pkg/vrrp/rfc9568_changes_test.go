@@ -5,13 +5,14 @@ import (
 	"time"
 )
 
-// What RFC 9568 and its errata changed since RFC 5798, after a summary of them.
-// That a lower priority is answered is TestRowM5LowerPriorityIsAnswered, that
-// Skew_Time follows a learned interval TestRowB4LearnsInterval.
+// The changes of RFC 9568 and its errata since RFC 5798, one test each. Two have
+// their tests in the rows of the state machine: a lower priority is answered
+// (TestRowM5LowerPriorityIsAnswered), and Skew_Time follows a learned interval
+// (TestRowB4LearnsInterval).
 
 // RFC 9568 section 5.2.8: the checksum of an IPv4 advertisement covers the
 // message alone. keepalived and FRR take in the pseudo-header; both work.
-func TestChangeIPv4ChecksumBothForms(t *testing.T) {
+func TestRFC9568IPv4ChecksumBothForms(t *testing.T) {
 	t.Parallel()
 	for payload, form := range map[string]ChecksumForm{
 		"3135c802000a81eec0000235c0000299": ChecksumMessage,
@@ -31,7 +32,7 @@ func TestChangeIPv4ChecksumBothForms(t *testing.T) {
 
 // RFC 9568 section 6.1 and erratum 8298: another owner is a matter for the log.
 // Its advertisement is used like any other.
-func TestChangeAddressOwnerIsUsedAndCounted(t *testing.T) {
+func TestRFC9568AddressOwnerIsUsedAndCounted(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.pass(100 * ms)
@@ -45,7 +46,7 @@ func TestChangeAddressOwnerIsUsedAndCounted(t *testing.T) {
 }
 
 // RFC 9568 section 5.2.5 and erratum 8299: a count of 0 is ignored.
-func TestChangeCountZeroIsIgnored(t *testing.T) {
+func TestRFC9568CountZeroIsIgnored(t *testing.T) {
 	t.Parallel()
 	b := backup(t, vectorConfig)
 	b.pass(100 * ms)
@@ -59,7 +60,7 @@ func TestChangeCountZeroIsIgnored(t *testing.T) {
 
 // RFC 9568 section 5.2.7 and erratum 8301: an interval is 1 to 4095
 // centiseconds. None that we send is 0, none that is 0 is used.
-func TestChangeIntervalIsNeverZero(t *testing.T) {
+func TestRFC9568IntervalIsNeverZero(t *testing.T) {
 	t.Parallel()
 	for cs := 1; cs <= 4095; cs++ {
 		sent := Advertisement{Version: V3, VRID: 50, Priority: 100, Interval: time.Duration(cs) * centisecond, Addresses: testConfig().Addresses}
@@ -78,7 +79,7 @@ func TestChangeIntervalIsNeverZero(t *testing.T) {
 
 // RFC 9568 section 8.4: a router that speaks both versions at once is for
 // migrations between them only. This one speaks one.
-func TestChangeNoInteroperationMode(t *testing.T) {
+func TestRFC9568NoInteroperationMode(t *testing.T) {
 	t.Parallel()
 	b := master(t, vectorConfig)
 	out, d := b.deliver(ipv4Packet(octets("2135c802000191f7c0000235c00002990000000000000000")))

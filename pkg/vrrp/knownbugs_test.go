@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Bugs that other implementations have or had, one test each. What they did is
-// in the comment, what is right in the test.
+// Bugs of other implementations of VRRP, present or past, one test each. The
+// comment gives the bug, the test the right behaviour.
 
 func ipv6(c *Config) {
 	c.Family, c.Source, c.Addresses = IPv6, linkLocal(4), addrs("fe80::50", "2001:db8::50")
@@ -16,7 +16,7 @@ func ipv6(c *Config) {
 
 // from is what another router with the same configuration sends, written by the
 // code of the models.
-func (b *bench) from(source netip.Addr, priority uint8, changes ...func(c *Config)) []byte {
+func (b *routerTest) from(source netip.Addr, priority uint8, changes ...func(c *Config)) []byte {
 	c := b.c
 	c.Source = source
 	for _, change := range changes {
@@ -26,7 +26,7 @@ func (b *bench) from(source netip.Addr, priority uint8, changes ...func(c *Confi
 }
 
 // used delivers a packet that must be used, and compares the Output.
-func (b *bench) used(p []byte, wants ...want) {
+func (b *routerTest) used(p []byte, wants ...want) {
 	b.t.Helper()
 	out, d := b.deliver(p)
 	b.do(out, wants...)
@@ -36,7 +36,7 @@ func (b *bench) used(p []byte, wants ...want) {
 }
 
 // unused delivers a packet that must not be used.
-func (b *bench) unused(p []byte, want Discard) {
+func (b *routerTest) unused(p []byte, want Discard) {
 	b.t.Helper()
 	left := b.r.deadline.Sub(b.now)
 	out, d := b.deliver(p)
@@ -50,7 +50,7 @@ func (b *bench) unused(p []byte, want Discard) {
 // govrrp and VRRP-go select on the packets and on Master_Down_Timer, and Go
 // takes either at random when both are ready: a Backup that stood still takes
 // over from a Master whose advertisements wait in its socket.
-func TestRegressionSelectBetweenSocketAndTimer(t *testing.T) {
+func TestKnownBugSelectBetweenSocketAndTimer(t *testing.T) {
 	t.Parallel()
 	for d := 50 * ms; d < 2*time.Second; d += 37 * ms {
 		s, master, backup := pair(t, interval(10*ms))
@@ -63,7 +63,7 @@ func TestRegressionSelectBetweenSocketAndTimer(t *testing.T) {
 }
 
 // govrrp hears its own advertisements, looped back, as another router's.
-func TestRegressionHearsItself(t *testing.T) {
+func TestKnownBugHearsItself(t *testing.T) {
 	t.Parallel()
 	for _, family := range []func(*Config){func(*Config) {}, ipv6} {
 		for _, p := range []uint8{0, 1, 100, 255} {
@@ -76,7 +76,7 @@ func TestRegressionHearsItself(t *testing.T) {
 
 // govrrp swaps source and destination over IPv6, so that among equal priorities
 // it compares the group's address with its own, and always yields.
-func TestRegressionTieBreakComparesTheGroup(t *testing.T) {
+func TestKnownBugTieBreakComparesTheGroup(t *testing.T) {
 	t.Parallel()
 	b := master(t, ipv6)
 	b.used(b.from(linkLocal(3), 100), sends(100), announces())
@@ -85,7 +85,7 @@ func TestRegressionTieBreakComparesTheGroup(t *testing.T) {
 }
 
 // govrrp decodes the whole of its buffer, with what a longer packet left there.
-func TestRegressionStaleBytesOfTheLastPacket(t *testing.T) {
+func TestKnownBugStaleBytesOfTheLastPacket(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	buffer := make([]byte, 1500)
@@ -105,7 +105,7 @@ func TestRegressionStaleBytesOfTheLastPacket(t *testing.T) {
 
 // govrrp's Master ignores another Master's resignation, on which Backups have
 // begun to wait for Skew_Time.
-func TestRegressionMasterIgnoresResignation(t *testing.T) {
+func TestKnownBugMasterIgnoresResignation(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.pass(50 * ms)
@@ -114,7 +114,7 @@ func TestRegressionMasterIgnoresResignation(t *testing.T) {
 
 // govrrp advertises its addresses in the order of a Go map, another in each
 // packet.
-func TestRegressionAddressesInRandomOrder(t *testing.T) {
+func TestKnownBugAddressesInRandomOrder(t *testing.T) {
 	t.Parallel()
 	var list []netip.Addr
 	for i := range 100 {
@@ -131,7 +131,7 @@ func TestRegressionAddressesInRandomOrder(t *testing.T) {
 }
 
 // govrrp does not look at the type.
-func TestRegressionTypeUnchecked(t *testing.T) {
+func TestKnownBugTypeUnchecked(t *testing.T) {
 	t.Parallel()
 	b := backup(t, vectorConfig)
 	b.unused(ipv4Packet(octets("3235c802000ade51c0000235c0000299")), DiscardType)
@@ -139,7 +139,7 @@ func TestRegressionTypeUnchecked(t *testing.T) {
 
 // govrrp's Backup compares addresses as a Master does, and takes over from a
 // Master of the same priority whose address is lower.
-func TestRegressionBackupComparesAddresses(t *testing.T) {
+func TestKnownBugBackupComparesAddresses(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.pass(300 * ms)
@@ -149,7 +149,7 @@ func TestRegressionBackupComparesAddresses(t *testing.T) {
 
 // FRR 8.4 and govrrp reckon Skew_Time in whole centiseconds, so that at an
 // interval of 10 ms all Backups promote themselves together.
-func TestRegressionSkewInCentiseconds(t *testing.T) {
+func TestKnownBugSkewInCentiseconds(t *testing.T) {
 	t.Parallel()
 	old := frr{c: Config{Settings: Settings{Version: V3}}}
 	for p := uint8(1); p < MaxPriority; p++ {
@@ -166,7 +166,7 @@ func TestRegressionSkewInCentiseconds(t *testing.T) {
 
 // FRR 8.4 does not mask the reserved bits beside the interval, and learned
 // 61450 centiseconds from 10.
-func TestRegressionReservedBitsInTheInterval(t *testing.T) {
+func TestKnownBugReservedBitsInTheInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t, vectorConfig)
 	b.used(ipv4Packet(octets("3135c802f00aef50c0000235c0000299")))
@@ -176,7 +176,7 @@ func TestRegressionReservedBitsInTheInterval(t *testing.T) {
 }
 
 // keepalived 2.2.7 and FRR 8.4 learn an interval of 0, and take over at once.
-func TestRegressionIntervalZero(t *testing.T) {
+func TestKnownBugIntervalZero(t *testing.T) {
 	t.Parallel()
 	zero := octets("3135c8020000df5bc0000235c0000299")
 	b := backup(t, vectorConfig)
@@ -187,7 +187,7 @@ func TestRegressionIntervalZero(t *testing.T) {
 
 // FRR 8.4 keeps Master_Down_Interval in 16 bits of centiseconds, which 3 x
 // 21846 overflow.
-func TestRegressionMasterDownIntervalOverflows(t *testing.T) {
+func TestKnownBugMasterDownIntervalOverflows(t *testing.T) {
 	t.Parallel()
 	c := Config{Settings: Settings{Version: V3, Priority: 1, AdvertisementInterval: 40950 * ms, DownAdverts: MaxDownAdverts}}
 	if got := c.MasterDownInterval(c.AdvertisementInterval); got < 100*40950*ms {
@@ -201,7 +201,7 @@ func TestRegressionMasterDownIntervalOverflows(t *testing.T) {
 
 // ze discards IPv6 advertisements whose first address is not link-local, and so
 // cannot work with FRR 8.4, which sends such.
-func TestRegressionFirstAddressNotLinkLocal(t *testing.T) {
+func TestKnownBugFirstAddressNotLinkLocal(t *testing.T) {
 	t.Parallel()
 	b := backup(t, ipv6)
 	b.pass(100 * ms)
@@ -211,7 +211,7 @@ func TestRegressionFirstAddressNotLinkLocal(t *testing.T) {
 
 // FRR 8.4 announces once, when it becomes Master, so that the LAN's hosts stay
 // with whoever else announced after that.
-func TestRegressionAnnouncesOnce(t *testing.T) {
+func TestKnownBugAnnouncesOnce(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.used(b.from(hostAddr(9), 99), sends(100), announces())
@@ -220,7 +220,7 @@ func TestRegressionAnnouncesOnce(t *testing.T) {
 
 // keepalived 2.2.7 discards an advertisement with another address list, and
 // becomes Master beside its sender. We take any, and send such a peer its own.
-func TestRegressionAddressListMismatch(t *testing.T) {
+func TestKnownBugAddressListMismatch(t *testing.T) {
 	t.Parallel()
 	for _, priorities := range [][2]uint8{{200, 100}, {100, 200}} {
 		s := newSegment(t, 1)
@@ -241,7 +241,7 @@ func TestRegressionAddressListMismatch(t *testing.T) {
 }
 
 // keepalived 2.2.7 and FRR 8.4 give way to the source 0.0.0.0.
-func TestRegressionSourceUnspecified(t *testing.T) {
+func TestKnownBugSourceUnspecified(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.unused(b.from(netip.AddrFrom4([4]byte{}), 255), DiscardSource)
@@ -252,7 +252,7 @@ func TestRegressionSourceUnspecified(t *testing.T) {
 // keepalived 2.2.7 stops to read its socket when it meets a short packet, and
 // what lies behind it waits for the next. Here a short packet is no error of
 // any kind, only counted.
-func TestRegressionShortPacketEndsTheLoop(t *testing.T) {
+func TestKnownBugShortPacketEndsTheLoop(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.pass(300 * ms)
@@ -265,7 +265,7 @@ func TestRegressionShortPacketEndsTheLoop(t *testing.T) {
 
 // keepalived 2.2.7 finds the password of a version 2 packet by a length that it
 // has not checked, beyond the packet's end.
-func TestRegressionPasswordBeyondTheEnd(t *testing.T) {
+func TestKnownBugPasswordBeyondTheEnd(t *testing.T) {
 	t.Parallel()
 	b := backup(t, version2, func(c *Config) { c.Password = password("secret12") })
 	good := b.from(hostAddr(9), 200)
@@ -278,7 +278,7 @@ func TestRegressionPasswordBeyondTheEnd(t *testing.T) {
 }
 
 // keepalived before 2.3 writes an interval of 40.958 s as 0.
-func TestRegressionLongestIntervalBecomesZero(t *testing.T) {
+func TestKnownBugLongestIntervalBecomesZero(t *testing.T) {
 	t.Parallel()
 	for _, d := range []time.Duration{40950 * ms, 40958 * ms, 40960 * ms, time.Hour} {
 		a := Advertisement{Version: V3, VRID: 50, Priority: 100, Interval: d, Addresses: testConfig().Addresses}
@@ -291,7 +291,7 @@ func TestRegressionLongestIntervalBecomesZero(t *testing.T) {
 
 // keepalived 2.2.7 goes over to the checksum of whoever it last heard, so that
 // a single packet makes others discard its own.
-func TestRegressionChecksumFollowsTheLastPeer(t *testing.T) {
+func TestKnownBugChecksumFollowsTheLastPeer(t *testing.T) {
 	t.Parallel()
 	b := master(t, vectorConfig)
 	b.used(ipv4Packet(octets("3135c802000a81eec0000235c0000299")), sends(100), transition(Master, Backup, ReasonHigherPriority))
@@ -303,7 +303,7 @@ func TestRegressionChecksumFollowsTheLastPeer(t *testing.T) {
 }
 
 // keepalived 2.2.7 with priority 255 skips the wait that comes after the start.
-func TestRegressionOwnerSkipsTheWait(t *testing.T) {
+func TestKnownBugOwnerSkipsTheWait(t *testing.T) {
 	t.Parallel()
 	for _, p := range []uint8{PriorityResign, PriorityOwner} {
 		c := testConfig()
@@ -318,7 +318,7 @@ func TestRegressionOwnerSkipsTheWait(t *testing.T) {
 
 // rVRRPd looks at a flag once per Master_Down_Interval, and so notices a crash
 // after one to two of them, depending on the phase.
-func TestRegressionDetectionByPolling(t *testing.T) {
+func TestKnownBugDetectionByPolling(t *testing.T) {
 	t.Parallel()
 	for phase := time.Duration(0); phase < 400*ms; phase += 7 * ms {
 		s, master, backup := pair(t)
@@ -334,7 +334,7 @@ func TestRegressionDetectionByPolling(t *testing.T) {
 }
 
 // holo strips 20 octets whatever the IPv4 header's length is.
-func TestRegressionHeaderWithOptions(t *testing.T) {
+func TestKnownBugHeaderWithOptions(t *testing.T) {
 	t.Parallel()
 	b := backup(t, vectorConfig)
 	b.used(ipv4Packet(octets(base), 0x94, 4, 0, 0))
@@ -342,7 +342,7 @@ func TestRegressionHeaderWithOptions(t *testing.T) {
 
 // holo sends an advertisement that was encoded before the configuration
 // changed.
-func TestRegressionAdvertisementOfAnOldConfig(t *testing.T) {
+func TestKnownBugAdvertisementOfAnOldConfig(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.c.Priority, b.c.AdvertisementInterval, b.c.Addresses = 77, 200*ms, addrs("192.0.2.99")
@@ -354,7 +354,7 @@ func TestRegressionAdvertisementOfAnOldConfig(t *testing.T) {
 }
 
 // holo panics when a timer fires in a state that it was not started in.
-func TestRegressionStaleTimer(t *testing.T) {
+func TestKnownBugStaleTimer(t *testing.T) {
 	t.Parallel()
 	// Adver_Timer's instant in Backup, and either one's after Shutdown.
 	b := master(t)
@@ -373,7 +373,7 @@ func TestRegressionStaleTimer(t *testing.T) {
 
 // ze takes silence as evidence while it could not listen: a Backup whose
 // machine was suspended takes over from a Master that was never gone.
-func TestRegressionSuspendedBackupTakesOver(t *testing.T) {
+func TestKnownBugSuspendedBackupTakesOver(t *testing.T) {
 	t.Parallel()
 	for d := 300 * ms; d < 3*time.Second; d += 91 * ms {
 		s, master, backup := pair(t)
@@ -387,7 +387,7 @@ func TestRegressionSuspendedBackupTakesOver(t *testing.T) {
 
 // keepalived says nothing when it stayed Master through a partition, so that
 // the other side's hosts send to a router that has no address any more.
-func TestRegressionPartitionHealsSilently(t *testing.T) {
+func TestKnownBugPartitionHealsSilently(t *testing.T) {
 	t.Parallel()
 	for phase := time.Duration(0); phase < 100*ms; phase += 7 * ms {
 		// keepalived is the one that stays Master, and ours tells it.

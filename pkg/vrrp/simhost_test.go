@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// host is a host of the segment: its loop, which does what the engine's does,
+// host is a simulated host of the segment, no part of package host: its loop, which does what the engine's does,
 // its kernel with the addresses, and a client beside it that believes
 // announcements.
 type host struct {
