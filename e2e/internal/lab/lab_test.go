@@ -23,8 +23,8 @@ func TestNetnsLabSeesHolders(t *testing.T) {
 		}
 	}
 	bind(0, "add")
-	labtest.Held(ctx, t, l, v4, 0)
-	labtest.Held(ctx, t, l, v6, 0)
+	labtest.WaitHeld(ctx, t, l, v4, 0)
+	labtest.WaitHeld(ctx, t, l, v6, 0)
 	bind(1, "add")
 	if err := lab.Eventually(ctx, "both hold it", func() error {
 		if got := l.Recorder.Holders(v4); len(got) != 2 {
@@ -47,8 +47,8 @@ func TestNetnsLabSeesHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	bind(0, "del")
-	labtest.Held(ctx, t, l, v4, 1)
-	labtest.Held(ctx, t, l, v6, 1)
+	labtest.WaitHeld(ctx, t, l, v4, 1)
+	labtest.WaitHeld(ctx, t, l, v6, 1)
 	if h := l.Recorder.Holding(v4, begin, time.Now()); h.Several == 0 || h.None == 0 {
 		t.Errorf("holding %+v, want some time with two holders, and some with none", h)
 	}
@@ -67,14 +67,14 @@ func TestNetnsLabSeesHolders(t *testing.T) {
 	if err := l.Restore(1); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Held(ctx, t, l, v4, 1)
+	labtest.WaitHeld(ctx, t, l, v4, 1)
 	if err := l.Drop(`iifname "` + l.Port(1) + `"`); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Pass(); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Held(ctx, t, l, v4, 1)
+	labtest.WaitHeld(ctx, t, l, v4, 1)
 }
 
 // Every kind of router runs here, alone, and is heard.
@@ -99,7 +99,7 @@ func TestNetnsLabRunsRouters(t *testing.T) {
 	}
 	for host, list := range [][]netip.Addr{labtest.Addrs("192.0.2.100"), labtest.Addrs("192.0.2.101", "2001:db8::101", "fe80::101"), labtest.Addrs("192.0.2.102", "2001:db8::102")} {
 		for _, a := range list {
-			labtest.Held(ctx, t, l, a, host)
+			labtest.WaitHeld(ctx, t, l, a, host)
 			if len(l.Recorder.Advertisements(time.Time{}, a.Is6(), 50+host)) == 0 {
 				t.Errorf("no advertisement for %s", a)
 			}
@@ -118,7 +118,7 @@ func TestNetnsLabRunsRouters(t *testing.T) {
 
 	// The configuration is live.
 	l.SetConfigMap(map[string]string{"192.0.2.100": "default/web", "192.0.2.103": "default/web"})
-	labtest.Held(ctx, t, l, netip.MustParseAddr("192.0.2.103"), 0)
+	labtest.WaitHeld(ctx, t, l, netip.MustParseAddr("192.0.2.103"), 0)
 	if err := d.Terminate(); err != nil {
 		t.Errorf("the daemon ended with %v", err)
 	}

@@ -136,10 +136,10 @@ func (n *node) start(args ...string) {
 	var err error
 	n.daemon, err = n.StartDaemon(n.host, 200, args...)
 	n.check(err)
-	n.master()
+	n.waitMaster()
 }
 
-func (n *node) master() {
+func (n *node) waitMaster() {
 	n.t.Helper()
 	n.eventually("the daemon has its VIPs and has written its rules", func() error {
 		s, err := n.daemon.Status(n.t.Context())

@@ -49,14 +49,14 @@ func TestNetnsProxy(t *testing.T) {
 	for version, vips := range map[int][]netip.AddrPort{1: proxiedV1, 2: proxiedV2} {
 		for _, vip := range vips {
 			n.private(vip)
-			n.greets(version, vip)
-			n.carries(vip)
-			n.halfCloses(vip)
-			n.resets(vip)
+			n.checkGreeting(version, vip)
+			n.checkTransfer(vip)
+			n.checkHalfClose(vip)
+			n.checkReset(vip)
 		}
 	}
-	n.refuses()
-	n.keepsPrivate()
+	n.checkRefused()
+	n.checkPrivate()
 
 	counted := map[string]uint64{}
 	for _, p := range n.status().Datapath.Proxy {
@@ -82,8 +82,8 @@ func TestNetnsProxy(t *testing.T) {
 	}
 }
 
-// greets: the backend is told the client's address and the VIP's.
-func (n *node) greets(version int, vip netip.AddrPort) {
+// checkGreeting checks that the backend is told the client's address and the VIP's.
+func (n *node) checkGreeting(version int, vip netip.AddrPort) {
 	n.t.Helper()
 	c := n.connect(vip, echoes)
 	n.check(c.CloseWrite())
@@ -96,8 +96,8 @@ func (n *node) greets(version int, vip netip.AddrPort) {
 	}
 }
 
-// carries: 8 MiB arrive both ways at the same time.
-func (n *node) carries(vip netip.AddrPort) {
+// checkTransfer checks that 8 MiB arrive both ways at the same time.
+func (n *node) checkTransfer(vip netip.AddrPort) {
 	n.t.Helper()
 	content := random()
 	c := n.connect(vip, echoes)
@@ -115,8 +115,8 @@ func (n *node) carries(vip netip.AddrPort) {
 	writing.Wait()
 }
 
-// halfCloses: the answer comes after the end of what was asked.
-func (n *node) halfCloses(vip netip.AddrPort) {
+// checkHalfClose checks that the answer comes after the client has closed its side.
+func (n *node) checkHalfClose(vip netip.AddrPort) {
 	n.t.Helper()
 	content := random()
 	c := n.connect(vip, counts)
@@ -128,8 +128,8 @@ func (n *node) halfCloses(vip netip.AddrPort) {
 	}
 }
 
-// resets: a reset by the backend is one for the client.
-func (n *node) resets(vip netip.AddrPort) {
+// checkReset checks that a reset by the backend reaches the client.
+func (n *node) checkReset(vip netip.AddrPort) {
 	n.t.Helper()
 	c := n.connect(vip, breaks)
 	if got, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
@@ -145,9 +145,9 @@ func random() []byte {
 	return content
 }
 
-// refuses: a Service that does not take a connection is a reset for the client,
-// at once.
-func (n *node) refuses() {
+// checkRefused checks that a Service without an endpoint, or with one that refuses, is
+// a reset for the client, at once.
+func (n *node) checkRefused() {
 	n.t.Helper()
 	for _, vip := range slices.Concat(none, closed) {
 		n.private(vip)
@@ -159,9 +159,9 @@ func (n *node) refuses() {
 	}
 }
 
-// keepsPrivate: nobody reaches the private listeners but by the VIPs, by which
-// the node's own processes do, too.
-func (n *node) keepsPrivate() {
+// checkPrivate checks that the private listeners are reached by the VIPs alone, also by
+// the node's own processes.
+func (n *node) checkPrivate() {
 	n.t.Helper()
 	for _, vip := range slices.Concat(proxiedV1, proxiedV2) {
 		private := n.private(vip)
@@ -352,8 +352,8 @@ func TestNetnsNoKubeProxy(t *testing.T) {
 			}
 			return err
 		})
-		n.carries(vip)
-		n.resets(vip)
+		n.checkTransfer(vip)
+		n.checkReset(vip)
 	}
 	n.eventually("one problem", func() error {
 		s, err := n.daemon.Status(t.Context())

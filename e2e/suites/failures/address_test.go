@@ -81,11 +81,11 @@ func takenAtTakeover(s *site) {
 		return errors.Join(s.held(vip4, next, third), s.held(vip6, next))
 	})
 	s.look(s.cell)
-	s.answered(20)
+	s.waitAnswered(20)
 	s.bystander()
 	s.check(s.ip(next, "addr del "+vip4.String()+"/24 dev eth0"))
-	s.alone(third, vip4)
-	s.answered(20)
+	s.waitAlone(third, vip4)
+	s.waitAnswered(20)
 }
 
 // kubeCells are faults of the control plane and of what is read from it.
@@ -132,7 +132,7 @@ func (s *site) without(left map[string]string, away ...netip.Addr) {
 	}
 	s.SetConfigMap(entries(ours, theirs))
 	for _, a := range away {
-		s.settled(a)
+		s.waitSettled(a)
 	}
-	s.answered(20)
+	s.waitAnswered(20)
 }

@@ -215,9 +215,9 @@ func (c *cell) run(t *testing.T, tries int) map[string]time.Duration {
 	if c.during != nil {
 		c.during(s)
 	} else {
-		s.settled(moving...)
+		s.waitSettled(moving...)
 	}
-	s.answered(20, vips...)
+	s.waitAnswered(20, vips...)
 	s.bystander()
 	if !c.stays {
 		for _, a := range moving {
@@ -229,12 +229,12 @@ func (c *cell) run(t *testing.T, tries int) map[string]time.Duration {
 		s.check(c.heal(s))
 	}
 	if c.stays {
-		s.alone(old, moving...)
-	} else if s.settled(moving...); !c.returns {
-		s.state(old, "Backup", moving...)
+		s.waitAlone(old, moving...)
+	} else if s.waitSettled(moving...); !c.returns {
+		s.waitState(old, "Backup", moving...)
 	}
 	s.bystander()
-	s.answered(20)
+	s.waitAnswered(20)
 	s.figures[outage] = s.outage(moving...)
 	if _, ok := c.targets[back]; ok {
 		// What is away for less than the recorder takes to read it was not away.
@@ -260,7 +260,7 @@ func (s *site) look(c *cell) {
 // again lets the VIPs fail over once more: to the healed node, if it lost them.
 func (s *site) again(moving ...netip.Addr) {
 	s.t.Helper()
-	s.state(next, "Backup", s.heldBy(old, moving...)...)
+	s.waitState(next, "Backup", s.heldBy(old, moving...)...)
 	holders := map[int]bool{}
 	for _, a := range moving {
 		holders[s.Recorder.Holders(a)[0]] = true
@@ -268,11 +268,11 @@ func (s *site) again(moving ...netip.Addr) {
 	for host := range holders {
 		s.check(s.daemons[host].Terminate())
 	}
-	s.settled(moving...)
+	s.waitSettled(moving...)
 	if !holders[old] {
-		s.alone(old, moving...)
+		s.waitAlone(old, moving...)
 	}
-	s.answered(20, moving...)
+	s.waitAnswered(20, moving...)
 }
 
 // bystander checks that the other virtual router has lost nothing.

@@ -58,11 +58,11 @@ func terminate(s *site) error {
 func roll(s *site) {
 	for _, host := range []int{old, next, third} {
 		s.check(s.daemons[host].Terminate())
-		s.settled(vips...)
+		s.waitSettled(vips...)
 		s.check(s.start(host))
-		s.state(host, "Backup", vips...)
+		s.waitState(host, "Backup", vips...)
 	}
-	s.answered(20)
+	s.waitAnswered(20)
 	// Each holder answers in one go: who lets go does not answer again beside the
 	// next.
 	for _, a := range vips {
@@ -93,10 +93,10 @@ func changeVersion(s *site) {
 		for host := range s.daemons {
 			s.check(s.start(host, args...))
 		}
-		s.settled(vip4)
-		s.answered(20, vip4)
+		s.waitSettled(vip4)
+		s.waitAnswered(20, vip4)
 	}
-	s.settled(vips...)
+	s.waitSettled(vips...)
 }
 
 // nodeCells are faults of the Master's node and its link.
@@ -198,7 +198,7 @@ var networkCells = []*cell{
 		fault: func(s *site) error {
 			return s.Silence(old)
 		},
-		during: func(s *site) { s.answeredBy(1) },
+		during: func(s *site) { s.waitAnsweredBy(1) },
 		heal:   func(s *site) error { return s.Hear(old) },
 	},
 	{
@@ -206,7 +206,7 @@ var networkCells = []*cell{
 		sees:  []sight{became(next, "Master", "masterDown"), alarmed(old, "splitBrain"), alarmed(old, "peerDeaf"), became(next, "Backup", "higherPriority")},
 		fault: func(s *site) error { return s.loseVRRP("iifname", old) },
 		during: func(s *site) {
-			s.answeredBy(2)
+			s.waitAnsweredBy(2)
 			// The alarms come before it ends.
 			for _, w := range s.cell.sees[1:3] {
 				s.eventually("the alarm begins", func() error { return s.seen(w) })
@@ -220,7 +220,7 @@ var networkCells = []*cell{
 		sees:  []sight{became(next, "Master", "masterDown"), alarmed(old, "peerDeaf"), became(next, "Backup", "higherPriority")},
 		fault: func(s *site) error { return s.loseVRRP("oifname", next) },
 		during: func(s *site) {
-			s.answeredBy(2)
+			s.waitAnsweredBy(2)
 			s.eventually("the alarm begins", func() error { return s.seen(s.cell.sees[1]) })
 		},
 		heal:    func(s *site) error { return s.Pass() },

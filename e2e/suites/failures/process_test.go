@@ -81,7 +81,7 @@ var daemonCells = []*cell{
 			return err
 		},
 		during: func(s *site) {
-			s.alone(next, vips...)
+			s.waitAlone(next, vips...)
 			s.eventually("the liveness probe fails", func() error {
 				if s.daemons[old].Health(s.t.Context()) == nil {
 					return errors.New("it is healthy")
@@ -250,5 +250,5 @@ func (s *site) grow() error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return s.ended(old)
+	return s.waitEnded(old)
 }

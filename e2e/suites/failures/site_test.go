@@ -181,17 +181,17 @@ func (s *site) settle() {
 	s.elect(nil, ours, old, vips...)
 	s.elect(ours, theirs, third, other)
 	s.questions = s.AskEvery(askEvery, vip4, vip6, other)
-	s.alone(old, vips...)
-	s.alone(third, other)
-	s.state(old, "Backup", other)
-	s.state(next, "Backup", vip4, vip6, other)
-	s.state(third, "Backup", vips...)
+	s.waitAlone(old, vips...)
+	s.waitAlone(third, other)
+	s.waitState(old, "Backup", other)
+	s.waitState(next, "Backup", vip4, vip6, other)
+	s.waitState(third, "Backup", vips...)
 	for a, step := range map[netip.Addr]time.Duration{vip4: every, vip6: 5 * every, other: 5 * every} {
 		p, err := probe.Start(s.Client.Path(), netip.AddrPortFrom(a, 80), step)
 		s.check(err)
 		s.probes[a] = p
 	}
-	s.answered(20)
+	s.waitAnswered(20)
 }
 
 // elect adds entries to the ConfigMap, again until a host holds their VIPs.
@@ -219,8 +219,8 @@ func (s *site) elect(present, added map[string]string, host int, addresses ...ne
 	}
 }
 
-// answered waits for n more answers to each of the probes.
-func (s *site) answered(n int, addresses ...netip.Addr) {
+// waitAnswered waits for n more answers to each of the probes.
+func (s *site) waitAnswered(n int, addresses ...netip.Addr) {
 	s.t.Helper()
 	if addresses == nil {
 		addresses = []netip.Addr{vip4, vip6, other}
@@ -240,8 +240,8 @@ func (s *site) held(a netip.Addr, hosts ...int) error {
 	return nil
 }
 
-// alone waits until a host, and no other, holds addresses and answers for them.
-func (s *site) alone(host int, addresses ...netip.Addr) {
+// waitAlone waits until a host, and no other, holds addresses and answers for them.
+func (s *site) waitAlone(host int, addresses ...netip.Addr) {
 	s.t.Helper()
 	for _, a := range addresses {
 		s.eventually(fmt.Sprintf("%s is to be at n%d alone", a, host), func() error {
@@ -256,8 +256,8 @@ func (s *site) alone(host int, addresses ...netip.Addr) {
 	}
 }
 
-// state waits until the virtual router of an address is in a state.
-func (s *site) state(host int, state string, addresses ...netip.Addr) {
+// waitState waits until the virtual router of an address is in a state.
+func (s *site) waitState(host int, state string, addresses ...netip.Addr) {
 	s.t.Helper()
 	for _, a := range addresses {
 		s.eventually(fmt.Sprintf("n%d is to be %s of %s", host, state, a), func() error {
@@ -299,11 +299,11 @@ func (s *site) end(host int, sig syscall.Signal) error {
 	if err := s.signal(host, sig); err != nil {
 		return err
 	}
-	return s.ended(host)
+	return s.waitEnded(host)
 }
 
-// ended waits until the daemon of a host has ended.
-func (s *site) ended(host int) error {
+// waitEnded waits until the daemon of a host has ended.
+func (s *site) waitEnded(host int) error {
 	select {
 	case <-s.daemons[host].Done():
 		return nil
@@ -346,9 +346,9 @@ func (s *site) tooLong() error {
 	return nil
 }
 
-// answeredBy waits until so many hosts answer for each of the VIPs, and not only the
+// waitAnsweredBy waits until so many hosts answer for each of the VIPs, and not only the
 // old Master.
-func (s *site) answeredBy(n int) {
+func (s *site) waitAnsweredBy(n int) {
 	s.t.Helper()
 	for _, a := range vips {
 		s.eventually(fmt.Sprintf("%d are to answer for %s", n, a), func() error {
@@ -360,9 +360,9 @@ func (s *site) answeredBy(n int) {
 	}
 }
 
-// settled waits until one host, and no other, holds each of the addresses and answers
+// waitSettled waits until one host, and no other, holds each of the addresses and answers
 // for it.
-func (s *site) settled(addresses ...netip.Addr) {
+func (s *site) waitSettled(addresses ...netip.Addr) {
 	s.t.Helper()
 	for _, a := range addresses {
 		s.eventually("one is to have "+a.String(), func() error {

@@ -28,10 +28,10 @@ func TestNetnsInteropAddressListIsPartOfOurs(t *testing.T) {
 		part := p.vips[:2]
 		p.configure(p.vips)
 		theirs := p.startTheirs(150, false, part...)
-		p.sent(p.theirs, time.Time{}, 1)
-		p.heldList(p.theirs, "theirs is alone", part)
+		p.waitSent(p.theirs, time.Time{}, 1)
+		p.waitHeldList(p.theirs, "theirs is alone", part)
 		ours := p.startOurs(200)
-		p.state(ours, "Backup")
+		p.waitState(ours, "Backup")
 		p.eventually("the status is to say whose list we follow", func() error {
 			r, err := ours.Router(t.Context(), m.ipv6, vrid)
 			if err == nil && !r.ListOf.IsValid() {
@@ -41,23 +41,23 @@ func TestNetnsInteropAddressListIsPartOfOurs(t *testing.T) {
 		})
 
 		p.check(p.Cut(p.theirs.Index))
-		p.held(p.ours, "theirs is silent")
+		p.waitHeld(p.ours, "theirs is silent")
 		p.check(p.Restore(p.theirs.Index))
-		p.backup(theirs, 2)
-		p.held(p.ours, "theirs is back, and understands us")
+		p.waitBackup(theirs, 2)
+		p.waitHeld(p.ours, "theirs is back, and understands us")
 		at := time.Now()
 		// As long as a takeover would need, and more.
-		p.sent(p.ours, at, 6)
-		p.turns(at, p.ours)
-		p.wire(part)
-		p.uncomplaining(theirs)
+		p.waitSent(p.ours, at, 6)
+		p.checkMasters(at, p.ours)
+		p.checkWire(part)
+		p.checkNoComplaints(theirs)
 
 		// A silent Backup is remembered for long, but not for longer than we run.
 		p.check(theirs.Terminate())
 		p.check(ours.Terminate())
 		at = time.Now()
 		p.startOurs(200)
-		p.held(p.ours, "theirs has gone")
+		p.waitHeld(p.ours, "theirs has gone")
 		if sent := from(p.ours, p.adverts(at)); !slices.Equal(sent[0].VRRP.Addresses, p.vips) {
 			t.Errorf("without theirs our daemon has sent %s, want our own list", sent[0])
 		}
@@ -80,16 +80,16 @@ func TestNetnsInteropAddressListDiffers(t *testing.T) {
 			// never send again, and nobody could tell of it.
 			p.theirInterval = 30 * time.Millisecond
 			ours = p.startOurs(200)
-			p.master(p.ours, "ours is alone")
+			p.waitMaster(p.ours, "ours is alone")
 		}
 		theirs := p.startTheirs(150, false, list...)
-		p.sent(p.theirs, time.Time{}, 1)
+		p.waitSent(p.theirs, time.Time{}, 1)
 		if peer.name == keepalived.name {
 			other = []int{p.ours.Index}
 		} else {
 			// FRR accepts any list.
 			ours = p.startOurs(200)
-			p.state(ours, "Backup")
+			p.waitState(ours, "Backup")
 		}
 		p.eventually("the holders", func() error {
 			want := append([]int{p.theirs.Index}, other...)
@@ -98,9 +98,9 @@ func TestNetnsInteropAddressListDiffers(t *testing.T) {
 			}
 			return nil
 		})
-		p.alarm(ours, "addressList", "")
+		p.waitAlarm(ours, "addressList", "")
 		p.check(theirs.Terminate())
-		p.held(p.ours, "theirs has gone")
+		p.waitHeld(p.ours, "theirs has gone")
 		p.eventually("the alarm is to end", func() error {
 			r, err := ours.Router(t.Context(), m.ipv6, vrid)
 			if err == nil && len(r.Alarms) > 0 {
@@ -108,6 +108,6 @@ func TestNetnsInteropAddressListDiffers(t *testing.T) {
 			}
 			return err
 		})
-		p.wire()
+		p.checkWire()
 	})
 }

@@ -20,40 +20,40 @@ func TestNetnsInteropEqualPriority(t *testing.T) {
 					winner, loser = p.ours, p.theirs
 				}
 				theirs := p.startTheirs(150, false)
-				p.master(p.theirs, "theirs is alone")
+				p.waitMaster(p.theirs, "theirs is alone")
 				ours := p.startOurs(150)
-				p.state(ours, "Backup")
+				p.waitState(ours, "Backup")
 
 				at := time.Now()
 				// Of both families.
 				p.check(p.Drop("ip protocol 112"))
 				p.check(p.Drop("ip6 nexthdr 112"))
-				p.state(ours, "Master")
+				p.waitState(ours, "Master")
 				if oursIsHigher {
-					p.announcedAll(at)
+					p.waitAnnouncedAll(at)
 				}
-				p.heard(p.theirs)
+				p.waitHeard(p.theirs)
 				// The loser is likely to be heard before it hears the winner.
-				p.heard(winner)
+				p.waitHeard(winner)
 
 				p.check(p.Pass())
 				at = time.Now()
-				p.held(winner, "the partition has healed")
+				p.waitHeld(winner, "the partition has healed")
 				settled := time.Now()
 				t.Logf("measured: interop_%s_%s_healed=%v target=%v", peer.name, m.name, settled.Sub(at).Round(time.Millisecond), m.interval()+crossing)
 				// As long as a takeover would need, and more.
-				p.sent(winner, settled, 5)
+				p.waitSent(winner, settled, 5)
 				for _, a := range from(loser, p.adverts(settled)) {
 					t.Errorf("%s has the lower address and sends, %v after the end: %s", loser.Name, a.At.Sub(settled), a)
 				}
 				if oursIsHigher {
-					p.backup(theirs, 2)
-					p.corrected(at)
-				} else if r := p.state(ours, "Backup"); r.Since.After(settled) {
+					p.waitBackup(theirs, 2)
+					p.waitCorrected(at)
+				} else if r := p.waitState(ours, "Backup"); r.Since.After(settled) {
 					t.Errorf("our daemon became Backup once more, %v after the end", r.Since.Sub(settled))
 				}
-				p.uncomplaining(theirs)
-				p.wire()
+				p.checkNoComplaints(theirs)
+				p.checkWire()
 			})
 		})
 	}

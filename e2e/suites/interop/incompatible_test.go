@@ -24,7 +24,7 @@ func TestNetnsInteropStaysAway(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, keepalived, tt.theirs, true)
 			theirs := p.startTheirs(150, false)
-			p.master(p.theirs, "theirs is alone")
+			p.waitMaster(p.theirs, "theirs is alone")
 			p.mode = tt.ours
 			ours := p.startOurs(200)
 			want := p.theirs.IPv4.String() + " uses it with " + tt.want
@@ -35,13 +35,13 @@ func TestNetnsInteropStaysAway(t *testing.T) {
 				}
 				return err
 			})
-			p.held(p.theirs, "ours stays away")
+			p.waitHeld(p.theirs, "ours stays away")
 			if sent := from(p.ours, p.Recorder.Advertisements(time.Time{}, false, vrid)); len(sent) > 0 {
 				t.Errorf("our daemon has sent %s", sent[0])
 			}
 			p.check(theirs.Terminate())
-			p.held(p.ours, "theirs has gone")
-			p.wire()
+			p.waitHeld(p.ours, "theirs has gone")
+			p.checkWire()
 		})
 	}
 }
@@ -53,11 +53,11 @@ func TestNetnsInteropHopLimit(t *testing.T) {
 	p := newPair(t, keepalived, modeUnicast6, true)
 	p.theirTTL = 0
 	theirs := p.startTheirs(150, false)
-	p.master(p.theirs, "theirs is alone")
+	p.waitMaster(p.theirs, "theirs is alone")
 	ours := p.startOurs(200)
-	p.alarm(ours, "incompatiblePeer", "ipTtl")
-	p.state(ours, "Initialize") // vipInUse: what it cannot hear as a Master has the addresses.
+	p.waitAlarm(ours, "incompatiblePeer", "ipTtl")
+	p.waitState(ours, "Initialize") // vipInUse: what it cannot hear as a Master has the addresses.
 	p.check(theirs.Terminate())
-	p.held(p.ours, "theirs has gone")
-	p.wire()
+	p.waitHeld(p.ours, "theirs has gone")
+	p.checkWire()
 }

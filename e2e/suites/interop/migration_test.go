@@ -131,7 +131,7 @@ func (m *migration) run(order []int) {
 	for _, i := range order {
 		at := time.Now()
 		m.check(m.keepalived[i].Terminate())
-		m.uncomplaining(m.keepalived[i])
+		m.checkNoComplaints(m.keepalived[i])
 		d, err := m.StartDaemon(m.Hosts[i], 0)
 		m.check(err)
 		m.daemons[i] = d
@@ -143,11 +143,11 @@ func (m *migration) run(order []int) {
 			return err
 		})
 		m.served(m.Hosts[i].Name + " has our daemon now")
-		m.handover(at, m.Hosts[i])
+		m.measureHandover(at, m.Hosts[i])
 	}
 	stop()
 	m.measure(begin, time.Now())
-	m.ended()
+	m.checkEnd()
 }
 
 // served waits until every VIP is held by one host, the same for all, which
@@ -209,9 +209,9 @@ func (m *migration) ask() (stop func()) {
 	}
 }
 
-// handover measures from the release of a Master, if the host was it, to the first
+// measureHandover measures from the release of a Master, if the host was it, to the first
 // advertisement of the next.
-func (m *migration) handover(since time.Time, left *lab.Host) {
+func (m *migration) measureHandover(since time.Time, left *lab.Host) {
 	m.t.Helper()
 	var released time.Time
 	for _, a := range m.Recorder.Advertisements(since, false, vrid) {
@@ -293,8 +293,8 @@ func (m *migration) answers(a netip.Addr, from, end time.Time) (silence, several
 	return max(silence, end.Sub(at)), several
 }
 
-// uncomplaining checks that keepalived took our advertisements.
-func (m *migration) uncomplaining(p *netns.Process) {
+// checkNoComplaints checks that keepalived took our advertisements.
+func (m *migration) checkNoComplaints(p *netns.Process) {
 	m.t.Helper()
 	for line := range strings.Lines(p.Output()) {
 		for _, c := range keepalived.complaints {
@@ -305,8 +305,8 @@ func (m *migration) uncomplaining(p *netns.Process) {
 	}
 }
 
-// ended checks what is there at the end: one Master, and Backups that know it.
-func (m *migration) ended() {
+// checkEnd checks what is there at the end: one Master, and Backups that know it.
+func (m *migration) checkEnd() {
 	m.t.Helper()
 	masters := 0
 	for i, d := range m.daemons {

@@ -258,20 +258,20 @@ func (p *pair) eventually(what string, f func() error) {
 	p.check(lab.Eventually(ctx, what, f))
 }
 
-// master waits until a host advertises and holds all VIPs.
-func (p *pair) master(h *lab.Host, why string) {
+// waitMaster waits until a host advertises and holds all VIPs.
+func (p *pair) waitMaster(h *lab.Host, why string) {
 	p.t.Helper()
-	p.sent(h, time.Time{}, 1)
-	p.held(h, why)
+	p.waitSent(h, time.Time{}, 1)
+	p.waitHeld(h, why)
 }
 
-// held waits until a host, and no other, holds all VIPs, and answers for them.
-func (p *pair) held(h *lab.Host, why string) {
+// waitHeld waits until a host, and no other, holds all VIPs, and answers for them.
+func (p *pair) waitHeld(h *lab.Host, why string) {
 	p.t.Helper()
-	p.heldList(h, why, p.vips)
+	p.waitHeldList(h, why, p.vips)
 }
 
-func (p *pair) heldList(h *lab.Host, why string, vips []netip.Addr) {
+func (p *pair) waitHeldList(h *lab.Host, why string, vips []netip.Addr) {
 	p.t.Helper()
 	for _, a := range vips {
 		p.eventually(fmt.Sprintf("%s: %s is to be at %s alone", why, a, h.Name), func() error {
@@ -291,8 +291,8 @@ func (p *pair) heldList(h *lab.Host, why string, vips []netip.Addr) {
 	}
 }
 
-// state waits until our daemon's virtual router is in a state.
-func (p *pair) state(d *lab.Daemon, state string) lab.RouterStatus {
+// waitState waits until our daemon's virtual router is in a state.
+func (p *pair) waitState(d *lab.Daemon, state string) lab.RouterStatus {
 	p.t.Helper()
 	var r lab.RouterStatus
 	p.eventually("our daemon is to be "+state, func() (err error) {
@@ -304,9 +304,9 @@ func (p *pair) state(d *lab.Daemon, state string) lab.RouterStatus {
 	return r
 }
 
-// alarm waits until our daemon tells of one that the other implementation causes,
+// waitAlarm waits until our daemon tells of one that the other implementation causes,
 // with that in its detail.
-func (p *pair) alarm(d *lab.Daemon, reason, detail string) {
+func (p *pair) waitAlarm(d *lab.Daemon, reason, detail string) {
 	p.t.Helper()
 	p.eventually("our daemon is to tell of "+reason, func() error {
 		r, err := d.Router(p.t.Context(), p.mode.ipv6, vrid)
@@ -322,15 +322,15 @@ func (p *pair) alarm(d *lab.Daemon, reason, detail string) {
 	})
 }
 
-// heard waits until a Master has sent an advertisement from now on, and so for
+// waitHeard waits until a Master has sent an advertisement from now on, and so for
 // timers that count from one.
-func (p *pair) heard(h *lab.Host) {
+func (p *pair) waitHeard(h *lab.Host) {
 	p.t.Helper()
-	p.sent(h, time.Now(), 1)
+	p.waitSent(h, time.Now(), 1)
 }
 
-// sent waits until a host has sent n advertisements since a time.
-func (p *pair) sent(h *lab.Host, since time.Time, n int) {
+// waitSent waits until a host has sent n advertisements since a time.
+func (p *pair) waitSent(h *lab.Host, since time.Time, n int) {
 	p.t.Helper()
 	p.eventually(fmt.Sprintf("%s is to send %d advertisements", h.Name, n), func() error {
 		if got := len(from(h, p.adverts(since))); got < n {
@@ -340,9 +340,9 @@ func (p *pair) sent(h *lab.Host, since time.Time, n int) {
 	})
 }
 
-// resolved waits until their kernel knows our Ethernet address, if it needs it.
+// waitResolved waits until their kernel knows our Ethernet address, if it needs it.
 // It asks only once a second, and without a carrier it asks in vain.
-func (p *pair) resolved() {
+func (p *pair) waitResolved() {
 	p.t.Helper()
 	if !p.mode.unicast {
 		return
@@ -363,8 +363,8 @@ func (p *pair) resolved() {
 	})
 }
 
-// backup waits until the other implementation has become Backup for the nth time.
-func (p *pair) backup(r router, nth int) {
+// waitBackup waits until the other implementation has become Backup for the nth time.
+func (p *pair) waitBackup(r router, nth int) {
 	p.t.Helper()
 	p.eventually(fmt.Sprintf("%s is to become Backup for the %d. time", p.peer.name, nth), func() error {
 		if n := strings.Count(r.Output(), p.peer.backup); n < nth {
@@ -384,11 +384,11 @@ func from(h *lab.Host, list []lab.Packet) []lab.Packet {
 	return slices.DeleteFunc(slices.Clone(list), func(a lab.Packet) bool { return a.Host != h.Index })
 }
 
-// takeover measures from the last advertisement of one host to the first of the
+// measureTakeover measures from the last advertisement of one host to the first of the
 // other, after something was done to the old.
-func (p *pair) takeover(name string, old, new *lab.Host, done time.Time, target time.Duration) {
+func (p *pair) measureTakeover(name string, old, new *lab.Host, done time.Time, target time.Duration) {
 	p.t.Helper()
-	p.sent(new, done, 1)
+	p.waitSent(new, done, 1)
 	last, first := from(old, p.adverts(done.Add(-2*p.mode.interval()))), from(new, p.adverts(done))
 	if len(last) == 0 {
 		p.t.Fatalf("%s: no advertisement of the old Master", name)
@@ -403,9 +403,9 @@ func (p *pair) takeover(name string, old, new *lab.Host, done time.Time, target 
 	}
 }
 
-// turns checks who was Master one after the other: no two at the same time, but
+// checkMasters checks who was Master one after the other: no two at the same time, but
 // for what crossed on the wire, and nobody in between.
-func (p *pair) turns(since time.Time, want ...*lab.Host) {
+func (p *pair) checkMasters(since time.Time, want ...*lab.Host) {
 	p.t.Helper()
 	var got, names []string
 	for _, h := range want {
@@ -427,8 +427,8 @@ func (p *pair) turns(since time.Time, want ...*lab.Host) {
 	}
 }
 
-// wire checks everything that our daemon has sent as advertisements.
-func (p *pair) wire(lists ...[]netip.Addr) {
+// checkWire checks everything that our daemon has sent as advertisements.
+func (p *pair) checkWire(lists ...[]netip.Addr) {
 	p.t.Helper()
 	if lists == nil {
 		lists = [][]netip.Addr{p.vips}
@@ -462,9 +462,9 @@ func (p *pair) wire(lists ...[]netip.Addr) {
 	}
 }
 
-// released checks that our daemon has left with priority 0, in three copies, once
+// checkReleased checks that our daemon has left with priority 0, in three copies, once
 // since a time.
-func (p *pair) released(since time.Time) {
+func (p *pair) checkReleased(since time.Time) {
 	p.t.Helper()
 	var copies []time.Time
 	for _, a := range from(p.ours, p.adverts(since)) {
@@ -477,32 +477,32 @@ func (p *pair) released(since time.Time) {
 	}
 }
 
-// announced waits until our daemon has announced every VIP, since a time.
-func (p *pair) announced(since time.Time) {
+// waitAnnounced waits until our daemon has announced every VIP, since a time.
+func (p *pair) waitAnnounced(since time.Time) {
 	p.t.Helper()
-	p.announcements(since, 0)
+	p.waitAnnouncements(since, 0)
 }
 
-// announcedAll waits until our daemon has made all the announcements that follow
+// waitAnnouncedAll waits until our daemon has made all the announcements that follow
 // a takeover since a time; the next would be a minute later. A host that was
 // told of another by mistake is told again only if there is a reason.
-func (p *pair) announcedAll(since time.Time) {
+func (p *pair) waitAnnouncedAll(since time.Time) {
 	p.t.Helper()
-	p.announcements(since, 5*time.Second)
+	p.waitAnnouncements(since, 5*time.Second)
 }
 
-// corrected waits until our daemon has announced its VIPs after theirs has sent as
+// waitCorrected waits until our daemon has announced its VIPs after theirs has sent as
 // Master beside it, and may have announced them: it has the last word. Who yields
 // without having sent anything, as keepalived and FRR do when they hear the
 // better Master first, leaves nothing to hear.
-func (p *pair) corrected(since time.Time) {
+func (p *pair) waitCorrected(since time.Time) {
 	p.t.Helper()
 	sent := from(p.theirs, p.adverts(since))
 	p.t.Logf("theirs has sent %d advertisements before it yielded", len(sent))
 	if len(sent) == 0 {
 		return
 	}
-	p.announced(sent[len(sent)-1].At)
+	p.waitAnnounced(sent[len(sent)-1].At)
 	for _, a := range p.vips {
 		if list := p.Recorder.Announcements(since, a); list[len(list)-1].Host != p.ours.Index {
 			p.t.Errorf("the last to announce %s is theirs", a)
@@ -510,9 +510,9 @@ func (p *pair) corrected(since time.Time) {
 	}
 }
 
-// announcements waits until our daemon has announced every VIP at least so long
+// waitAnnouncements waits until our daemon has announced every VIP at least so long
 // after its first announcement since a time.
-func (p *pair) announcements(since time.Time, after time.Duration) {
+func (p *pair) waitAnnouncements(since time.Time, after time.Duration) {
 	p.t.Helper()
 	for _, a := range p.vips {
 		p.eventually(fmt.Sprintf("our daemon is to announce %s after %v", a, after), func() error {
@@ -530,8 +530,8 @@ func (p *pair) announcements(since time.Time, after time.Duration) {
 	}
 }
 
-// uncomplaining checks what the other implementation has written.
-func (p *pair) uncomplaining(r router) {
+// checkNoComplaints checks what the other implementation has written.
+func (p *pair) checkNoComplaints(r router) {
 	p.t.Helper()
 	for line := range strings.Lines(r.Output()) {
 		for _, c := range p.peer.complaints {

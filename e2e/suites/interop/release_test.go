@@ -19,7 +19,7 @@ func TestNetnsRelease(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, keepalived, modeV3, true)
 			ours := p.startOurs(200, fmt.Sprintf("--release-vips=%v", release))
-			p.master(p.ours, "alone")
+			p.waitMaster(p.ours, "alone")
 			at := time.Now()
 			p.check(ours.Terminate())
 			exited := time.Since(at)

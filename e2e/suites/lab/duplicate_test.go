@@ -24,16 +24,16 @@ func duplicateLab(t *testing.T, hosts int) (*lab.Lab, context.Context, []netip.A
 	return l, ctx, labtest.Addrs("192.0.2.100", "2001:db8::100")
 }
 
-// own gives or takes the VIPs to or from a host, as an operator would.
-func own(t *testing.T, h *lab.Host, do string) {
+// assignVIPs adds the VIPs to a host or deletes them there, as an operator would.
+func assignVIPs(t *testing.T, h *lab.Host, do string) {
 	t.Helper()
 	if err := h.IP("addr "+do+" 192.0.2.100/32 dev eth0", "addr "+do+" 2001:db8::100/128 dev eth0 nodad"); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// isState waits until both virtual routers of a daemon are what they are to be.
-func isState(ctx context.Context, t *testing.T, d *lab.Daemon, what string, ok func(lab.RouterStatus) bool) {
+// waitRouters waits until both virtual routers of a daemon are what they are to be.
+func waitRouters(ctx context.Context, t *testing.T, d *lab.Daemon, what string, ok func(lab.RouterStatus) bool) {
 	t.Helper()
 	for _, ipv6 := range []bool{false, true} {
 		if err := lab.Eventually(ctx, what, func() error {
@@ -58,8 +58,8 @@ func alarm(r lab.RouterStatus, reason string) (detail string, on bool) {
 	return "", false
 }
 
-// quiet asserts that no daemon has said anything of other hosts.
-func quiet(t *testing.T, daemons ...*lab.Daemon) {
+// checkNoConflict checks that no daemon has logged a conflict with another host.
+func checkNoConflict(t *testing.T, daemons ...*lab.Daemon) {
 	t.Helper()
 	for _, d := range daemons {
 		for line := range strings.Lines(d.Output()) {
@@ -76,25 +76,25 @@ func TestNetnsVIPInUse(t *testing.T) {
 	t.Parallel()
 	l, ctx, vips := duplicateLab(t, 2)
 	stranger := l.Hosts[1]
-	own(t, stranger, "add")
+	assignVIPs(t, stranger, "add")
 	d, err := l.StartDaemon(l.Hosts[0], 200)
 	if err != nil {
 		t.Fatal(err)
 	}
-	isState(ctx, t, d, "the VIP is found to be in use", func(r lab.RouterStatus) bool {
+	waitRouters(ctx, t, d, "the VIP is found to be in use", func(r lab.RouterStatus) bool {
 		return r.State == "Initialize" && r.Reason == "vipInUse" && strings.HasSuffix(r.Message, " is used by "+stranger.MAC) &&
 			r.VIPs[0].InUseBy == stranger.MAC
 	})
 	for _, vip := range vips {
-		labtest.Held(ctx, t, l, vip, 1)
+		labtest.WaitHeld(ctx, t, l, vip, 1)
 		if slices.ContainsFunc(l.Recorder.Announcements(time.Time{}, vip), func(p lab.Packet) bool { return p.Host == 0 }) {
 			t.Errorf("the daemon announced %s", vip)
 		}
 	}
-	own(t, stranger, "del")
+	assignVIPs(t, stranger, "del")
 	begin := time.Now()
 	for _, vip := range vips {
-		labtest.Held(ctx, t, l, vip, 0)
+		labtest.WaitHeld(ctx, t, l, vip, 0)
 	}
 	fmt.Printf("measured: vip_in_use_healed=%s target=5.5s\n", time.Since(begin).Round(time.Millisecond))
 	if got := time.Since(begin); got > 27500*time.Millisecond {
@@ -113,11 +113,11 @@ func TestNetnsDuplicateAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, vip := range vips {
-		labtest.Held(ctx, t, l, vip, 0)
+		labtest.WaitHeld(ctx, t, l, vip, 0)
 	}
-	own(t, stranger, "add")
+	assignVIPs(t, stranger, "add")
 	begin := time.Now()
-	isState(ctx, t, d, "the other host is found", func(r lab.RouterStatus) bool {
+	waitRouters(ctx, t, d, "the other host is found", func(r lab.RouterStatus) bool {
 		detail, on := alarm(r, "duplicateAddress")
 		return on && r.State == "Master" && strings.HasSuffix(detail, " is claimed by "+stranger.MAC)
 	})
@@ -142,8 +142,8 @@ func TestNetnsDuplicateAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Printf("measured: defended_after=%s target=10s\n", time.Since(begin).Round(time.Millisecond))
-	own(t, stranger, "del")
-	isState(ctx, t, d, "the alarm ends", func(r lab.RouterStatus) bool {
+	assignVIPs(t, stranger, "del")
+	waitRouters(ctx, t, d, "the alarm ends", func(r lab.RouterStatus) bool {
 		_, on := alarm(r, "duplicateAddress")
 		return !on && r.State == "Master"
 	})
@@ -158,7 +158,7 @@ func TestNetnsSilentKeepalived(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	labtest.Held(ctx, t, l, vips[0], 0)
+	labtest.WaitHeld(ctx, t, l, vips[0], 0)
 	k := lab.Instance{VRID: 50, Priority: 100, Version: 3, Interval: time.Second, VIPs: labtest.Addrs("192.0.2.100", "192.0.2.199")}
 	if _, err := l.StartKeepalived(l.Hosts[1], k); err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestNetnsOrdinaryTakeoversAreNoDuplicates(t *testing.T) {
 	alone := func(host int) {
 		t.Helper()
 		for _, vip := range vips {
-			labtest.Held(ctx, t, l, vip, host)
+			labtest.WaitHeld(ctx, t, l, vip, host)
 		}
 	}
 	holder := func() int {
@@ -240,7 +240,7 @@ func TestNetnsOrdinaryTakeoversAreNoDuplicates(t *testing.T) {
 	if err := daemons[first].Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	isState(ctx, t, daemons[first], "it is Backup again", func(r lab.RouterStatus) bool { return r.State == "Backup" })
+	waitRouters(ctx, t, daemons[first], "it is Backup again", func(r lab.RouterStatus) bool { return r.State == "Backup" })
 	alone(next)
 	daemons[next].Kill()
 	first = next
@@ -260,5 +260,5 @@ func TestNetnsOrdinaryTakeoversAreNoDuplicates(t *testing.T) {
 		t.Errorf("the daemon ended with %v", err)
 	}
 	holder()
-	quiet(t, daemons...)
+	checkNoConflict(t, daemons...)
 }

@@ -47,7 +47,7 @@ func startAlone(ctx context.Context, t *testing.T, l *lab.Lab, vips []netip.Addr
 		t.Fatal(err)
 	}
 	for _, vip := range vips {
-		labtest.Held(ctx, t, l, vip, 0)
+		labtest.WaitHeld(ctx, t, l, vip, 0)
 	}
 	return d
 }
@@ -114,7 +114,7 @@ func TestNetnsSilence(t *testing.T) {
 				for i := range *silenceRuns {
 					t.Run(fmt.Sprint(i), func(t *testing.T) {
 						t.Parallel()
-						silence(t, signal, args, func(family string, took time.Duration) {
+						measureSilence(t, signal, args, func(family string, took time.Duration) {
 							mu.Lock()
 							defer mu.Unlock()
 							all[family] = append(all[family], took)
@@ -126,7 +126,8 @@ func TestNetnsSilence(t *testing.T) {
 	}
 }
 
-func silence(t *testing.T, how syscall.Signal, args []string, measured func(family string, took time.Duration)) {
+// measureSilence signals the only daemon and measures until when its node answers.
+func measureSilence(t *testing.T, how syscall.Signal, args []string, measured func(family string, took time.Duration)) {
 	t.Helper()
 	vips := silentVIPs
 	if slices.Contains(args, "--vrrp-version=2") {

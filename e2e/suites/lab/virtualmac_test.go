@@ -17,9 +17,9 @@ import (
 	"kube-vrrp-vip/pkg/netns"
 )
 
-// siteVMAC is two daemons and a client that hears no announcement: a network
+// virtualMACSite is two daemons and a client that hears no announcement: a network
 // that ignores them. Every host filters by the way back.
-type siteVMAC struct {
+type virtualMACSite struct {
 	*lab.Lab
 	ctx     context.Context
 	t       *testing.T
@@ -39,12 +39,12 @@ var (
 	vmacOther  = netip.MustParseAddr("192.0.2.102")
 )
 
-func newSiteVMAC(t *testing.T) *siteVMAC {
+func newVirtualMACSite(t *testing.T) *virtualMACSite {
 	t.Helper()
 	l, _ := labtest.New(t, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*labtest.Patience)
 	t.Cleanup(cancel)
-	s := &siteVMAC{Lab: l, ctx: ctx, t: t}
+	s := &virtualMACSite{Lab: l, ctx: ctx, t: t}
 	l.SetService("default", "web", "10.96.0.10", 80)
 	l.SetConfigMap(map[string]string{
 		"virtual": `{addresses: [192.0.2.100, "2001:db8::100"], virtualMAC: true}`,
@@ -75,28 +75,28 @@ table ip6 deaf {
 `))
 	for i, priority := range []int{200, 100} {
 		s.daemons[i] = s.start(i, priority)
-		s.held(0)
+		s.waitHeld(0)
 	}
-	s.backup(1)
+	s.waitBackup(1)
 	return s
 }
 
-func (s *siteVMAC) must(err error) {
+func (s *virtualMACSite) must(err error) {
 	s.t.Helper()
 	if err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-func (s *siteVMAC) start(host, priority int, args ...string) *lab.Daemon {
+func (s *virtualMACSite) start(host, priority int, args ...string) *lab.Daemon {
 	s.t.Helper()
 	d, err := s.StartDaemon(s.Hosts[host], priority, args...)
 	s.must(err)
 	return d
 }
 
-// backup waits until a daemon is Backup.
-func (s *siteVMAC) backup(host int) {
+// waitBackup waits until a daemon is Backup.
+func (s *virtualMACSite) waitBackup(host int) {
 	s.t.Helper()
 	s.must(lab.Eventually(s.ctx, "a Backup", func() error {
 		r, err := s.daemons[host].Router(s.ctx, false, 50)
@@ -108,7 +108,7 @@ func (s *siteVMAC) backup(host int) {
 }
 
 // macvlans are a host's links with a virtual MAC, with their flags.
-func (s *siteVMAC) macvlans(host int) string {
+func (s *virtualMACSite) macvlans(host int) string {
 	s.t.Helper()
 	links, err := s.Hosts[host].Run("ip", "-brief", "link", "show", "type", "macvlan")
 	s.must(err)
@@ -116,7 +116,7 @@ func (s *siteVMAC) macvlans(host int) string {
 }
 
 // serve answers on port 80 with a word.
-func (s *siteVMAC) serve(h *lab.Host, word string) {
+func (s *virtualMACSite) serve(h *lab.Host, word string) {
 	s.t.Helper()
 	var listener net.Listener
 	s.must(h.Do(func() (err error) { listener, err = net.Listen("tcp", ":80"); return err }))
@@ -134,7 +134,7 @@ func (s *siteVMAC) serve(h *lab.Host, word string) {
 }
 
 // ask is a new connection of the client, and the host that answers it.
-func (s *siteVMAC) ask(vip netip.Addr) (string, error) {
+func (s *virtualMACSite) ask(vip netip.Addr) (string, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, 100*time.Millisecond)
 	defer cancel()
 	c, err := netns.Dial(ctx, s.Client.Path(), "tcp", netip.AddrPortFrom(vip, 80).String())
@@ -147,8 +147,8 @@ func (s *siteVMAC) ask(vip netip.Addr) (string, error) {
 	return string(word), err
 }
 
-// answers waits until a host answers at a VIP.
-func (s *siteVMAC) answers(vip netip.Addr, host int) {
+// waitAnswers waits until a host answers at a VIP.
+func (s *virtualMACSite) waitAnswers(vip netip.Addr, host int) {
 	s.t.Helper()
 	s.must(lab.Eventually(s.ctx, fmt.Sprintf("%s is not served by n%d", vip, host), func() error {
 		word, err := s.ask(vip)
@@ -159,21 +159,21 @@ func (s *siteVMAC) answers(vip netip.Addr, host int) {
 	}))
 }
 
-// held waits until a host, and no other, holds all VIPs.
-func (s *siteVMAC) held(host int) {
+// waitHeld waits until a host, and no other, holds all VIPs.
+func (s *virtualMACSite) waitHeld(host int) {
 	s.t.Helper()
 	for _, a := range slices.Concat(vmacVIPs, []netip.Addr{vmacBeside, vmacOther}) {
-		labtest.Held(s.ctx, s.t, s.Lab, a, host)
+		labtest.WaitHeld(s.ctx, s.t, s.Lab, a, host)
 	}
 }
 
-// seen checks that the client, the switch and the hosts see the virtual MAC
+// checkSeen checks that the client, the switch and the hosts see the virtual MAC
 // where it is, and nobody has seen another since a time.
-func (s *siteVMAC) seen(since time.Time, host int) {
+func (s *virtualMACSite) checkSeen(since time.Time, host int) {
 	s.t.Helper()
 	for i, vip := range vmacVIPs {
 		mac := []string{vmac4, vmac6}[i]
-		s.answers(vip, host)
+		s.waitAnswers(vip, host)
 		neighbor, err := s.Client.Run("ip", "neigh", "show", vip.String())
 		if s.must(err); !strings.Contains(neighbor, mac) {
 			s.t.Errorf("the client has %q for %s, want %s", neighbor, vip, mac)
@@ -210,14 +210,14 @@ func (s *siteVMAC) seen(since time.Time, host int) {
 	}
 }
 
-// takeover measures for how long a client that hears no announcement is without
+// measureTakeover measures for how long a client that hears no announcement is without
 // the VIPs, from an event on.
-func (s *siteVMAC) takeover(name string, host int, event func()) {
+func (s *virtualMACSite) measureTakeover(name string, host int, event func()) {
 	s.t.Helper()
 	begin := time.Now()
 	event()
 	for i, vip := range vmacVIPs {
-		s.answers(vip, host)
+		s.waitAnswers(vip, host)
 		if i == 0 {
 			s.t.Logf("measured: virtual_mac_%s_ms=%d target=450", name, time.Since(begin).Milliseconds())
 		}
@@ -231,39 +231,39 @@ func (s *siteVMAC) takeover(name string, host int, event func()) {
 // MAC address that never changes.
 func TestNetnsVirtualMACMoves(t *testing.T) {
 	t.Parallel()
-	s := newSiteVMAC(t)
+	s := newVirtualMACSite(t)
 	begin := time.Now()
-	s.seen(begin, 0)
-	s.answers(netip.MustParseAddr("192.0.2.103"), 0)
+	s.checkSeen(begin, 0)
+	s.waitAnswers(netip.MustParseAddr("192.0.2.103"), 0)
 
-	s.takeover("terminated", 1, func() { s.must(s.daemons[0].Signal(syscall.SIGTERM)) })
+	s.measureTakeover("terminated", 1, func() { s.must(s.daemons[0].Signal(syscall.SIGTERM)) })
 	<-s.daemons[0].Done()
-	s.held(1)
-	s.seen(begin, 1)
-	s.answers(netip.MustParseAddr("192.0.2.103"), 1)
+	s.waitHeld(1)
+	s.checkSeen(begin, 1)
+	s.waitAnswers(netip.MustParseAddr("192.0.2.103"), 1)
 	if links := s.macvlans(0); links != "" {
 		t.Errorf("a daemon that has ended left\n%s", links)
 	}
 
 	s.daemons[0] = s.start(0, 200)
-	s.backup(0)
-	s.takeover("killed", 0, s.daemons[1].Kill)
-	s.held(0) // When the lease of the other has ended.
-	s.answers(vmacVIPs[0], 0)
+	s.waitBackup(0)
+	s.measureTakeover("killed", 0, s.daemons[1].Kill)
+	s.waitHeld(0) // When the lease of the other has ended.
+	s.waitAnswers(vmacVIPs[0], 0)
 
 	// The link that the killed one has left is up, and goes with the next start.
 	s.daemons[1] = s.start(1, 100)
-	s.backup(1)
-	s.seen(begin, 0)
-	s.takeover("cut", 1, func() { s.must(s.Cut(0)) })
-	s.held(1)
+	s.waitBackup(1)
+	s.checkSeen(begin, 0)
+	s.measureTakeover("cut", 1, func() { s.must(s.Cut(0)) })
+	s.waitHeld(1)
 	s.must(s.Restore(0))
-	s.seen(begin, 1)
+	s.checkSeen(begin, 1)
 	// Back to a process that had the link up before.
-	s.backup(0)
-	s.takeover("back", 0, func() { s.must(s.daemons[1].Signal(syscall.SIGTERM)) })
-	s.held(0)
-	s.seen(begin, 0)
+	s.waitBackup(0)
+	s.measureTakeover("back", 0, func() { s.must(s.daemons[1].Signal(syscall.SIGTERM)) })
+	s.waitHeld(0)
+	s.checkSeen(begin, 0)
 	if log := s.daemons[0].Output(); strings.Contains(log, "Address or announcement failed") {
 		t.Errorf("the daemon wrote\n%s", log)
 	}
@@ -302,8 +302,8 @@ func TestNetnsVirtualMACMoves(t *testing.T) {
 // cleanup, and at the next start. Nothing else is touched by it.
 func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 	t.Parallel()
-	s := newSiteVMAC(t)
-	s.seen(time.Now(), 0)
+	s := newVirtualMACSite(t)
+	s.checkSeen(time.Now(), 0)
 	begin := time.Now()
 	s.SetConfigMap(map[string]string{
 		"virtual": `{addresses: [192.0.2.100, "2001:db8::100"]}`,
@@ -321,10 +321,10 @@ func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 	}
 	gone(0)
 	gone(1)
-	s.held(0)
+	s.waitHeld(0)
 	s.must(s.Client.Nft("delete table arp deaf\ndelete table ip6 deaf\n"))
 	for _, vip := range vmacVIPs {
-		s.answers(vip, 0) // By the MAC address that was announced.
+		s.waitAnswers(vip, 0) // By the MAC address that was announced.
 	}
 
 	s.SetConfigMap(map[string]string{
@@ -338,7 +338,7 @@ func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 		}
 		return nil
 	}))
-	s.held(0)
+	s.waitHeld(0)
 
 	for _, vip := range []netip.Addr{vmacBeside, vmacOther} {
 		if got := s.Recorder.Bindings(begin, vip); len(got) != 0 {
@@ -349,9 +349,9 @@ func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 	// The interface goes down and up, and gets another name.
 	s.must(s.Hosts[0].IP("link set eth0 down", "link set eth0 name lan0", "link set lan0 up",
 		"addr add "+s.Hosts[0].LinkLocal.String()+"/64 dev lan0 nodad", "addr add "+s.Hosts[0].IPv6.String()+"/64 dev lan0 nodad"))
-	s.held(1)
-	s.seen(time.Now(), 1)
-	s.backup(0)
+	s.waitHeld(1)
+	s.checkSeen(time.Now(), 1)
+	s.waitBackup(0)
 	for _, vip := range []netip.Addr{vmacBeside, vmacOther} {
 		second := slices.DeleteFunc(s.Recorder.Bindings(begin, vip), func(b lab.Binding) bool { return b.Host != 1 })
 		if len(second) != 1 {
@@ -360,7 +360,7 @@ func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 	}
 
 	s.daemons[1].Kill()
-	s.held(0)
+	s.waitHeld(0)
 	if links := s.macvlans(1); !strings.Contains(links, vmac4) {
 		t.Errorf("a daemon that was killed left\n%s", links)
 	}
@@ -373,13 +373,13 @@ func TestNetnsVirtualMACIsRemoved(t *testing.T) {
 	// Without release the link stays, and goes before the next start's first
 	// advertisement.
 	s.daemons[1] = s.start(1, 100, "--release-vips=false")
-	s.backup(1)
+	s.waitBackup(1)
 	s.must(s.daemons[1].Terminate())
 	if links := s.macvlans(1); !strings.Contains(links, vmac4) {
 		t.Errorf("with --release-vips=false are left\n%s", links)
 	}
 	s.SetConfigMap(map[string]string{"beside": "{addresses: [192.0.2.101]}"})
 	s.daemons[1] = s.start(1, 100)
-	s.backup(1)
+	s.waitBackup(1)
 	gone(1)
 }

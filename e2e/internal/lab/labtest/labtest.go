@@ -40,8 +40,8 @@ func New(t *testing.T, n int) (*lab.Lab, context.Context) {
 	return l, ctx
 }
 
-// Held waits until a host, and no other, holds an address and answers for it.
-func Held(ctx context.Context, t *testing.T, l *lab.Lab, a netip.Addr, host int) {
+// WaitHeld waits until a host, and no other, holds an address and answers for it.
+func WaitHeld(ctx context.Context, t *testing.T, l *lab.Lab, a netip.Addr, host int) {
 	t.Helper()
 	err := lab.Eventually(ctx, fmt.Sprintf("%s is not at n%d alone", a, host), func() error {
 		if got := l.Recorder.Holders(a); !slices.Equal(got, []int{host}) {
