@@ -221,7 +221,7 @@ func (p *path) measure(w work, slice time.Duration) (sample, error) {
 // busy is the time that the processors have worked since the machine started, of
 // all of them, in hundredths of a second (proc(5)). What the kernel does for a packet
 // that passes the node it does in the time of whoever sent it, so the node's share
-// can not be told from the client's and the endpoint's.
+// cannot be told from the client's and the endpoint's.
 func busy() time.Duration {
 	line, _, _ := strings.Cut(read("/proc/stat"), "\n")
 	fields := strings.Fields(line)

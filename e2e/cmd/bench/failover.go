@@ -36,7 +36,7 @@ type site struct {
 	ping    *probe.Ping
 	routers []virtualRouter
 
-	// asking tells that the client asks who has the VIP, too, and what came of it.
+	// asking means that the client asks who has the VIP, too, and what came of it.
 	asking bool
 	staleness
 }
@@ -138,7 +138,7 @@ type event struct {
 	cause, heal func(s *site, master int) error
 	// healing measures what undoing it costs the client too.
 	healing string
-	// stays tells that the Master may stay the same.
+	// stays means that the Master may stay the same.
 	stays bool
 }
 

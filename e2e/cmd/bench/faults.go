@@ -34,7 +34,7 @@ the dead node.
 // fault is an event after which the node may go on answering.
 type fault struct {
 	event
-	// stale tells that it is to be measured for how long.
+	// stale means that it is to be measured for how long.
 	stale bool
 }
 

@@ -15,7 +15,7 @@ type row struct {
 	ours, theirs []float64
 	// limit is what the values were not watched beyond; 0 for none.
 	limit float64
-	// outages tells that the values are outages: how many were over a second
+	// outages means that the values are outages: how many were over a second
 	// is said too.
 	outages bool
 }
@@ -73,7 +73,7 @@ func (r *row) addNumber(kind int, v float64) {
 	}
 }
 
-// beyond tells that a value is as much as could be seen, but for a moment.
+// beyond means that a value is as much as could be seen, but for a moment.
 func (r row) beyond(v float64) bool { return r.limit > 0 && v > 0.95*r.limit }
 
 // cell is the median, the range, and the outages over a second.

@@ -29,7 +29,7 @@ type Packet struct {
 type VRRP struct {
 	Source, Destination netip.Addr
 	TTL, TOS            uint8
-	// Options tells that the IPv4 header has some.
+	// Options means that the IPv4 header has some.
 	Options  bool
 	Version  int
 	VRID     int
@@ -68,7 +68,7 @@ type Neighbor struct {
 	To netip.Addr
 	// MAC is the Ethernet address that it gives for Address.
 	MAC string
-	// Gratuitous tells that it answers nobody.
+	// Gratuitous means that it answers nobody.
 	Gratuitous bool
 }
 
@@ -110,7 +110,7 @@ func (n Neighbor) String() string {
 	}
 }
 
-// parsePacket reads an Ethernet frame; ok tells that it is one to record.
+// parsePacket reads an Ethernet frame; ok means that it is one to record.
 func parsePacket(frame []byte) (p Packet, ok bool) {
 	if len(frame) < 14 {
 		return Packet{}, false

@@ -41,7 +41,7 @@ type Binding struct {
 	At      time.Time
 	Host    int
 	Address netip.Addr
-	// Held tells that it began. A link without carrier holds nothing.
+	// Held means that it began. A link without carrier holds nothing.
 	Held bool
 }
 

@@ -33,7 +33,7 @@ type Client struct {
 	Pattern     Pattern
 	Connections int
 	Target      netip.AddrPort
-	// Proxied tells that the endpoint must have been sent a PROXY header.
+	// Proxied means that the endpoint must have been sent a PROXY header.
 	Proxied bool
 }
 

@@ -4,7 +4,7 @@
 // Each is one thread with epoll.
 //
 // A question has 100 bytes, of which the first says what is wanted, and an answer
-// 1000, of which the first tells whether a header of the PROXY protocol came before
+// 1000, of which the first says whether a header of the PROXY protocol came before
 // the question.
 //
 // System calls are made without telling Go's scheduler, which would otherwise hand

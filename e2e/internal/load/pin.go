@@ -8,7 +8,7 @@ import (
 
 // Pin keeps the calling thread on one of the processors that it may use, counted
 // from 0. Where a client and an endpoint share a processor in one measurement, and
-// not in the next, the two can not be compared. The caller holds the thread by
+// not in the next, the two cannot be compared. The caller holds the thread by
 // runtime.LockOSThread and does not unlock it again.
 func Pin(processor int) error {
 	var allowed, one unix.CPUSet

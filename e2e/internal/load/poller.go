@@ -69,7 +69,7 @@ func send(fd int, b []byte) (int, unix.Errno) {
 
 func closeSocket(fd int) { _, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
 
-// again tells that there is nothing to read, or no room to write.
+// again reports whether there is nothing to read, or no room to write.
 func again(errno unix.Errno) bool { return errno == unix.EAGAIN || errno == unix.EINTR }
 
 func failed(what string, errno error) error { return fmt.Errorf("%s: %w", what, errno) }

@@ -109,7 +109,7 @@ func (p *Ping) Outage(target netip.Addr, t time.Time) time.Duration {
 	return longest
 }
 
-// Steady tells whether each target has been answering for d without a gap of more
+// Steady reports whether each target has been answering for d without a gap of more
 // than ten ticks.
 func (p *Ping) Steady(d time.Duration) bool {
 	p.mu.Lock()

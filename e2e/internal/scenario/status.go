@@ -147,7 +147,7 @@ func (s *Site) Settled(ctx context.Context, vips []netip.Addr, nodes ...string) 
 	return master, err
 }
 
-// settled tells whether a daemon is Master, or why it is not settled.
+// settled reports whether a daemon is Master, or why it is not settled.
 func settled(st Status, vips []netip.Addr) (isMaster bool, err error) {
 	if err := written(st); err != nil {
 		return false, err

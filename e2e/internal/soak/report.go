@@ -36,7 +36,7 @@ type Leak struct {
 	Allowed int
 }
 
-// Leaked tells that it is too much more.
+// Leaked reports whether it is too much more.
 func (l Leak) Leaked() bool { return l.End > l.Begin+l.Allowed }
 
 // Report is what is said of a run.

@@ -83,7 +83,7 @@ func addAndAsk(t *testing.T, s *scenario.Site) time.Duration {
 	return time.Since(began)
 }
 
-// TestClusterBadEntries has entries that can not be served beside good ones.
+// TestClusterBadEntries has entries that cannot be served beside good ones.
 func TestClusterBadEntries(t *testing.T) {
 	s, _ := install(t, &nftables)
 	refusedVIPs := []netip.Addr{netip.MustParseAddr("10.89.0.211"), netip.MustParseAddr("10.89.0.212"), netip.MustParseAddr("10.89.0.213")}

@@ -142,7 +142,7 @@ type fixture struct {
 	once sync.Once
 	site *scenario.Site
 	err  error
-	// patched tells that the DaemonSet is not as the manifests have it.
+	// patched means that the DaemonSet is not as the manifests have it.
 	patched bool
 }
 

@@ -214,7 +214,7 @@ func (n *node) connect(to netip.AddrPort, does byte) *net.TCPConn {
 	return c
 }
 
-// refused tells whether a connection to an address is refused at once, or
+// refused reports whether a connection to an address is refused at once, or
 // reset before it has said anything.
 func (n *node) refused(from *netns.Namespace, to netip.AddrPort) error {
 	c, err := n.dial(from, to)

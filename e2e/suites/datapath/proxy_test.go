@@ -188,7 +188,7 @@ func (n *node) echo(c *net.TCPConn) {
 	}
 }
 
-// served tells whether a VIP leads to the backend, and what that was told.
+// served reports whether a VIP leads to the backend, and what that was told.
 func (n *node) served(vip netip.AddrPort) (greeting, error) {
 	c, err := n.dial(n.Client.Namespace, vip)
 	if err != nil {

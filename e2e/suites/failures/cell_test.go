@@ -58,21 +58,21 @@ type cell struct {
 	fault, heal func(s *site) error
 	// during checks what is to be seen while the fault lasts; it waits for it.
 	during func(s *site)
-	// stays tells that the VIPs stay where they are, only4 that the IPv6 VIP does.
+	// stays means that the VIPs stay where they are, only4 that the IPv6 VIP does.
 	stays bool
 	only4 bool
-	// returns tells that the VIPs go back with the healing.
+	// returns means that the VIPs go back with the healing.
 	returns bool
-	// graceful tells that the old Master lets go first: two never answer.
+	// graceful means that the old Master lets go first: two never answer.
 	graceful bool
-	// dead tells that the daemon can not let go: the kernel does.
+	// dead means that the daemon cannot let go: the kernel does.
 	dead bool
-	// split tells that the old Master does not hear the other virtual router's.
+	// split means that the old Master does not hear the other virtual router's.
 	split bool
-	// everyone tells that the fault is not of one node: the other virtual router
+	// everyone means that the fault is not of one node: the other virtual router
 	// is concerned, too.
 	everyone bool
-	// silentLog tells that the daemons' logs cannot be read.
+	// silentLog means that the daemons' logs cannot be read.
 	silentLog bool
 	// whole is for faults that are another course of events altogether.
 	whole func(s *site)
@@ -156,7 +156,7 @@ func logged(who int, line string, fields ...string) sight {
 	return sight{who: who, line: line, fields: fields, text: fmt.Sprintf("%s: log `%s`", roles[who], line)}
 }
 
-// seen tells whether the operator sees it.
+// seen reports whether the operator sees it.
 func (s *site) seen(w sight) error {
 	if w.event != "" && !slices.ContainsFunc(s.API.Events()[s.events:], func(e lab.Event) bool {
 		return e.Reason == w.event && slices.ContainsFunc(w.hosts(), func(host int) bool {

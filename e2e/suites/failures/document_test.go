@@ -226,7 +226,7 @@ func (c *cell) checkFigures(figures string) error {
 	return nil
 }
 
-// checkMeasured tells whether a run has measured just what the document has.
+// checkMeasured reports whether a run has measured just what the document has.
 func (c *cell) checkMeasured(figures map[string]time.Duration) error {
 	b, err := os.ReadFile(document)
 	if err != nil {

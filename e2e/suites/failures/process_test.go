@@ -223,7 +223,7 @@ func exceedMemoryLimit(s *site) error {
 	return errors.Join(err, remove(), killed(s.daemons[old].Process))
 }
 
-// killed tells whether a program was ended by SIGKILL.
+// killed reports whether a program was ended by SIGKILL.
 func killed(p *netns.Process) error {
 	var exit *exec.ExitError
 	if !errors.As(p.Err(), &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {

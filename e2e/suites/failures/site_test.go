@@ -232,7 +232,7 @@ func (s *site) waitAnswered(n int, addresses ...netip.Addr) {
 	}
 }
 
-// held tells whether the hosts, and no others, hold an address.
+// held reports whether the hosts, and no others, hold an address.
 func (s *site) held(a netip.Addr, hosts ...int) error {
 	if got := s.Recorder.Holders(a); !slices.Equal(got, hosts) {
 		return fmt.Errorf("%s is held by %v, not %v", a, got, hosts)
@@ -338,7 +338,7 @@ const shortest = 220 * time.Millisecond
 // a Backup takes over for good reason.
 var errSlow = errors.New("the pause took too long")
 
-// tooLong tells whether a cell in which nothing is to move cannot be tried this time.
+// tooLong reports whether a cell in which nothing is to move cannot be tried this time.
 func (s *site) tooLong() error {
 	if took := time.Since(s.at); s.cell.stays && took > shortest {
 		return fmt.Errorf("%w: %v", errSlow, took)
