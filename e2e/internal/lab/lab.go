@@ -189,7 +189,7 @@ func (l *Lab) Pass() error {
 
 // Start starts a program on a host; Close ends it at the latest.
 func (l *Lab) Start(h *Host, variables []string, name string, args ...string) (*netns.Process, error) {
-	p, err := h.Namespace.Start(l.Nice, variables, name, args...)
+	p, err := h.Start(l.Nice, variables, name, args...)
 	if err != nil {
 		return nil, err
 	}
