@@ -3,11 +3,9 @@ package datapath
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,14 +25,7 @@ const (
 	hostSays = "the node itself"
 )
 
-// What is tested waits much more than it works.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { labtest.Main(m, 8) }
 
 // node is a node with the daemon, what kube-proxy writes for three Services, and a
 // listener on port 443 of all addresses, between a client and a pod:
@@ -240,9 +231,7 @@ func (n *node) check(err error) {
 
 func (n *node) eventually(what string, f func() error) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
-	defer cancel()
-	n.check(lab.Eventually(ctx, what, f))
+	labtest.Eventually(n.t, patience, what, f)
 }
 
 // problems are those that say something.

@@ -2,11 +2,11 @@ package failures
 
 import (
 	"flag"
-	"fmt"
-	"os"
 	"sync"
 	"testing"
 	"time"
+
+	"kube-vrrp-vip/e2e/internal/lab/labtest"
 )
 
 var (
@@ -18,13 +18,7 @@ var (
 // they work.
 const together = 8
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", fmt.Sprint(together)); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { labtest.Main(m, together) }
 
 // groups are the sections of the document.
 var groups = []struct {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/e2e/internal/lab/labtest"
 	"kube-vrrp-vip/e2e/internal/probe"
 	"kube-vrrp-vip/pkg/netns"
 	"kube-vrrp-vip/pkg/netns/netnstest"
@@ -145,9 +146,7 @@ func (s *site) soft(err error) {
 // eventually waits until f returns nil.
 func (s *site) eventually(what string, f func() error) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
-	defer cancel()
-	s.check(lab.Eventually(ctx, what, f))
+	labtest.Eventually(s.t, patience, what, f)
 }
 
 // start starts the daemon of a host, as the cell wants it.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kube-vrrp-vip/e2e/internal/lab"
+	"kube-vrrp-vip/e2e/internal/lab/labtest"
 	"kube-vrrp-vip/pkg/netns"
 )
 
@@ -100,9 +101,7 @@ func (m *migration) check(err error) {
 
 func (m *migration) eventually(what string, f func() error) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
-	defer cancel()
-	m.check(lab.Eventually(ctx, what, f))
+	labtest.Eventually(m.t, patience, what, f)
 }
 
 func (m *migration) run(order []int) {

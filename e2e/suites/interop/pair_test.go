@@ -3,7 +3,6 @@ package interop
 import (
 	"cmp"
 	"context"
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -30,14 +29,7 @@ const (
 	vrid = 50
 )
 
-// What is tested waits much more than it works.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "16"); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { labtest.Main(m, 16) }
 
 // mode is a way to speak VRRP.
 type mode struct {
@@ -253,9 +245,7 @@ func (p *pair) check(err error) {
 // eventually waits until f returns nil.
 func (p *pair) eventually(what string, f func() error) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
-	defer cancel()
-	p.check(lab.Eventually(ctx, what, f))
+	labtest.Eventually(p.t, patience, what, f)
 }
 
 // waitMaster waits until a host advertises and holds all VIPs.

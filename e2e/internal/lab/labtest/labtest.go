@@ -3,9 +3,12 @@ package labtest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -16,6 +19,16 @@ import (
 // Patience bounds each wait: five times what takes longest, and more on a busy
 // machine.
 const Patience = 20 * time.Second
+
+// Main runs a suite's tests, so many at the same time: they wait much more than they
+// work.
+func Main(m *testing.M, parallel int) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(parallel)); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // New makes a lab with n hosts, and a context that ends after Patience. A failed test
 // shows what the lab recorded. It skips the test as netnstest.Require does.
@@ -38,6 +51,16 @@ func New(t *testing.T, n int) (*lab.Lab, context.Context) {
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	t.Cleanup(cancel)
 	return l, ctx
+}
+
+// Eventually waits until f returns nil, or fails the test.
+func Eventually(t *testing.T, within time.Duration, what string, f func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	if err := lab.Eventually(ctx, what, f); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // WaitHeld waits until a host, and no other, holds an address and answers for it.
