@@ -1,3 +1,4 @@
-// Package harness tests the test cluster itself (internal/cluster): what it starts,
-// breaks, repairs and leaves behind.
+// Package harness tests the tests: what the test cluster (internal/cluster) starts,
+// breaks, repairs and leaves behind, and whether CONTRIBUTING.md says truly where a
+// subject is tested.
 package harness
