@@ -73,6 +73,7 @@ func (w *announceWorker) announce() vrrp.Time {
 			return w.pacer.deadline(now)
 		}
 		w.send(batch)
+		w.pacer.done(w.now())
 	}
 }
 

@@ -48,6 +48,9 @@ type pacer struct {
 	firstBucket, laterBucket bucket
 	// sent is when the last frame of first went out.
 	sent vrrp.Time
+	// taken is the number of frames that next returned last, from the bucket from.
+	from  *bucket
+	taken int
 }
 
 func newPacer() *pacer {
@@ -91,20 +94,37 @@ func push(queue *[]frame, waiting map[frame]bool, f frame) {
 	}
 }
 
-// next takes out the frames to send now: those of one link and one form.
+// next takes out the frames to send now: those of one link and one form. The
+// caller sends them and calls done.
 func (p *pacer) next(now vrrp.Time) []frame {
+	var batch []frame
 	switch {
 	case len(p.first) > 0:
-		batch := take(&p.first, p.waitingFirst, &p.firstBucket, now)
+		p.from = &p.firstBucket
+		batch = take(&p.first, p.waitingFirst, p.from, now)
 		if len(batch) > 0 {
 			p.sent = now
 		}
-		return batch
 	case len(p.later) > 0 && now.Sub(p.sent) >= quietTime:
-		return take(&p.later, p.waitingLater, &p.laterBucket, now)
-	default:
-		return nil
+		p.from = &p.laterBucket
+		batch = take(&p.later, p.waitingLater, p.from, now)
 	}
+	p.taken = len(batch)
+	return batch
+}
+
+// done records that the frames of the last next were sent at now, which may be
+// late on a busy node: the rate is that of the frames on the wire, and not of the
+// calls of next.
+func (p *pacer) done(now vrrp.Time) {
+	if p.taken == 0 {
+		return
+	}
+	p.from.sent(p.taken, now)
+	if p.from == &p.firstBucket {
+		p.sent = now
+	}
+	p.taken = 0
 }
 
 func take(queue *[]frame, waiting map[frame]bool, b *bucket, now vrrp.Time) []frame {
@@ -155,6 +175,11 @@ func (b *bucket) available(now vrrp.Time) int {
 
 func (b *bucket) take(n int, now vrrp.Time) {
 	b.full = max(b.full, now).Add(time.Duration(n) * b.pause)
+}
+
+// sent records that the n tokens taken last were used at now.
+func (b *bucket) sent(n int, now vrrp.Time) {
+	b.full = max(b.full, now.Add(time.Duration(n)*b.pause))
 }
 
 // deadline is when there is a token, and after that as many as come in a

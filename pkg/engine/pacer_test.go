@@ -86,6 +86,36 @@ func TestPacerOrder(t *testing.T) {
 	}
 }
 
+// A node that is busy between the calls of next and the sending does not send more
+// frames in a time than a switch takes.
+func TestPacerLateSend(t *testing.T) {
+	t.Parallel()
+	p, now := newPacer(), vrrp.Time(time.Hour)
+	p.add(map[int]announcement{2: {first: numbered(1000)}})
+	var at []vrrp.Time
+	for n := 0; ; n++ {
+		batch := p.next(now)
+		if len(batch) == 0 {
+			if now = p.deadline(now); len(p.first) == 0 {
+				break
+			}
+			continue
+		}
+		if n%3 == 0 {
+			now = now.Add(20 * time.Millisecond)
+		}
+		for range batch {
+			at = append(at, now)
+		}
+		p.done(now)
+	}
+	for i := range at[:len(at)-firstBurst] {
+		if gap := at[i+firstBurst].Sub(at[i]); gap < firstPause {
+			t.Fatalf("%d frames from number %d on within %v", firstBurst+1, i, gap)
+		}
+	}
+}
+
 // A few VIPs are not paced, and both forms of a repetition go out.
 func TestPacerFew(t *testing.T) {
 	t.Parallel()
