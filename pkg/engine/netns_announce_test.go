@@ -70,6 +70,7 @@ func recordGratuitous(t *testing.T, ns *netnstest.NS, link string) func(f func([
 // anything else, and loses nothing. A VIP that comes while the repetitions
 // go out does not wait for them.
 func TestNetnsAnnounceManyVIPs(t *testing.T) {
+	t.Parallel()
 	const vips, routers = 1000, 5
 	s := newSegment(t, 1)
 	for i, h := range s.Hosts {

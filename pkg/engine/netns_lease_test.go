@@ -98,6 +98,7 @@ func (r *addressRecorder) backAfter(vip netip.Addr, nth int) (time.Duration, boo
 // An address that an administrator or a network manager removes comes back at
 // once, and the others are not touched.
 func TestNetnsAddressRemovedByOthers(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 1)
 	p := s.node(0, 100, vipA, vipB)
 	s.held(vipA, 0, "alone")
@@ -132,6 +133,7 @@ func TestNetnsAddressRemovedByOthers(t *testing.T) {
 // An address that is removed again and again is served by another node, and the
 // other virtual router stays where it is.
 func TestNetnsAddressRemovedAgainAndAgain(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 2)
 	state := statesOf(routerOf(50, vipA), routerOf(51, vipB))
 	a, _ := s.start(0, prioritized(state, 200))

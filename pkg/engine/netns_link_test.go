@@ -12,6 +12,7 @@ import (
 // Each fault of an interface is the one of its virtual router, at once, and
 // ends by itself. The other virtual router loses nothing.
 func TestNetnsLinkFaults(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 1)
 	n := s.Hosts[0]
 	s.Connect(n, "eth1", "q0")
@@ -61,6 +62,7 @@ func TestNetnsLinkFaults(t *testing.T) {
 // A cable that goes in and out keeps its node from taking part, and never
 // brings the address back to it.
 func TestNetnsFlappingLink(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 2)
 	a, b := s.pair()
 	begin := time.Now()
@@ -100,6 +102,7 @@ func TestNetnsFlappingLink(t *testing.T) {
 // come back with another index, and one on a bridge stays. The VIP of another
 // interface loses nothing.
 func TestNetnsVIPFollowsItsInterface(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 1)
 	n := s.Hosts[0]
 	for _, c := range []string{

@@ -16,6 +16,7 @@ import (
 // IPv6: a takeover from a daemon that is killed, the end of its lease, and a
 // release.
 func TestNetnsIPv6(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 2)
 	a, b := s.pair(vip6A)
 	begin := time.Now()
@@ -39,6 +40,7 @@ func TestNetnsIPv6(t *testing.T) {
 // Unicast: a Master that knows of nobody takes in a peer without changing its
 // state; then a takeover and a release.
 func TestNetnsUnicast(t *testing.T) {
+	t.Parallel()
 	for _, vip := range []netip.Addr{vipA, vip6A} {
 		family := vrrp.FamilyOf(vip)
 		t.Run(fmt.Sprintf("IPv%d", family), func(t *testing.T) {
@@ -83,6 +85,7 @@ func TestNetnsUnicast(t *testing.T) {
 // A keepalived that uses our VRID for another address keeps us from starting,
 // and only for as long as it is there.
 func TestNetnsVRIDConflict(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 2)
 	keepalived := s.keepalived(0, 150, vipB)
 	s.held(vipB, 0, "keepalived alone")
@@ -103,6 +106,7 @@ func TestNetnsVRIDConflict(t *testing.T) {
 
 // As many addresses as one advertisement can carry, and more than a /24 has.
 func TestNetnsManyAddresses(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 2)
 	vips := s.many()
 	// A busy machine is not to decide where the addresses are.
@@ -147,6 +151,7 @@ func (s segment) bound(i int) int {
 
 // Every VRID of an interface in use, with one VIP each.
 func TestNetnsManyRouters(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 2)
 	vips := s.many()
 	state := func(priority uint8) desired.State {
@@ -179,6 +184,7 @@ func TestNetnsManyRouters(t *testing.T) {
 // Two virtual routers on one interface share the work, and each takes the
 // other's part when a node goes.
 func TestNetnsTwoRouters(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 2)
 	state := func(first, second uint8) desired.State {
 		s := statesOf(routerOf(50, vipA), routerOf(51, vipB))

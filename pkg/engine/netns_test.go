@@ -195,6 +195,7 @@ func terminate(t *testing.T, p *netnstest.Process) {
 // Our daemon and keepalived in one virtual router hand the address over both
 // ways, by priority 0 and by silence.
 func TestNetnsKeepalivedHandsOverBothWays(t *testing.T) {
+	t.Parallel()
 	t.Run("IPv4", func(t *testing.T) { keepalivedHandsOver(t, vipA) })
 	t.Run("IPv6", func(t *testing.T) { keepalivedHandsOver(t, vip6A) })
 }
@@ -247,6 +248,7 @@ func terminateKeepalived(t *testing.T, p *netnstest.Process) {
 // A rule like firewalld's, which drops what it does not know in the input
 // hook, keeps no advertisement from us.
 func TestNetnsFirewallDropsProtocol112(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 2)
 	for _, h := range s.Hosts[:2] {
 		h.RunInput(`table inet firewalld {
@@ -268,6 +270,7 @@ func TestNetnsFirewallDropsProtocol112(t *testing.T) {
 // A process that is killed, or stopped, loses its address without anybody's
 // help, and another serves it long before.
 func TestNetnsLease(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		signal syscall.Signal
@@ -301,6 +304,7 @@ func TestNetnsLease(t *testing.T) {
 // What an earlier run has left is removed before a packet is sent, and long
 // before its lease ends.
 func TestNetnsLeftovers(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 1)
 	s.Hosts[0].Run("ip", "addr", "add", vipB.String()+"/32", "dev", "eth0", "label", "eth0:vip", "scope", "host",
 		"valid_lft", "3600", "preferred_lft", "3600")
@@ -316,6 +320,7 @@ func TestNetnsLeftovers(t *testing.T) {
 // A pulled cable is a Fault of this node; the other serves, and the first one
 // stays Backup when it is back.
 func TestNetnsCableOut(t *testing.T) {
+	t.Parallel()
 	s := newSegment(t, 2)
 	a, _ := s.pair()
 	s.Cut(0)
