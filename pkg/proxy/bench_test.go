@@ -59,7 +59,7 @@ func BenchmarkIdle(b *testing.B) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	connections := min(1000, int(p.limit.max/2))
+	connections := min(1000, p.places.all.max/2)
 	for range connections {
 		connect(b, at)
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -181,12 +182,13 @@ func TestNetnsDeadPeer(t *testing.T) {
 	}
 }
 
-// filesEnv tells this program to be a proxy to its value with few files.
-const filesEnv = "PROXY_TEST_FEW_FILES"
+// childEnv tells this program to be a proxy: its value is the address to listen
+// on, the target, and how many files there may be, 0 for as many as there are.
+const childEnv = "PROXY_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if target := os.Getenv(filesEnv); target != "" {
-		if err := fewFiles(netip.MustParseAddrPort(target)); err != nil {
+	if arguments := os.Getenv(childEnv); arguments != "" {
+		if err := beChild(arguments); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -195,25 +197,96 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fewFiles serves a port with files for a few connections, though it thinks that
-// it has more. It prints where, and at each line that it reads how that goes.
-func fewFiles(target netip.AddrPort) error {
-	p := New()
-	p.limit.max, p.drain = 1000, time.Millisecond
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 40, Max: 40}); err != nil {
+// beChild serves a port. It prints where, and at each line that it reads how that
+// goes.
+func beChild(arguments string) error {
+	var node, to string
+	var files uint64
+	if _, err := fmt.Sscan(arguments, &node, &to, &files); err != nil {
 		return err
 	}
-	private, err := p.Open([]Port{{vip4, node4, target, desired.ProxyPlain}})
+	p := New()
+	p.places.all.max, p.drain = 1000, time.Millisecond
+	if files > 0 {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: files, Max: files}); err != nil {
+			return err
+		}
+	}
+	private, err := p.Open([]Port{{vip4, netip.MustParseAddr(node), netip.MustParseAddrPort(to), desired.ProxyPlain}})
 	if err != nil {
 		return err
 	}
 	fmt.Println(private[vip4])
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		s := p.Status()[0]
-		fmt.Println(s.Connections, s.Ended["acceptFailed"], s.Ended["unreachable"])
+		if err := json.NewEncoder(os.Stdout).Encode(p.Status()[0]); err != nil {
+			return err
+		}
 	}
 	p.Close()
 	return nil
+}
+
+// child is a process that serves a port.
+type child struct {
+	t     *testing.T
+	at    netip.AddrPort
+	stdin io.Writer
+	said  *bufio.Scanner
+}
+
+// startChild starts one with start, which may do so in a network namespace. It has
+// ended when the test ends, without complaint.
+func startChild(t *testing.T, start func(*exec.Cmd) error, node netip.Addr, target netip.AddrPort, files int) *child {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", childEnv, node, target, files))
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		if err := cmd.Wait(); err != nil || complaints.Len() > 0 {
+			t.Errorf("the proxy: %v, %s", err, complaints.String())
+		}
+	})
+	c := &child{t: t, stdin: stdin, said: bufio.NewScanner(stdout)}
+	if c.at, err = netip.ParseAddrPort(c.line()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (c *child) line() string {
+	c.t.Helper()
+	if !c.said.Scan() {
+		c.t.Fatalf("the proxy says nothing: %v", c.said.Err())
+	}
+	return c.said.Text()
+}
+
+func (c *child) status() (s desired.ProxyStatus) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.stdin, "\n"); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(c.line()), &s); err != nil {
+		c.t.Fatal(err)
+	}
+	return s
 }
 
 // TestFewFiles: a daemon without files left serves those that it has, and others
@@ -221,54 +294,9 @@ func fewFiles(target netip.AddrPort) error {
 func TestFewFiles(t *testing.T) {
 	t.Parallel()
 	target := backend(t, "127.0.0.3:0", echo)
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	child := exec.Command(program)
-	child.Env = append(os.Environ(), filesEnv+"="+target.String())
-	var complaints bytes.Buffer
-	child.Stderr = &complaints
-	stdin, err := child.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		stdin.Close()
-		if err := child.Wait(); err != nil || complaints.Len() > 0 {
-			t.Errorf("the proxy: %v, %s", err, complaints.String())
-		}
-	}()
-	said := bufio.NewScanner(stdout)
-	line := func() string {
-		t.Helper()
-		if !said.Scan() {
-			t.Fatalf("the proxy says nothing: %v", said.Err())
-		}
-		return said.Text()
-	}
-	at, err := netip.ParseAddrPort(line())
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	status := func() (open, failed, unreachable int) {
-		t.Helper()
-		if _, err := io.WriteString(stdin, "\n"); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := fmt.Sscan(line(), &open, &failed, &unreachable); err != nil {
-			t.Fatal(err)
-		}
-		return open, failed, unreachable
-	}
+	// It thinks that it has more.
+	proxy := startChild(t, (*exec.Cmd).Start, node4, target, 40)
+	at := proxy.at
 	first := connect(t, at)
 	if _, err := first.Write([]byte("x")); err != nil {
 		t.Fatal(err)
@@ -283,8 +311,7 @@ func TestFewFiles(t *testing.T) {
 				more = append(more, c)
 			}
 		}
-		_, failed, _ := status()
-		return failed > 0
+		return proxy.status().Ended["acceptFailed"] > 0
 	})
 	if _, err := first.Write([]byte("y")); err != nil {
 		t.Fatal(err)
@@ -296,7 +323,7 @@ func TestFewFiles(t *testing.T) {
 	for _, c := range more {
 		c.Close()
 	}
-	within(t, "the others' end", func() bool { open, _, _ := status(); return open == 1 })
+	within(t, "the others' end", func() bool { return proxy.status().Connections == 1 })
 	for range 3 {
 		c := exchange(t, at)
 		if c == nil {

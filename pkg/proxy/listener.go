@@ -1,15 +1,13 @@
 package proxy
 
 import (
+	"context"
 	"errors"
-	"fmt"
+	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/desired"
 )
@@ -39,6 +37,8 @@ const (
 	silent
 	// unreachable: the target did not take the connection.
 	unreachable
+	// noPort: all local ports to the target are in use.
+	noPort
 	// refused: there are too many connections already.
 	refused
 	// drained: the port was removed and the connection did not end in time.
@@ -48,23 +48,24 @@ const (
 	results
 )
 
-var resultNames = [results]string{"closed", "reset", "silent", "unreachable", "limit", "drained", "acceptFailed"}
+var resultNames = [results]string{"closed", "reset", "silent", "unreachable", "noPort", "limit", "drained", "acceptFailed"}
 
 func (r result) String() string { return resultNames[r] }
 
 // listener is one port that is listened on.
 type listener struct {
 	proxy   *Proxy
-	socket  *os.File
+	socket  *net.TCPListener
 	address netip.AddrPort
 	// port is what new connections go by.
-	port  atomic.Pointer[Port]
+	port atomic.Pointer[Port]
+	// limit is guarded by the proxy's places.
 	limit limit
+	ports localPorts
 	ended [results]atomic.Uint64
 
-	// closing ends accepting, cut the connections.
+	// closing ends accepting.
 	closing     chan struct{}
-	cut         atomic.Bool
 	connections sync.WaitGroup
 }
 
@@ -73,19 +74,16 @@ func (p *Proxy) listen(port Port) (*listener, error) {
 	if !port.Address.IsValid() {
 		return nil, errors.New("the node's own address of this family is not known")
 	}
-	if err := p.start(); err != nil {
-		return nil, err
-	}
-	socket, address, err := p.bind(port.Address)
+	socket, err := p.bind(port.Address)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", port.Address, err)
+		return nil, err
 	}
 	l := &listener{
 		proxy:   p,
 		socket:  socket,
-		address: address,
+		address: socket.Addr().(*net.TCPAddr).AddrPort(),
 		// One port leaves something for the others.
-		limit:   limit{max: max(1, p.limit.max/2)},
+		limit:   limit{max: max(1, p.places.all.max/2)},
 		closing: make(chan struct{}),
 	}
 	l.port.Store(&port)
@@ -103,21 +101,15 @@ func (l *listener) close() {
 // serve accepts until close, and returns when the connections have ended.
 func (l *listener) serve() {
 	for retry := minAcceptRetry; ; {
-		fd, client, err := accept(l.socket)
+		conn, err := l.socket.AcceptTCP()
 		if err == nil {
 			retry = minAcceptRetry
-			l.accepted(fd, client)
+			l.accepted(conn)
 			continue
 		}
 		select {
 		case <-l.closing:
-			loops := l.proxy.loops // Close may have forgotten them.
-			defer time.AfterFunc(l.proxy.drain, func() {
-				l.cut.Store(true)
-				for _, loop := range loops {
-					loop.wake()
-				}
-			}).Stop()
+			defer time.AfterFunc(l.proxy.drain, l.cut).Stop()
 			l.connections.Wait()
 			return
 		case <-time.After(retry):
@@ -128,53 +120,31 @@ func (l *listener) serve() {
 	}
 }
 
-// accepted gives a connection to a loop, if there is a place for it.
-func (l *listener) accepted(fd int, client netip.AddrPort) {
-	if !l.limit.enter() {
-		_ = unix.Close(fd)
-		l.ended[refused].Add(1)
-		return
-	}
-	if !l.proxy.limit.enter() {
-		l.limit.leave()
-		_ = unix.Close(fd)
-		l.ended[refused].Add(1)
-		return
-	}
-	l.connections.Add(1)
-	port := l.port.Load()
-	c := &connection{listener: l, deadline: time.Now().Add(dialTimeout)}
-	c.client = side{connection: c, fd: fd, peer: &c.target}
-	c.target = side{connection: c, fd: -1, peer: &c.client}
-	loop := l.proxy.loop()
-	var err error
-	ends := failed
-	if c.header, err = header(client, port); err == nil {
-		ends, err = c.dial(port.Target)
-	}
-	if err == nil {
-		ends, err = failed, loop.watch(&c.target)
-	}
-	if err != nil {
-		_ = unix.Close(fd)
-		if c.target.fd >= 0 {
-			_ = unix.Close(c.target.fd)
-		}
-		l.left(ends)
+// cut ends the connections that are still open.
+func (l *listener) cut() {
+	for _, c := range l.proxy.places.of(&l.limit) {
+		c.end(drained)
 	}
 }
 
-// left counts a connection that has ended.
-func (l *listener) left(r result) {
-	l.ended[r].Add(1)
-	l.limit.leave()
-	l.proxy.limit.leave()
-	l.connections.Done()
+// accepted serves a connection, if there is a place for it.
+func (l *listener) accepted(conn *net.TCPConn) {
+	address := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	c := &connection{listener: l, cancel: cancel, client: &side{TCPConn: conn}}
+	if !l.proxy.places.admit(c) {
+		c.end(refused)
+		return
+	}
+	l.connections.Go(func() {
+		c.serve(ctx, address)
+		l.proxy.places.leave(c)
+	})
 }
 
 func (l *listener) status() desired.ProxyStatus {
 	port := l.port.Load()
-	s := desired.ProxyStatus{VIP: port.VIP, Listener: l.address, Target: port.Target, Connections: int(l.limit.open.Load())}
+	s := desired.ProxyStatus{VIP: port.VIP, Listener: l.address, Target: port.Target, Connections: l.proxy.places.count(&l.limit)}
 	for r := range results {
 		if n := l.ended[r].Load(); n > 0 {
 			if s.Ended == nil {

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"kube-vrrp-vip/pkg/desired"
@@ -16,9 +14,6 @@ import (
 // drain is how long connections that are open may go on after their port has
 // been removed.
 const drain = 5 * time.Second
-
-// maxLoops is how many processors are used at most.
-const maxLoops = 4
 
 // Port is a TCP port of a VIP that is served here.
 type Port struct {
@@ -34,18 +29,14 @@ type Port struct {
 // Proxy serves TCP ports. Open, Prune and Close are called by one goroutine,
 // Status by any.
 type Proxy struct {
-	limit limit
+	places places
+	// pipes has an element for each one in use.
+	pipes chan struct{}
 	// drain is how long connections may go on after their port was removed,
 	// dead how long a peer may be silent that should say something.
 	drain, dead time.Duration
 	// serving are the listeners and their connections.
 	serving sync.WaitGroup
-
-	// loops move the bytes of all connections; looping are they. next counts
-	// what they were given.
-	loops   []*loop
-	looping sync.WaitGroup
-	next    atomic.Uint32
 
 	mu sync.Mutex
 	// listeners are those of the last Open, by VIP and port; stale are those
@@ -57,7 +48,8 @@ type Proxy struct {
 // New returns a Proxy without ports. It has neither goroutines nor sockets.
 func New() *Proxy {
 	return &Proxy{
-		limit:     limit{max: connectionLimit(fileLimit())},
+		places:    places{all: limit{max: connectionLimit(fileLimit())}},
+		pipes:     make(chan struct{}, maxPipes),
 		drain:     drain,
 		dead:      deadAfter,
 		listeners: map[netip.AddrPort]*listener{},
@@ -114,39 +106,7 @@ func (p *Proxy) Close() {
 	_, _ = p.Open(nil) // Nothing to open cannot fail.
 	p.Prune()
 	p.serving.Wait()
-	for _, l := range p.loops {
-		_ = l.door.Close()
-	}
-	p.looping.Wait()
-	p.loops = nil
 }
-
-// start starts the loops, if that was not done yet. They leave a processor to
-// the rest of the daemon.
-func (p *Proxy) start() error {
-	if p.loops != nil {
-		return nil
-	}
-	var loops []*loop
-	for range min(max(1, runtime.GOMAXPROCS(0)-1), maxLoops) {
-		l, err := newLoop()
-		if err != nil {
-			for _, l := range loops {
-				l.close()
-			}
-			return err
-		}
-		loops = append(loops, l)
-	}
-	p.loops = loops
-	for _, l := range loops {
-		p.looping.Go(l.serve)
-	}
-	return nil
-}
-
-// loop returns the loop for the next connection.
-func (p *Proxy) loop() *loop { return p.loops[p.next.Add(1)%uint32(len(p.loops))] }
 
 // Status returns how the ports of the last Open are doing, sorted by VIP and
 // port.
