@@ -20,7 +20,8 @@ table has as many Services and ports, and the last port of the last VIP is asked
 A question has 100 bytes, an answer 1000. Client and endpoints are a thread each, on a processor of its own, and do next to nothing with
 either, so that what lies between them weighs more than in practice. Every path is measured for %v in each of %d rounds, in an order by chance. Figures are the
 median [range] of the rounds; ratios are those of one round. CPU is the time that all processors of the machine were busy, client and
-endpoints included: they are in both sides of a ratio. Memory is that of the process: kube-vrrp-vip's is the whole daemon.
+endpoints included: they are in both sides of a ratio. Memory is that of the process: kube-vrrp-vip's is the whole daemon. The node has the sysctls of
+the kernel. Where the client ends its connections first, TIME_WAIT is the proxy's.
 `
 )
 
@@ -60,6 +61,10 @@ func (d *datapath) String() string {
 		}
 		for _, p := range d.proxied {
 			line(p.name+", with a PROXY header", p)
+		}
+		if t.pattern == load.PerConnection {
+			t.pattern = load.ClientEnds
+			line(vipName+", with a PROXY header, the client ends first", d.proxied[0])
 		}
 	}
 	fmt.Fprintf(&b, "\n### Memory (RSS), with a PROXY header\n\n| | kube-vrrp-vip | HAProxy |\n|---|---|---|\n")
@@ -139,6 +144,11 @@ func (d *datapath) judged() []aim {
 		aim{fmt.Sprintf("PROXY header: VIP / HAProxy, memory with %d idle connections", idle), []float64{d.memory[0][1] / d.memory[1][1]}, 1, false},
 		aim{"PROXY header: VIP / HAProxy, memory per idle connection", []float64{perConnection(d.memory[0]) / perConnection(d.memory[1])}, 1, false},
 	)
+	ends := d.proxied[0].values(load.ClientEnds, rate)
+	for i, other := range d.proxied[0].values(load.PerConnection, rate) {
+		ends[i] /= other
+	}
+	all = append(all, aim{"PROXY header: VIP, connections/s, client ends first / endpoint ends first", ends, 0.7, true})
 	for _, name := range addRule {
 		all = append(all, aim{words(name) + ", ms", d.rules.of(name), 5, false})
 	}

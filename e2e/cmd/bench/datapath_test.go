@@ -55,6 +55,8 @@ func TestDatapathSection(t *testing.T) {
 		"| no change | 1000 |\n",
 		"| ClusterIP, 10 000 forwards | 100 [50.0..200] | 1000 [500..2000] | 10000 [5000..20000] | 10.0 [5.00..20.0] |\n",
 		"| HAProxy, with a PROXY header | 90.0 [80.0..100] | 11.1 [10.0..12.5] |\n",
+		"| VIP, with a PROXY header, the client ends first | 90.0 [90.0..90.0] |",
+		"| PROXY header: VIP, connections/s, client ends first / endpoint ends first | at least 0.7 | 1.00 [1.00..1.00] | met |\n",
 		"| per connection, kB | 2.00 | 5.00 |\n",
 	} {
 		if !strings.Contains(got, want) {

@@ -20,6 +20,8 @@ const (
 	KeepAlive Pattern = 'k'
 	// PerConnection asks once on each connection. The endpoint ends it.
 	PerConnection Pattern = 'c'
+	// ClientEnds asks once on each connection, and ends it.
+	ClientEnds Pattern = 'e'
 	// Download reads what the endpoint sends, as fast as it comes.
 	Download Pattern = 'd'
 )
@@ -213,6 +215,11 @@ func (r *run) serve(fd int, events uint32) error {
 		}
 		if r.Pattern == PerConnection {
 			continue // to its end
+		}
+		if r.Pattern == ClientEnds {
+			closeSocket(fd)
+			c.open = false
+			return r.connect()
 		}
 		if r.once {
 			return nil

@@ -36,7 +36,7 @@ func startEndpoint(t *testing.T) netip.AddrPort {
 
 func TestPatterns(t *testing.T) {
 	target := startEndpoint(t)
-	for _, pattern := range []Pattern{KeepAlive, PerConnection, Download} {
+	for _, pattern := range []Pattern{KeepAlive, PerConnection, ClientEnds, Download} {
 		t.Run(string(pattern), func(t *testing.T) {
 			calls := ""
 			c := Client{Pattern: pattern, Connections: 8, Target: target}

@@ -137,6 +137,31 @@ func (n *node) checkReset(vip netip.AddrPort) {
 	}
 }
 
+// TestNetnsProxyPorts: more connections than the node has ports for, which the client
+// ends first, one after the other. Each is a new one to conntrack and to kube-proxy.
+func TestNetnsProxyPorts(t *testing.T) {
+	t.Parallel()
+	const connections = 300
+	n := newNode(t)
+	n.check(n.host.Sysctl("net/ipv4/ip_local_port_range=40000 40099"))
+	n.SetConfigMap(proxied())
+	n.start()
+	for version, vip := range map[int]netip.AddrPort{1: proxiedV1[0], 2: proxiedV2[1]} {
+		n.private(vip)
+		for range connections {
+			n.checkGreeting(version, vip)
+		}
+		n.eventually("all have ended", func() error {
+			for _, p := range n.status().Datapath.Proxy {
+				if p.VIP == vip && (len(p.Ended) != 1 || p.Ended["closed"] != connections) {
+					return fmt.Errorf("%+v", p)
+				}
+			}
+			return nil
+		})
+	}
+}
+
 func client(c *net.TCPConn) netip.AddrPort { return c.LocalAddr().(*net.TCPAddr).AddrPort() }
 
 func random() []byte {
