@@ -21,6 +21,8 @@ const dialTimeout = 5 * time.Second
 // connection is a client's connection and the one to the target.
 type connection struct {
 	listener *listener
+	// source is what counts as its client.
+	source netip.Prefix
 	// cancel ends the attempt to connect to the target.
 	cancel context.CancelFunc
 
@@ -193,6 +195,7 @@ func (c *connection) close(r result) {
 		return
 	}
 	c.ended = true
+	c.listener.proxy.places.leave(c)
 	c.listener.ended[r].Add(1)
 	c.cancel()
 	for _, s := range []*side{c.client, c.target} {

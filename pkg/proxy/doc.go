@@ -18,8 +18,9 @@
 // # Bounds
 //
 // The number of connections is bounded, in all and for each port, so that file
-// descriptors and memory are; what is beyond is reset at once. A connection that
-// is alive may be idle for as long as it likes. A peer that does
+// descriptors and memory are. At the bound the client with the most connections
+// gives way to others, and otherwise a new connection is reset at once. A
+// connection that is alive may be idle for as long as it likes. A peer that does
 // not answer, or does not take what waits for it, or keeps half a connection open
 // without saying anything, has deadAfter.
 package proxy

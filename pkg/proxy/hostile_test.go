@@ -106,6 +106,40 @@ func TestNothingLeft(t *testing.T) {
 	within(t, "no goroutines", func() bool { return runtime.NumGoroutine() <= goroutines })
 }
 
+// TestShare: a client that has taken all places gives way to another one, up to
+// as many as that one has, by its newest connections.
+func TestShare(t *testing.T) {
+	t.Parallel()
+	target := backend(t, "127.0.0.3:0", echo)
+	p := newProxy(t)
+	p.places.all.max = 8
+	at := open(t, p, Port{vip4, node4, target, desired.ProxyPlain})
+	var greedy []*net.TCPConn
+	for range 4 { // All that one port has.
+		greedy = append(greedy, exchange(t, at))
+	}
+	if exchange(t, at) != nil {
+		t.Error("more connections than allowed")
+	}
+	other := netip.MustParseAddrPort("127.0.0.9:0")
+	for i, want := range []bool{true, true, false} {
+		if c := exchangeFrom(t, other, at); (c != nil) != want {
+			t.Errorf("connection %d of the other client served: %t", i, !want)
+		}
+	}
+	for i, c := range greedy {
+		if i < 2 {
+			_, _ = c.Write([]byte("x"))
+			if _, err := c.Read(make([]byte, 1)); err != nil {
+				t.Errorf("connection %d of the first client: %v", i, err)
+			}
+		} else if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("connection %d of the first client: %v, want a reset", i, err)
+		}
+	}
+	within(t, "count", func() bool { return ended(p)["limit"] == 4 && p.Status()[0].Connections == 4 })
+}
+
 // TestTakesNothing: a client that does not read does not keep the target waiting
 // for ever.
 func TestTakesNothing(t *testing.T) {

@@ -39,7 +39,7 @@ const (
 	unreachable
 	// noPort: all local ports to the target are in use.
 	noPort
-	// refused: there are too many connections already.
+	// refused: there are too many connections, and most are this client's.
 	refused
 	// drained: the port was removed and the connection did not end in time.
 	drained
@@ -131,15 +131,16 @@ func (l *listener) cut() {
 func (l *listener) accepted(conn *net.TCPConn) {
 	address := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-	c := &connection{listener: l, cancel: cancel, client: &side{TCPConn: conn}}
-	if !l.proxy.places.admit(c) {
+	c := &connection{listener: l, source: clientOf(address.Addr().Unmap()), cancel: cancel, client: &side{TCPConn: conn}}
+	evicted, ok := l.proxy.places.admit(c)
+	if evicted != nil {
+		evicted.end(refused)
+	}
+	if !ok {
 		c.end(refused)
 		return
 	}
-	l.connections.Go(func() {
-		c.serve(ctx, address)
-		l.proxy.places.leave(c)
-	})
+	l.connections.Go(func() { c.serve(ctx, address) })
 }
 
 func (l *listener) status() desired.ProxyStatus {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -130,7 +131,15 @@ func connect(t testing.TB, to netip.AddrPort) *net.TCPConn {
 // reset, perhaps before it was known to be open, it returns nil.
 func exchange(t testing.TB, with netip.AddrPort) *net.TCPConn {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", with.String(), 10*time.Second)
+	return exchangeFrom(t, netip.AddrPort{}, with)
+}
+
+// exchangeFrom is exchange from an address of the client's.
+func exchangeFrom(t testing.TB, from, with netip.AddrPort) *net.TCPConn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialTCP(ctx, "tcp", from, with)
 	if err == nil {
 		t.Cleanup(func() { conn.Close() })
 		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
@@ -140,7 +149,7 @@ func exchange(t testing.TB, with netip.AddrPort) *net.TCPConn {
 	}
 	switch {
 	case err == nil:
-		return conn.(*net.TCPConn)
+		return conn
 	case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
 		return nil
 	default:
