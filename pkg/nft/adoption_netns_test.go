@@ -1,10 +1,8 @@
 package nft_test
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -165,13 +163,13 @@ func TestNetnsAdoption(t *testing.T) {
 			add element inet kube_vrrp_vip jumps { 7 : jump restore4 }
 			add rule inet kube_vrrp_vip other meta mark vmap @jumps
 		`},
-		{"set of another version", `
+		{"set of another type", `
 			flush chain inet kube_vrrp_vip restore4
 			delete map inet kube_vrrp_vip back4
 			add map inet kube_vrrp_vip back4 { type mark : ipv4_addr; }
 			add element inet kube_vrrp_vip back4 { 20000 : 192.0.2.100 }
 		`},
-		{"chain of another version", `
+		{"chain of another priority", `
 			delete chain inet kube_vrrp_vip guard
 			add chain inet kube_vrrp_vip guard { type filter hook input priority 5; policy drop; }
 		`},
@@ -195,45 +193,6 @@ func TestNetnsAdoption(t *testing.T) {
 		})
 	}
 
-	t.Run("table of the previous version", func(t *testing.T) {
-		// Somebody connects all the time.
-		stop, failed := make(chan struct{}), make(chan error, 1)
-		go func() {
-			defer close(failed)
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if _, err := greet(c.client, "tcp", vip+":80"); err != nil {
-					failed <- err
-					return
-				}
-			}
-		}()
-		conns = slices.DeleteFunc(conns, func(conn net.Conn) bool {
-			address := conn.RemoteAddr().String()
-			return address != vip+":80" && address != foreignVIP+":80" // The others it did not know.
-		})
-		for range 20 {
-			c.node.RunInput(previousVersion(t, c.node), "nft", "-f", "-")
-			if text := list(c.node, "inet kube_vrrp_vip"); strings.Contains(text, "mapped") || strings.Contains(text, "guarded") {
-				t.Fatalf("not an older table:\n%s", text)
-			}
-			alive(t)
-			d = nft.NewDatapath()
-			c.sync(t, d, forwards())
-			alive(t)
-		}
-		close(stop)
-		if err := <-failed; err != nil {
-			t.Errorf("a new connection: %v", err)
-		}
-		// What the older version did not know has other zones now.
-		want = listSorted(c.node)
-	})
-
 	t.Run("table removed", func(t *testing.T) {
 		c.node.Run("nft", "delete", "table", "inet", "kube_vrrp_vip")
 		c.sync(t, d, forwards())
@@ -242,27 +201,6 @@ func TestNetnsAdoption(t *testing.T) {
 		}
 		alive(t)
 	})
-}
-
-// previousVersion is the transaction that makes of the table one of the previous
-// version, with the same VIPs.
-func previousVersion(t *testing.T, ns *netnstest.NS) string {
-	t.Helper()
-	b, err := os.ReadFile("testdata/previous.nft")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var script strings.Builder
-	script.WriteString("flush table inet kube_vrrp_vip\n")
-	known := []string{"vip4", "vip6", "svc4", "zone4", "back4", "icmp_error4"}
-	for line := range strings.SplitSeq(ns.Run("nft", "list", "table", "inet", "kube_vrrp_vip"), "\n") {
-		fields := strings.Fields(line)
-		if len(fields) == 3 && fields[2] == "{" && (fields[0] == "chain" || !slices.Contains(known, fields[1])) {
-			fmt.Fprintf(&script, "delete %s inet kube_vrrp_vip %s\n", fields[0], fields[1])
-		}
-	}
-	script.Write(b)
-	return script.String()
 }
 
 // TestNetnsGuardComes leaves open what was open before a VIP was guarded, and

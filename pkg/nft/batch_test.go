@@ -61,11 +61,11 @@ func TestStatic(t *testing.T) {
 		}, rules...)},
 		{"rule missing", func(have *view) { have.rules["sub"] = nil }, append([]string{"add table", "delete all rules"}, rules...)},
 		{"rule too many", func(have *view) { have.rules["sub"] = append(have.rules["sub"], "") }, append([]string{"add table", "delete all rules"}, rules...)},
-		{"rule of another version", func(have *view) {
+		{"another rule", func(have *view) {
 			other := rule{"count", []expr{counter(), counter()}}
 			have.rules["sub"] = []string{string(other.userdata())}
 		}, append([]string{"add table", "delete all rules"}, rules...)},
-		{"set of another version", func(have *view) {
+		{"another type of set", func(have *view) {
 			have.sets["m"] = nftables.Set{Name: "m", KeyType: nftables.TypeIPAddr, DataType: nftables.TypeMark}
 		}, append([]string{"add table", "delete all rules", "delete set m", "add set m"}, rules...)},
 		{"set too many", func(have *view) {
@@ -73,7 +73,7 @@ func TestStatic(t *testing.T) {
 		}, append([]string{
 			"add table", "delete all rules", "delete set z",
 		}, rules...)},
-		{"chain of another version", func(have *view) { have.chains["base"] = "another" }, append([]string{
+		{"another hook of a chain", func(have *view) { have.chains["base"] = "another" }, append([]string{
 			"add table", "delete all rules", "delete chain base", "add chain base",
 		}, rules...)},
 		{"chain too many", func(have *view) { have.chains["z"] = "no hook" }, append([]string{

@@ -137,7 +137,7 @@ func TestNetnsRepairs(t *testing.T) {
 		{"what pulses do", "add element " + netdev + " alive { 0x232 }", false, forwards, 2, 1, 2},
 		{"all", "flush ruleset", false, forwards, 3, 2, 3},
 		{"adoption of what was changed", "delete element " + inet + " vip4 { " + vip + " }\nflush set " + arp + " bound4", true, forwards, 0, 0, 0},
-		{"adoption of another version", "flush chain " + inet + " guard", true, forwards, 0, 0, 0},
+		{"adoption of other rules", "flush chain " + inet + " guard", true, forwards, 0, 0, 0},
 	} {
 		ns.RunInput(step.before, "nft", "-f", "-")
 		ns.Do(func() {

@@ -29,7 +29,7 @@ func (c contents) flows() map[flow]bool {
 			address, ok := netip.AddrFromSlice([]byte(target))
 			id := parseZone(zone)
 			if !ok || id == 0 || len(port) != 2 || len(key) < length+portOffset+2 {
-				return // Not of this version of the program.
+				return // Another program's element.
 			}
 			number := binary.BigEndian.Uint16([]byte(port))
 			flows[flow{id, desired.Protocol(key[length]), netip.AddrPortFrom(address, number)}] = true

@@ -116,12 +116,8 @@
 // what is there is not what is specified: at the first start, after an update
 // of the program, or when somebody else changed it. Between the two, rules
 // whose sets are empty do nothing, as if there were no table yet, and rules
-// whose sets were there go on with their elements. Only a set that has to be
-// defined anew is empty for that moment, in which packets to VIPs can be
-// refused: a later version does well to leave the definitions as they are. Those
-// of vip4, svc4, zone4 and back4 are what the first version had. Its connections go
-// on, but for those to a NodePort of a VIP, which were not in the VIP's zone, and
-// to a port that has become a mapped one.
+// whose sets were there go on with their elements. Only a set whose definition changes is
+// empty for that moment, in which packets to VIPs can be refused.
 //
 // What the kernel has is known from its generation counter: as long as it
 // stands where our last transaction left it, nobody changed any table, and

@@ -17,8 +17,7 @@ const (
 	// aliveFor is how long a VIP is answered for after a pulse of its Master.
 	aliveFor = 500 * time.Millisecond
 	// watchedFor is how long the lack of pulses keeps a VIP from being answered
-	// for: until the kernel has taken the address away, 3 s after, and no longer. An
-	// earlier version of the program that takes over is Master no sooner.
+	// for: until the kernel has taken the address away, 3 s after, and no longer.
 	watchedFor = 4 * time.Second
 	// maxPulses bounds the memory that pulses can take. A virtual router beyond
 	// it is not watched.
@@ -139,8 +138,8 @@ func silence(f ipFamily) []expr {
 //
 //	meta mark @watched meta mark != @alive counter drop
 //
-// A router without any pulse is not watched: for an earlier version of the program,
-// or one that cannot send them, there is as good as no gate.
+// A router without any pulse is not watched: a daemon that cannot send pulses is
+// answered for as without this table.
 var ignore = rule{
 	comment: "the Master of the VIP has died or hangs",
 	exprs: []expr{

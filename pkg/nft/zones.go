@@ -191,8 +191,7 @@ func (k zoneKey) String() string {
 }
 
 // readZones returns the zones that a table gives. The first zone of a VIP is in a
-// map of its own, which older versions of the program have as well, and may be
-// that of limited ports too.
+// map of its own, and may be that of limited ports too.
 func readZones(have contents) map[zoneKey]uint16 {
 	zones := make(map[zoneKey]uint16)
 	known := make(map[uint16]bool)
