@@ -25,9 +25,9 @@ func smallContents() contents {
 	return contents{"a": {"\x01\x01\x01\x01": ""}, "m": {"\x01\x01\x01\x01": "\x02\x02\x02\x02"}}
 }
 
-// smallView is small in the kernel, with smallContents.
-func smallView() *view {
-	v := &view{
+// smallSnapshot is small in the kernel, with smallContents.
+func smallSnapshot() *snapshot {
+	v := &snapshot{
 		generation: 7,
 		elements:   smallContents(),
 		exists:     true,
@@ -50,40 +50,40 @@ func TestStatic(t *testing.T) {
 	rules := []string{"add rule to sub", "add rule to base"}
 	for _, test := range []struct {
 		name string
-		// change alters what the kernel has, from smallView.
-		change func(have *view)
+		// change alters what the kernel has, from smallSnapshot.
+		change func(have *snapshot)
 		want   []string
 	}{
-		{"nothing", func(*view) {}, nil},
-		{"elements", func(have *view) { have.elements = contents{"a": {"\x09\x09\x09\x09": ""}} }, nil},
-		{"no table", func(have *view) { *have = view{} }, append([]string{
+		{"nothing", func(*snapshot) {}, nil},
+		{"elements", func(have *snapshot) { have.elements = contents{"a": {"\x09\x09\x09\x09": ""}} }, nil},
+		{"no table", func(have *snapshot) { *have = snapshot{} }, append([]string{
 			"add table", "add set a", "add set m", "add chain sub", "add chain base",
 		}, rules...)},
-		{"rule missing", func(have *view) { have.rules["sub"] = nil }, append([]string{"add table", "delete all rules"}, rules...)},
-		{"rule too many", func(have *view) { have.rules["sub"] = append(have.rules["sub"], "") }, append([]string{"add table", "delete all rules"}, rules...)},
-		{"another rule", func(have *view) {
+		{"rule missing", func(have *snapshot) { have.rules["sub"] = nil }, append([]string{"add table", "delete all rules"}, rules...)},
+		{"rule too many", func(have *snapshot) { have.rules["sub"] = append(have.rules["sub"], "") }, append([]string{"add table", "delete all rules"}, rules...)},
+		{"another rule", func(have *snapshot) {
 			other := rule{"count", []expr{counter(), counter()}}
 			have.rules["sub"] = []string{string(other.userdata())}
 		}, append([]string{"add table", "delete all rules"}, rules...)},
-		{"another type of set", func(have *view) {
+		{"another type of set", func(have *snapshot) {
 			have.sets["m"] = nftables.Set{Name: "m", KeyType: nftables.TypeIPAddr, DataType: nftables.TypeMark}
 		}, append([]string{"add table", "delete all rules", "delete set m", "add set m"}, rules...)},
-		{"set too many", func(have *view) {
+		{"set too many", func(have *snapshot) {
 			have.sets["z"] = set{name: "z", key: datatype{SetDatatype: nftables.TypeIPAddr}}.definition()
 		}, append([]string{
 			"add table", "delete all rules", "delete set z",
 		}, rules...)},
-		{"another hook of a chain", func(have *view) { have.chains["base"] = "another" }, append([]string{
+		{"another hook of a chain", func(have *snapshot) { have.chains["base"] = "another" }, append([]string{
 			"add table", "delete all rules", "delete chain base", "add chain base",
 		}, rules...)},
-		{"chain too many", func(have *view) { have.chains["z"] = "no hook" }, append([]string{
+		{"chain too many", func(have *snapshot) { have.chains["z"] = "no hook" }, append([]string{
 			"add table", "delete all rules", "delete chain z",
 		}, rules...)},
-		{"switched off", func(have *view) { have.flags = unix.NFT_TABLE_F_DORMANT }, append([]string{"add table", "delete all rules"}, rules...)},
+		{"switched off", func(have *snapshot) { have.flags = unix.NFT_TABLE_F_DORMANT }, append([]string{"add table", "delete all rules"}, rules...)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			have := smallView()
+			have := smallSnapshot()
 			test.change(have)
 			if got, want := have.matches(small), test.want == nil; got != want {
 				t.Errorf("matches: %t, want %t", got, want)
@@ -105,20 +105,20 @@ func TestStatic(t *testing.T) {
 // TestAfterStatic knows that a set which stays keeps its elements.
 func TestAfterStatic(t *testing.T) {
 	t.Parallel()
-	have := smallView()
+	have := smallSnapshot()
 	have.sets["m"] = nftables.Set{Name: "m"}
 	have.elements["z"] = map[string]string{"": ""}
 	got := have.afterStatic(small)
-	want := &view{generation: 8, specified: true, elements: contents{"a": smallContents()["a"]}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(view{})); diff != "" {
+	want := &snapshot{generation: 8, specified: true, elements: contents{"a": smallContents()["a"]}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(snapshot{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
 func TestGenerationLeavesZeroOut(t *testing.T) {
 	t.Parallel()
-	v := &view{generation: 1<<32 - 1}
-	if got := v.afterElements(nil, nil).generation; got != 1 {
+	s := &snapshot{generation: 1<<32 - 1}
+	if got := s.afterElements(nil, nil).generation; got != 1 {
 		t.Errorf("generation %d, want 1", got)
 	}
 }

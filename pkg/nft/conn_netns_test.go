@@ -35,7 +35,7 @@ func TestNetnsStaleTransaction(t *testing.T) {
 			t.Fatal(err)
 		}
 		ns.Run("nft", "add", "table", "ip", "foreign")
-		if err := c.commit(generation, small.static(&view{})); !errors.Is(err, errGeneration) {
+		if err := c.commit(generation, small.static(&snapshot{})); !errors.Is(err, errGeneration) {
 			t.Errorf("commit returned %v, want %v", err, errGeneration)
 		}
 		if _, err := c.read(small, generation); !errors.Is(err, errGeneration) {
@@ -48,10 +48,10 @@ func TestNetnsStaleTransaction(t *testing.T) {
 }
 
 // TestNetnsGeneration is the rule by which the kernel counts, and on which it
-// depends whether a view is known after a transaction without another look.
+// depends whether a snapshot is known after a transaction without another look.
 func TestNetnsGeneration(t *testing.T) {
 	inNamespace(t, func(_ *netnstest.NS, c *conn) {
-		known := &view{}
+		known := &snapshot{}
 		expect := func() {
 			t.Helper()
 			now, err := c.generation()
@@ -97,33 +97,51 @@ func TestNetnsOvertaken(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			inNamespace(t, func(ns *netnstest.NS, c *conn) {
 				small := table{spec: small}
-				if err := small.update(func(contents, bool) (was, is contents) {
-					return nil, contents{"a": {"\x01\x01\x01\x01": "", "\x09\x09\x09\x09": ""}}
-				}); err != nil {
-					t.Fatal(err)
-				}
 				calls := 0
-				if err := small.update(func(contents, bool) (was, is contents) {
-					if calls++; calls == 1 {
-						ns.RunInput(test.nft, "nft", "-f", "-")
+				for _, update := range []struct {
+					name string
+					run  func() error
+					want error
+				}{
+					{"Replace", func() error { return small.Replace(smallContents()) }, nil},
+					{"Change", func() error { return small.Change(overtakenContents(), smallContents()) }, errChanged},
+				} {
+					small.looked, calls = nil, 0
+					if err := small.Replace(overtakenContents()); err != nil {
+						t.Fatal(err)
 					}
-					return nil, smallContents()
-				}); err != nil {
-					t.Fatal(err)
-				}
-				got, err := c.read(small.spec, small.known.generation)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(smallContents(), got.elements); diff != "" {
-					t.Errorf("-want +got:\n%s", diff)
-				}
-				if calls != 2 {
-					t.Errorf("planned %d times, want 2", calls)
+					small.looked = func() {
+						if calls++; calls == 1 {
+							ns.RunInput(test.nft, "nft", "-f", "-")
+						}
+					}
+					if err := update.run(); !errors.Is(err, update.want) {
+						t.Fatalf("%s returned %v, want %v", update.name, err, update.want)
+					}
+					if update.want != nil {
+						if err := small.Replace(smallContents()); err != nil {
+							t.Fatal(err)
+						}
+					}
+					got, err := c.read(small.spec, small.snapshot.generation)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if diff := cmp.Diff(smallContents(), got.elements); diff != "" {
+						t.Errorf("%s: -want +got:\n%s", update.name, diff)
+					}
+					if calls != 2 {
+						t.Errorf("%s: planned %d times, want 2", update.name, calls)
+					}
 				}
 			})
 		})
 	}
+}
+
+// overtakenContents are what smallContents replaces there.
+func overtakenContents() contents {
+	return contents{"a": {"\x01\x01\x01\x01": "", "\x09\x09\x09\x09": ""}}
 }
 
 // TestNetnsUnreadableSet lives with a set that the library cannot read.
@@ -132,7 +150,7 @@ func TestNetnsUnreadableSet(t *testing.T) {
 		small := table{spec: small}
 		update := func() {
 			t.Helper()
-			if err := small.update(func(contents, bool) (was, is contents) { return nil, smallContents() }); err != nil {
+			if err := small.Replace(smallContents()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -156,10 +174,8 @@ func TestNetnsUnreadableSet(t *testing.T) {
 func TestNetnsRefusedElements(t *testing.T) {
 	inNamespace(t, func(*netnstest.NS, *conn) {
 		calls := 0
-		err := (&table{spec: small}).update(func(contents, bool) (was, is contents) {
-			calls++
-			return nil, contents{"a": {"short": ""}, "m": {"short": "long"}}
-		})
+		small := &table{spec: small, looked: func() { calls++ }}
+		err := small.Replace(contents{"a": {"short": ""}, "m": {"short": "long"}})
 		if !errors.Is(err, unix.EINVAL) || !strings.HasPrefix(err.Error(), "update table inet small: change elements: ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("update returned %v", err)
 		}
@@ -199,7 +215,7 @@ func TestNetnsRefusedTransaction(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = c.commit(generation, broken.static(&view{}))
+		err = c.commit(generation, broken.static(&snapshot{}))
 		if !errors.Is(err, unix.ENOENT) || !strings.HasPrefix(err.Error(), "add rule to bad: ") {
 			t.Errorf("commit returned %v", err)
 		}

@@ -19,19 +19,19 @@ type Datapath struct {
 	// last is what the table was last made for; nil if the next update cannot
 	// begin with it.
 	last *state
-	// stale are flows whose connections are to be deleted, by forget.
-	stale  map[flow]bool
-	forget func(map[flow]bool) error
-	// asked tells that sctpPortStays has told which kernel this is, and
-	// portStays the answer.
+	// replaced are the flows that the table had before an update that has not
+	// succeeded yet, stale those whose connections are to be deleted, by forget.
+	replaced, stale map[flow]bool
+	forget          func(map[flow]bool) error
+	// asked reports that sctpPortStays has answered, portStays is the answer.
 	asked, portStays bool
 	sctpPortStays    func() (bool, error)
 }
 
 // NewDatapath returns a Datapath that has not looked at the kernel yet.
 func NewDatapath() *Datapath {
-	d := &Datapath{zones: zones{busy: busyZones}, stale: make(map[flow]bool), forget: deleteConnections, sctpPortStays: sctpPortStays}
-	d.table.spec, d.table.changed = datapathSpec, d.note
+	d := &Datapath{zones: zones{busy: busyZones}, replaced: make(map[flow]bool), stale: make(map[flow]bool), forget: deleteConnections, sctpPortStays: sctpPortStays}
+	d.table.spec = datapathSpec
 	return d
 }
 
@@ -46,22 +46,11 @@ func NewDatapath() *Datapath {
 // A forward that cannot be done does not keep the others from being done; the
 // error names it. What is wanted is kept, and must not be changed afterwards.
 func (d *Datapath) Sync(wanted desired.Datapath) error {
-	if err := d.ask(); err != nil {
+	if err := d.chooseSpec(); err != nil {
 		return err
 	}
 	next := newState(wanted)
-	err := d.table.update(func(have contents, ours bool) (was, is contents) {
-		if ours && d.last != nil && slices.Equal(d.last.pods, next.pods) {
-			was, is = d.part(next, have)
-		} else {
-			is = d.whole(next, have)
-		}
-		d.last = nil // Until the update has succeeded.
-		return was, is
-	})
-	if err == nil && next.base() {
-		d.last = next
-	}
+	err := d.write(next)
 	forgetErr := d.forget(d.stale)
 	if forgetErr == nil {
 		clear(d.stale)
@@ -69,8 +58,49 @@ func (d *Datapath) Sync(wanted desired.Datapath) error {
 	return errors.Join(append(next.errors(), err, forgetErr)...)
 }
 
-// ask chooses the specification that the kernel can do.
-func (d *Datapath) ask() error {
+// write writes the difference from the last state if that is what the table
+// holds, else all of the next state.
+func (d *Datapath) write(next *state) error {
+	current, unchanged, err := d.table.Read()
+	if err != nil {
+		return err
+	}
+	last := d.last
+	d.last = nil // Until the update has succeeded.
+	if unchanged && last != nil && slices.Equal(last.pods, next.pods) {
+		old, new := d.difference(last, next)
+		maps.Copy(d.replaced, old.flows())
+		if err = d.table.Change(old, new); !errors.Is(err, errChanged) {
+			return d.written(next, new, err)
+		}
+		if current, _, err = d.table.Read(); err != nil {
+			return err
+		}
+	}
+	all := d.whole(next, current)
+	maps.Copy(d.replaced, current.flows())
+	return d.written(next, all, d.table.Replace(all))
+}
+
+// written notes that the elements of the next state are in the table, unless err
+// says that they are not. The flows that they have replaced are stale then.
+func (d *Datapath) written(next *state, new contents, err error) error {
+	if err != nil {
+		return err
+	}
+	maps.Copy(d.stale, d.replaced)
+	clear(d.replaced)
+	for f := range new.flows() {
+		delete(d.stale, f)
+	}
+	if next.base() {
+		d.last = next
+	}
+	return nil
+}
+
+// chooseSpec chooses the specification that the kernel supports.
+func (d *Datapath) chooseSpec() error {
 	if d.asked {
 		return nil
 	}
@@ -84,17 +114,9 @@ func (d *Datapath) ask() error {
 	return nil
 }
 
-// note keeps the flows that a change of elements ends.
-func (d *Datapath) note(was, is contents) {
-	maps.Copy(d.stale, was.flows())
-	for f := range is.flows() {
-		delete(d.stale, f)
-	}
-}
-
 // Repairs returns how often the table had to be put right because somebody else
 // had changed it. It may be called by any goroutine.
-func (d *Datapath) Repairs() uint64 { return d.table.repairs.Load() }
+func (d *Datapath) Repairs() uint64 { return d.table.Repairs() }
 
 const (
 	// retryMin is the wait after the first Sync that failed. It doubles with

@@ -14,26 +14,26 @@ import (
 // below the 64 KiB that an attribute can hold.
 const elementsPerMessage = 500
 
-// change brings the elements of a table from what it has to what is wanted, in
-// one transaction, and tells whether there was anything to change.
-func (c *conn) change(s *spec, have, want contents) (bool, error) {
+// change replaces elements of a table in one transaction, and reports whether
+// there was any difference.
+func (c *conn) change(s *spec, old, new contents) (bool, error) {
 	changed := false
 	for _, set := range s.sets {
 		target := set.definition()
 		target.Table = s.table()
-		present := have[set.name]
+		present := old[set.name]
 		// Somebody's element for all other keys: the library cannot say it.
 		_, flush := present[""]
 		// The kernel takes some ranges for overlapping if the end of one that goes
 		// stays as the end of another one, so they are never changed in part.
 		if set.interval && !set.joinedRanges() {
-			flush = flush || len(present) > 0 && !maps.Equal(present, want[set.name])
+			flush = flush || len(present) > 0 && !maps.Equal(present, new[set.name])
 		}
 		if flush {
 			c.FlushSet(&target)
 			changed, present = true, nil
 		}
-		del, add := difference(set, present, want[set.name])
+		del, add := difference(set, present, new[set.name])
 		for elements := range slices.Chunk(del, elementsPerMessage) {
 			if err := c.SetDeleteElements(&target, elements); err != nil {
 				return false, fmt.Errorf("delete elements of %s: %w", set.name, err)
@@ -58,14 +58,14 @@ func (c *conn) change(s *spec, have, want contents) (bool, error) {
 
 // difference returns the elements of a set to delete and those to add. One whose
 // value changes is both: the kernel has no other way.
-func difference(s set, have, want map[string]string) (del, add []nftables.SetElement) {
-	for key, old := range have {
-		if value, ok := want[key]; !ok || value != old {
+func difference(s set, old, new map[string]string) (del, add []nftables.SetElement) {
+	for key, before := range old {
+		if value, ok := new[key]; !ok || value != before {
 			del = append(del, s.element(key, ""))
 		}
 	}
-	for key, value := range want {
-		if old, ok := have[key]; !ok || value != old {
+	for key, value := range new {
+		if before, ok := old[key]; !ok || value != before {
 			add = append(add, s.element(key, value))
 		}
 	}

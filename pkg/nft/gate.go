@@ -193,9 +193,9 @@ func (g *gate) set(answers map[netip.Addr]desired.Answer) error {
 		if g.table.spec == nil || !maps.Equal(links, g.links) {
 			g.links = links
 			g.table.spec = newGateSpec(slices.Sorted(maps.Keys(links)))
-			g.table.known = nil
+			g.table.snapshot = nil
 		}
-		failed := g.table.update(func(contents, bool) (was, is contents) { return nil, want })
+		failed := g.table.Replace(want)
 		if failed == nil {
 			return nil
 		}

@@ -49,8 +49,8 @@ func (s *state) addProblems(vip netip.Addr, problems []error) {
 	}
 }
 
-// base tells that what differs from the state can be added to its elements: all
-// zones are known, and each VIP has one forward.
+// base reports whether an update can begin with the state: all zones are known,
+// and each VIP has one forward.
 func (s *state) base() bool {
 	for i := 1; i < len(s.forwards); i++ {
 		if s.forwards[i-1].VIP == s.forwards[i].VIP {
@@ -60,72 +60,82 @@ func (s *state) base() bool {
 	return s.zones == nil
 }
 
-// whole returns all elements that are wanted, given those that there are.
-func (d *Datapath) whole(next *state, have contents) contents {
+// whole returns all elements of the next state, given the current ones, which say
+// what zones there are.
+func (d *Datapath) whole(next *state, current contents) contents {
 	clear(next.problems)
 	var zones map[zoneKey]uint16
-	zones, next.zones = d.zones.assign(allZoneKeys(next.forwards), have)
-	want := emptyContents()
-	want.addPods(next.pods)
+	zones, next.zones = d.zones.assign(allZoneKeys(next.forwards), current)
+	all := emptyContents()
+	all.addPods(next.pods)
 	for _, f := range next.forwards {
-		next.addProblems(f.VIP, want.addForward(f, zones, d.portStays))
+		next.addProblems(f.VIP, all.addForward(f, zones, d.portStays))
 	}
-	return want
+	return all
 }
 
-// part returns the elements of the forwards that differ from those of the last
-// state, which there are: what they were and what they are to be.
-func (d *Datapath) part(next *state, have contents) (was, is contents) {
+// difference returns the elements of the forwards that differ: those of the last
+// state, which the table has, and those of the next one.
+func (d *Datapath) difference(last, next *state) (old, new contents) {
 	clear(next.problems)
-	var gone, come []desired.Forward
-	same := func(f desired.Forward) { next.addProblems(f.VIP, d.last.problems[f.VIP]) }
-	before, after := d.last.forwards, next.forwards
-	for len(before) > 0 || len(after) > 0 {
-		switch {
-		case len(after) == 0 || len(before) > 0 && byVIP(before[0], after[0]) < 0:
-			gone, before = append(gone, before[0]), before[1:]
-		case len(before) == 0 || byVIP(before[0], after[0]) > 0:
-			come, after = append(come, after[0]), after[1:]
-		default:
-			if equalForwards(before[0], after[0]) {
-				same(after[0])
-			} else {
-				gone, come = append(gone, before[0]), append(come, after[0])
-			}
-			before, after = before[1:], after[1:]
-		}
+	gone, come, same := compareForwards(last.forwards, next.forwards)
+	for _, f := range same {
+		next.addProblems(f.VIP, last.problems[f.VIP])
 	}
-	was, is = make(contents), make(contents)
 	if len(gone) == 0 && len(come) == 0 {
-		return was, is
+		return nil, nil
 	}
-	was, is = emptyContents(), emptyContents()
+	old, new = emptyContents(), emptyContents()
 	for _, f := range gone {
-		was.addForward(f, d.zones.assigned, d.portStays)
+		old.addForward(f, d.zones.assigned, d.portStays)
 	}
 	next.zones = d.zones.change(allZoneKeys(gone), allZoneKeys(come))
 	for _, f := range come {
-		next.addProblems(f.VIP, is.addForward(f, d.zones.assigned, d.portStays))
+		next.addProblems(f.VIP, new.addForward(f, d.zones.assigned, d.portStays))
 	}
-	sharePrivate(was, is, have, next.forwards)
-	return was, is
+	// Only these elements may belong to several forwards.
+	removePrivate(old, privateListeners(next.forwards))
+	removePrivate(new, privateListeners(last.forwards))
+	return old, new
 }
 
-// sharePrivate leaves out what is no difference of the daemon's listeners, which
-// are the only elements that several VIPs may have in common.
-func sharePrivate(was, is, have contents, forwards []desired.Forward) {
+// compareForwards returns the forwards of old that are not in new, those of new
+// that are not in old, and those in both. Both lists are sorted by VIP.
+func compareForwards(old, new []desired.Forward) (gone, come, same []desired.Forward) {
+	for len(old) > 0 || len(new) > 0 {
+		switch {
+		case len(new) == 0 || len(old) > 0 && byVIP(old[0], new[0]) < 0:
+			gone, old = append(gone, old[0]), old[1:]
+		case len(old) == 0 || byVIP(old[0], new[0]) > 0:
+			come, new = append(come, new[0]), new[1:]
+		case equalForwards(old[0], new[0]):
+			same, old, new = append(same, new[0]), old[1:], new[1:]
+		default:
+			gone, old = append(gone, old[0]), old[1:]
+			come, new = append(come, new[0]), new[1:]
+		}
+	}
+	return gone, come, same
+}
+
+// privateListeners returns the elements of the daemon's own listeners.
+func privateListeners(forwards []desired.Forward) contents {
 	all := emptyContents()
 	for _, f := range forwards {
+		family, ok := familyOf(f.VIP)
 		for _, p := range f.Ports {
-			if f.VIP.Is4() == p.Target.Addr().Is4() && f.VIP.IsValid() {
+			if target, known := familyOf(p.Target.Addr()); ok && known && target.number == family.number {
 				all.addPrivate(p)
 			}
 		}
 	}
+	return all
+}
+
+func removePrivate(from, listeners contents) {
 	for _, f := range families {
 		set := f.named(setPrivate)
-		maps.DeleteFunc(was[set], func(key, _ string) bool { _, left := all[set][key]; return left })
-		maps.DeleteFunc(is[set], func(key, _ string) bool { _, there := have[set][key]; return there })
+		maps.DeleteFunc(from[set], func(key, _ string) bool { _, ok := listeners[set][key]; return ok })
 	}
 }
 

@@ -85,15 +85,15 @@ func edit(r *rand.Rand, vips []netip.Addr, forwards map[netip.Addr]desired.Forwa
 	}
 }
 
-// TestPart changes states at random: the changes of the elements lead to what a
+// TestRandomDifferences changes states at random: the changes of the elements lead to what a
 // fresh start makes of the same state, and a restart adopts all of it.
-func TestPart(t *testing.T) {
+func TestRandomDifferences(t *testing.T) {
 	t.Parallel()
 	const seed = 4
 	r := rand.New(rand.NewPCG(seed, seed))
 	vips := []netip.Addr{vipA, vipB, vipC, netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("2001:db8::101"), {}}
 	d := &Datapath{zones: *newZones(), last: newState(desired.Datapath{})}
-	kernel := &view{elements: d.whole(d.last, nil)}
+	kernel := &snapshot{elements: d.whole(d.last, nil)}
 	forwards := make(map[netip.Addr]desired.Forward)
 	for step := range 2000 {
 		for range r.IntN(3) {
@@ -107,15 +107,15 @@ func TestPart(t *testing.T) {
 		if !next.base() {
 			t.Fatalf("step %d: not to begin with: %v", step, next)
 		}
-		was, is := d.part(next, kernel.elements)
-		for set := range was {
-			for key, value := range was[set] {
+		old, new := d.difference(d.last, next)
+		for set := range old {
+			for key, value := range old[set] {
 				if have, ok := kernel.elements[set][key]; !ok || have != value {
 					t.Fatalf("step %d: to go from %s: %x: %x, there is %x", step, set, key, value, have)
 				}
 			}
-			for key := range is[set] {
-				if _, ok := was[set][key]; ok {
+			for key := range new[set] {
+				if _, ok := old[set][key]; ok {
 					continue
 				}
 				if _, ok := kernel.elements[set][key]; ok {
@@ -123,7 +123,7 @@ func TestPart(t *testing.T) {
 				}
 			}
 		}
-		kernel = kernel.afterElements(was, is)
+		kernel = kernel.afterElements(old, new)
 		d.last = next
 
 		fresh := &Datapath{zones: *newZones()}
@@ -161,17 +161,17 @@ func texts(errs []error) []string {
 	return all
 }
 
-// TestPartNothing finds no difference, and has nothing to say to the kernel.
-func TestPartNothing(t *testing.T) {
+// TestDifferenceNothing finds no difference, and has nothing to say to the kernel.
+func TestDifferenceNothing(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 1))
 	forwards := []desired.Forward{randomForward(r, vipA), randomForward(r, vipB)}
 	d := &Datapath{zones: *newZones(), last: newState(desired.Datapath{Forwards: forwards})}
-	have := d.whole(d.last, nil)
+	d.whole(d.last, nil)
 	reversed := slices.Clone(forwards)
 	slices.Reverse(reversed)
-	if was, is := d.part(newState(desired.Datapath{Forwards: reversed}), have); len(was) != 0 || len(is) != 0 {
-		t.Errorf("was %v, is %v", was, is)
+	if old, new := d.difference(d.last, newState(desired.Datapath{Forwards: reversed})); len(old) != 0 || len(new) != 0 {
+		t.Errorf("old %v, new %v", old, new)
 	}
 }
 
@@ -194,8 +194,8 @@ func TestStateBase(t *testing.T) {
 	}
 }
 
-// TestNetnsPart has the kernel hold what an update takes it to hold.
-func TestNetnsPart(t *testing.T) {
+// TestNetnsDifference has the kernel hold what an update takes it to hold.
+func TestNetnsDifference(t *testing.T) {
 	inNamespace(t, func(_ *netnstest.NS, c *conn) {
 		r := rand.New(rand.NewPCG(5, 5))
 		vips := []netip.Addr{vipA, vipB, netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("2001:db8::101")}
@@ -213,11 +213,11 @@ func TestNetnsPart(t *testing.T) {
 			if d.last == nil {
 				t.Fatalf("step %d: %v", step, err)
 			}
-			got, err := c.read(datapathSpec, d.table.known.generation)
+			got, err := c.read(datapathSpec, d.table.snapshot.generation)
 			if err != nil {
 				t.Fatalf("step %d: %v", step, err)
 			}
-			if diff := cmp.Diff(d.table.known.elements, got.elements); diff != "" || !got.specified {
+			if diff := cmp.Diff(d.table.snapshot.elements, got.elements); diff != "" || !got.specified {
 				t.Fatalf("step %d: specified %t, -known +read:\n%s", step, got.specified, diff)
 			}
 		}

@@ -145,7 +145,7 @@ func (n *Neighbors) update() error {
 		want[setBoundVIP][key] = ""
 		want[setBound][key+nameKey(a.Interface)] = ""
 	}
-	return n.table.update(func(contents, bool) (was, is contents) { return nil, want })
+	return n.table.Replace(want)
 }
 
 // nameKey is the name of an interface as a field of a key.
@@ -157,12 +157,12 @@ func nameKey(link string) string {
 
 // Repairs returns how often the table arp kube_vrrp_vip had to be put right because
 // somebody else had changed it. It may be called by any goroutine.
-func (n *Neighbors) Repairs() uint64 { return n.table.repairs.Load() }
+func (n *Neighbors) Repairs() uint64 { return n.table.Repairs() }
 
 // GateRepairs is the same for netdev kube_vrrp_vip.
 func (n *Neighbors) GateRepairs() uint64 {
 	if n.gate == nil {
 		return 0
 	}
-	return n.gate.table.repairs.Load()
+	return n.gate.table.Repairs()
 }

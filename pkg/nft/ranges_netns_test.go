@@ -53,14 +53,14 @@ func TestNetnsRanges(t *testing.T) {
 				}
 				wanted.Forwards = append(wanted.Forwards, forward)
 			}
-			if step%10 == 9 && len(d.table.known.elements["pods4"])+len(d.table.known.elements["sources6"]) > 0 {
+			if step%10 == 9 && len(d.table.snapshot.elements["pods4"])+len(d.table.snapshot.elements["sources6"]) > 0 {
 				ns.RunInput("flush set inet kube_vrrp_vip pods4\nflush set inet kube_vrrp_vip sources6\n", "nft", "-f", "-")
 				flushes++
 			}
 			if err := d.Sync(wanted); err != nil {
 				t.Fatalf("step %d: %v\n%v", step, err, wanted)
 			}
-			got, err := c.read(datapathSpec, d.table.known.generation)
+			got, err := c.read(datapathSpec, d.table.snapshot.generation)
 			if err != nil {
 				t.Fatalf("step %d: %v", step, err)
 			}

@@ -115,7 +115,7 @@ func supported(s spec) error {
 	}
 	defer c.close()
 	s.name = probeName
-	return c.check(s.static(&view{}))
+	return c.check(s.static(&snapshot{}))
 }
 
 // connectionStats asks conntrack's netlink interface for something small, its

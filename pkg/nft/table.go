@@ -6,47 +6,169 @@ import (
 	"sync/atomic"
 )
 
-// attempts is how often an update is tried again because somebody else
+// attempts is how often an update is tried again because another program
 // changed the ruleset at the same time.
 const attempts = 20
 
-// table is one table of ours and what is known of it.
+// errChanged says that Change could not begin with the elements that the last
+// update left: Replace can.
+var errChanged = errors.New("the table is not as the last update left it")
+
+// table keeps one table of ours. It is not safe for concurrent use, except for
+// Repairs.
 type table struct {
 	spec *spec
-	// changed, if there is one, is told of each change of elements.
-	changed func(was, is contents)
 
-	// known is what the kernel had after the last update that changed
-	// something, nil before the first look.
-	known *view
-	// failed tells that the last update failed.
+	// snapshot is what the kernel had after the last update or look, nil before
+	// the first one.
+	snapshot *snapshot
+	// failed reports that the last update failed: the snapshot may be wrong.
 	failed bool
-	// broken tells that others have changed what is known, and that it is not
-	// put right yet.
-	broken bool
-	// repairs counts when it was.
+	// broken reports that another program has changed the table, and that no
+	// update has repaired it yet.
+	broken  bool
 	repairs atomic.Uint64
+
+	// looked, if set by a test, is called between the look at the table and the
+	// transaction.
+	looked func()
 }
 
-// A wanted returns what the elements of a table are to be, given those that it
-// has. ours tells that they are what the last update left, which did not fail.
-// Elements in was that are not in is go, those in is are put there, all others
-// stay; a nil was stands for all that there are.
-type wanted func(have contents, ours bool) (was, is contents)
+// Repairs returns how often the table was repaired because another program had
+// changed it. It may be called by any goroutine.
+func (t *table) Repairs() uint64 { return t.repairs.Load() }
 
-// update brings the table to the elements that want returns, which is called
-// again when somebody else has changed them meanwhile.
-func (t *table) update(want wanted) error {
+// Read returns the elements that the kernel has, and reports whether they are
+// the ones that the last update left. It reads the table only if the ruleset has
+// changed since. The elements must not be changed.
+func (t *table) Read() (current contents, unchanged bool, err error) {
+	err = t.retry(func(c *conn) error { return t.look(c) })
+	if err != nil {
+		return nil, false, err
+	}
+	return t.snapshot.elements, t.intact(), nil
+}
+
+// Replace makes all the elements of the table, and writes its static part if it
+// is not as specified.
+func (t *table) Replace(all contents) error {
+	return t.retry(func(c *conn) error {
+		if err := t.look(c); err != nil {
+			return err
+		}
+		if err := t.writeStatic(c); err != nil {
+			return err
+		}
+		return t.write(c, t.snapshot.elements, all)
+	})
+}
+
+// Change replaces some elements: those of old that are not in new are deleted,
+// those of new are there afterwards, all others stay. All of old must be in the
+// table. It returns errChanged if another program has changed the ruleset
+// meanwhile, and the table may have changed with it: then it is not known
+// whether the elements are as they are to be.
+func (t *table) Change(old, new contents) error {
+	if !t.intact() {
+		return errChanged
+	}
+	if len(old) == 0 && len(new) == 0 {
+		return nil
+	}
+	err := t.once(func(c *conn) error { return t.write(c, old, new) })
+	if errors.Is(err, errGeneration) {
+		return errChanged
+	}
+	return t.done(err)
+}
+
+// retry runs a piece of work again as long as another program changes the
+// ruleset meanwhile.
+func (t *table) retry(work func(*conn) error) error {
 	var err error
 	for range attempts {
-		if err = t.try(want); !errors.Is(err, errGeneration) {
+		if err = t.once(work); !errors.Is(err, errGeneration) {
 			break
 		}
 	}
-	t.failed = err != nil
+	return t.done(err)
+}
+
+// once runs a piece of work with a connection of its own.
+func (t *table) once(work func(*conn) error) error {
+	c, err := dial()
 	if err != nil {
+		return err
+	}
+	defer c.close()
+	return work(c)
+}
+
+// done notes how an update or a look ended.
+func (t *table) done(err error) error {
+	if err != nil {
+		t.failed = true
 		return fmt.Errorf("update table %s %s: %w", t.spec.familyName(), t.spec.name, err)
 	}
+	return nil
+}
+
+// intact reports whether the kernel has what the last update left, as far as the
+// last look knows.
+func (t *table) intact() bool {
+	return t.snapshot != nil && t.snapshot.specified && !t.failed && !t.broken
+}
+
+// look brings the snapshot up to date. It reads the table unless the generation
+// shows that no program has changed any table since.
+func (t *table) look(c *conn) error {
+	generation, err := c.generation()
+	if err != nil {
+		return err
+	}
+	if t.snapshot != nil && !t.failed && t.snapshot.generation == generation {
+		return nil
+	}
+	found, err := c.read(t.spec, generation)
+	if err != nil {
+		return err
+	}
+	if t.snapshot != nil && !found.same(t.snapshot) {
+		t.broken = true
+	}
+	t.snapshot = found
+	return nil
+}
+
+// writeStatic writes the static part in a transaction of its own, if it is not
+// as specified.
+func (t *table) writeStatic(c *conn) error {
+	if t.snapshot.specified {
+		return nil
+	}
+	if err := c.commit(t.snapshot.generation, t.spec.static(t.snapshot)); err != nil {
+		return err
+	}
+	t.snapshot = t.snapshot.afterStatic(t.spec)
+	return nil
+}
+
+// write replaces elements in one transaction, if there is any difference.
+func (t *table) write(c *conn, old, new contents) error {
+	if t.looked != nil {
+		t.looked()
+	}
+	changed, err := c.change(t.spec, old, new)
+	if changed {
+		t.snapshot = t.snapshot.afterElements(old, new)
+	}
+	if changed || err != nil {
+		err = t.checkGeneration(c, err)
+	}
+	if err != nil {
+		return err
+	}
+	t.failed = false
 	if t.broken {
 		t.broken = false
 		t.repairs.Add(1)
@@ -54,52 +176,13 @@ func (t *table) update(want wanted) error {
 	return nil
 }
 
-func (t *table) try(want wanted) error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	generation, err := c.generation()
-	if err != nil {
-		return err
-	}
-	ours := t.known != nil && !t.failed
-	if !ours || t.known.generation != generation {
-		found, err := c.read(t.spec, generation)
-		if err != nil {
-			return err
-		}
-		if t.known != nil && !found.same(t.known) {
-			t.broken, ours = true, false
-		}
-		t.known = found
-	}
-	was, is := want(t.known.elements, ours)
-	if !t.known.specified {
-		if err := c.commit(generation, t.spec.static(t.known)); err != nil {
-			return err
-		}
-		t.known = t.known.afterStatic(t.spec)
-	}
-	if was == nil {
-		was = t.known.elements
-	}
-	changed, err := c.change(t.spec, was, is)
-	if !changed && err == nil {
-		return nil
-	}
-	if err == nil {
-		if t.changed != nil {
-			t.changed(was, is)
-		}
-		t.known = t.known.afterElements(was, is)
-	}
-	// The library's transactions are for no certain generation. If somebody
-	// else came between, that is why this one failed, or it may have been made
-	// for elements that were not there any more.
+// checkGeneration returns errGeneration if another program has changed the
+// ruleset since the look, else err. The library's transactions are for no certain
+// generation: a change in between may be why one has failed, or it may have been
+// made for elements that were not there any more.
+func (t *table) checkGeneration(c *conn, err error) error {
 	now, genErr := c.generation()
-	if genErr == nil && now != t.known.generation {
+	if genErr == nil && now != t.snapshot.generation {
 		return errGeneration
 	}
 	return errors.Join(err, genErr)

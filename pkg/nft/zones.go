@@ -68,20 +68,20 @@ func (z *zones) assign(keys []zoneKey, kernel contents) (map[zoneKey]uint16, err
 	return result, err
 }
 
-// change is assign for a part of the keys: those of some VIPs as they were, which
-// are all assigned, and as they are to be. The others keep their zones.
-func (z *zones) change(was, is []zoneKey) error {
+// change is assign for the keys of some VIPs: the old ones, which are all
+// assigned, and the new ones. All others keep their zones.
+func (z *zones) change(old, new []zoneKey) error {
 	// What becomes free just now is given to nobody yet.
 	taken := make([]bool, math.MaxUint16+1)
 	for _, id := range z.assigned {
 		taken[id] = true
 	}
-	err := z.allocate(is, z.assigned, taken)
-	left := make(map[zoneKey]bool, len(is))
-	for _, key := range is {
+	err := z.allocate(new, z.assigned, taken)
+	left := make(map[zoneKey]bool, len(new))
+	for _, key := range new {
 		left[key] = true
 	}
-	for _, key := range was {
+	for _, key := range old {
 		if !left[key] {
 			delete(z.assigned, key)
 		}
@@ -89,22 +89,50 @@ func (z *zones) change(was, is []zoneKey) error {
 	return err
 }
 
-// allocate adds a zone for each key that has none.
+// allocate adds a zone to result for each key that has none. The error names the
+// first key for which none is left.
 func (z *zones) allocate(keys []zoneKey, result map[zoneKey]uint16, taken []bool) error {
-	missing := slices.DeleteFunc(slices.Clone(keys), func(key zoneKey) bool {
-		_, ok := result[key]
-		return ok
-	})
+	missing := missingKeys(keys, result)
 	if len(missing) == 0 {
 		return nil
 	}
-	maps.DeleteFunc(z.idle, func(id uint16, _ bool) bool { return taken[id] })
-	var err error
+	lookErr := z.findIdle(len(missing), taken)
 	if len(z.idle) < len(missing) {
-		if err = z.look(taken); err != nil {
-			defer clear(z.idle)
+		// The first zone of a VIP is that of most ports: it goes before those
+		// of single ports, of whatever VIP.
+		slices.SortStableFunc(missing, func(a, b zoneKey) int { return cmp.Compare(a.rank(), b.rank()) })
+	}
+	var without []zoneKey
+	for _, key := range missing {
+		if id, ok := z.takeIdle(); ok {
+			result[key] = id
+		} else {
+			without = append(without, key)
 		}
 	}
+	if lookErr != nil {
+		clear(z.idle) // They may hold connections.
+	}
+	return errors.Join(lookErr, exhausted(without))
+}
+
+// missingKeys returns the keys that have no zone, each once.
+func missingKeys(keys []zoneKey, zones map[zoneKey]uint16) []zoneKey {
+	var missing []zoneKey
+	seen := make(map[zoneKey]bool)
+	for _, key := range keys {
+		if _, ok := zones[key]; !ok && !seen[key] {
+			missing = append(missing, key)
+			seen[key] = true
+		}
+	}
+	return missing
+}
+
+// findIdle looks for idle zones unless n are known. With an error, zones that may
+// hold connections are taken for idle: better one of these than a VIP without.
+func (z *zones) findIdle(n int, taken []bool) error {
+	maps.DeleteFunc(z.idle, func(id uint16, _ bool) bool { return taken[id] })
 	if z.next == 0 {
 		z.next = zoneMin
 		for id := uint16(zoneMin); id <= zoneMax; id++ {
@@ -113,45 +141,48 @@ func (z *zones) allocate(keys []zoneKey, result map[zoneKey]uint16, taken []bool
 			}
 		}
 	}
-	if len(z.idle) < len(missing) {
-		// The first zone of a VIP is that of most ports: it goes before those
-		// of single ports, of whatever VIP.
-		slices.SortStableFunc(missing, func(a, b zoneKey) int { return cmp.Compare(a.rank(), b.rank()) })
+	if len(z.idle) >= n {
+		return nil
 	}
-	left := zoneMax - zoneMin + 1
-	var first zoneKey
-	without := make(map[zoneKey]bool)
-	for _, key := range missing {
-		if _, ok := result[key]; ok {
-			continue
+	busy, err := z.busy()
+	if err != nil {
+		err = fmt.Errorf("look for connections in free conntrack zones: %w", err)
+	}
+	z.idle = make(map[uint16]bool)
+	for id := uint16(zoneMin); id <= zoneMax; id++ {
+		if !taken[id] && !busy[id] {
+			z.idle[id] = true
 		}
-		for ; left > 0; left-- {
-			if z.next < zoneMin || z.next > zoneMax {
-				z.next = zoneMin
-			}
-			id := z.next
-			z.next++
-			if z.idle[id] {
-				result[key] = id
-				delete(z.idle, id)
-				break
-			}
+	}
+	return err
+}
+
+// takeIdle returns the idle zone that comes next, if there is any.
+func (z *zones) takeIdle() (uint16, bool) {
+	for len(z.idle) > 0 {
+		if z.next < zoneMin || z.next > zoneMax {
+			z.next = zoneMin
 		}
-		if _, ok := result[key]; !ok {
-			if len(without) == 0 {
-				first = key
-			}
-			without[key] = true
+		id := z.next
+		z.next++
+		if z.idle[id] {
+			delete(z.idle, id)
+			return id, true
 		}
+	}
+	return 0, false
+}
+
+// exhausted returns the error for keys that got no zone.
+func exhausted(keys []zoneKey) error {
+	if len(keys) == 0 {
+		return nil
 	}
 	more := ""
-	switch n := len(without); {
-	case n == 0:
-		return err
-	case n > 1:
-		more = fmt.Sprintf(" and %d more", n-1)
+	if len(keys) > 1 {
+		more = fmt.Sprintf(" and %d more", len(keys)-1)
 	}
-	return errors.Join(err, fmt.Errorf("%s%s: no conntrack zone is free: of %d to %d, each VIP takes one and one more for each port that leads to another port", first, more, zoneMin, zoneMax))
+	return fmt.Errorf("%s%s: no conntrack zone is free: of %d to %d, each VIP takes one and one more for each port that leads to another port", keys[0], more, zoneMin, zoneMax)
 }
 
 // rank is the order in which keys get a zone if there are not enough.
@@ -164,22 +195,6 @@ func (k zoneKey) rank() int {
 	default:
 		return 2
 	}
-}
-
-// look finds the idle zones.
-func (z *zones) look(taken []bool) error {
-	busy, err := z.busy()
-	if err != nil {
-		// Better a zone that may hold old connections than a VIP without.
-		err = fmt.Errorf("look for connections in free conntrack zones: %w", err)
-	}
-	z.idle = make(map[uint16]bool)
-	for id := uint16(zoneMin); id <= zoneMax; id++ {
-		if !taken[id] && !busy[id] {
-			z.idle[id] = true
-		}
-	}
-	return err
 }
 
 // String names it in an error.

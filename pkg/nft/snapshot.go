@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// view is what the kernel holds of a table in one generation of the ruleset.
-type view struct {
+// snapshot is what the kernel holds of a table in one generation of the ruleset.
+type snapshot struct {
 	generation uint32
 	elements   contents
-	// specified tells that the static part is as specified. Otherwise what
-	// follows is what there is.
+	// specified reports that the static part is as specified. Otherwise the
+	// fields below describe it.
 	specified bool
 	exists    bool
 	flags     uint32
@@ -25,18 +25,18 @@ type view struct {
 	rules     map[string][]string     // User data in order, by chain.
 }
 
-// matches tells that the static part is the specified one.
-func (v *view) matches(s *spec) bool {
-	if !v.exists || v.flags != 0 || len(v.sets) != len(s.sets) || len(v.chains) != len(s.chains) {
+// matches reports whether the static part is the specified one.
+func (snap *snapshot) matches(s *spec) bool {
+	if !snap.exists || snap.flags != 0 || len(snap.sets) != len(s.sets) || len(snap.chains) != len(s.chains) {
 		return false
 	}
 	for _, set := range s.sets {
-		if v.sets[set.name] != set.definition() {
+		if snap.sets[set.name] != set.definition() {
 			return false
 		}
 	}
 	for _, chain := range s.chains {
-		if v.chains[chain.name] != chain.describe() || !slices.Equal(v.rules[chain.name], userdata(chain.rules)) {
+		if snap.chains[chain.name] != chain.describe() || !slices.Equal(snap.rules[chain.name], userdata(chain.rules)) {
 			return false
 		}
 	}
@@ -51,31 +51,31 @@ func userdata(rules []rule) []string {
 	return all
 }
 
-// afterStatic is the view after the static transaction that was made for this
-// one.
-func (v *view) afterStatic(s *spec) *view {
-	after := &view{generation: v.generation, specified: true, elements: make(contents)}
+// afterStatic returns the snapshot after the static transaction that was made
+// for this one.
+func (snap *snapshot) afterStatic(s *spec) *snapshot {
+	after := &snapshot{generation: snap.generation, specified: true, elements: make(contents)}
 	for _, set := range s.sets {
-		if v.sets[set.name] == set.definition() {
-			after.elements[set.name] = v.elements[set.name]
+		if snap.sets[set.name] == set.definition() {
+			after.elements[set.name] = snap.elements[set.name]
 		}
 	}
 	after.count()
 	return after
 }
 
-// afterElements is the view after a transaction that put elements in the place
-// of others. It takes the elements over from this one.
-func (v *view) afterElements(was, is contents) *view {
-	after := *v
-	for set, elements := range was {
+// afterElements returns the snapshot after a transaction that replaced elements.
+// It takes the map of the elements over from this one.
+func (snap *snapshot) afterElements(old, new contents) *snapshot {
+	after := *snap
+	for set, elements := range old {
 		for key := range elements {
-			if _, ok := is[set][key]; !ok {
+			if _, ok := new[set][key]; !ok {
 				delete(after.elements[set], key)
 			}
 		}
 	}
-	for set, elements := range is {
+	for set, elements := range new {
 		if after.elements[set] == nil {
 			after.elements[set] = make(map[string]string, len(elements))
 		}
@@ -85,42 +85,42 @@ func (v *view) afterElements(was, is contents) *view {
 	return &after
 }
 
-// same tells that two views show the same table, of any generation.
-func (v *view) same(other *view) bool {
-	for set := range v.elements {
-		if !maps.Equal(v.elements[set], other.elements[set]) {
+// same reports whether two snapshots show the same table, of any generation.
+func (snap *snapshot) same(other *snapshot) bool {
+	for set := range snap.elements {
+		if !maps.Equal(snap.elements[set], other.elements[set]) {
 			return false
 		}
 	}
 	for set := range other.elements {
-		if len(v.elements[set]) != len(other.elements[set]) {
+		if len(snap.elements[set]) != len(other.elements[set]) {
 			return false
 		}
 	}
-	return v.specified == other.specified
+	return snap.specified == other.specified
 }
 
 // count adds a transaction to the generation. The kernel leaves zero out.
-func (v *view) count() {
-	v.generation++
-	if v.generation == 0 {
-		v.generation++
+func (snap *snapshot) count() {
+	snap.generation++
+	if snap.generation == 0 {
+		snap.generation++
 	}
 }
 
 // read returns what the kernel holds of the table, all of it of the given
 // generation, or errGeneration.
-func (c *conn) read(s *spec, generation uint32) (*view, error) {
-	v := &view{
+func (c *conn) read(s *spec, generation uint32) (*snapshot, error) {
+	snap := &snapshot{
 		generation: generation,
 		elements:   make(contents),
 		chains:     make(map[string]string),
 		sets:       make(map[string]nftables.Set),
 		rules:      make(map[string][]string),
 	}
-	err := c.readTable(s, v)
-	if err == nil && v.exists {
-		err = errors.Join(c.readChains(s, v), c.readRules(s, v), c.readSets(s, v))
+	err := c.readTable(s, snap)
+	if err == nil && snap.exists {
+		err = errors.Join(c.readChains(s, snap), c.readRules(s, snap), c.readSets(s, snap))
 	}
 	// What was read is of one piece only if nothing has changed meanwhile,
 	// and if something has, the errors may come from that.
@@ -133,11 +133,11 @@ func (c *conn) read(s *spec, generation uint32) (*view, error) {
 	case err != nil:
 		return nil, err
 	}
-	v.specified = v.matches(s)
-	return v, nil
+	snap.specified = snap.matches(s)
+	return snap, nil
 }
 
-func (c *conn) readTable(s *spec, v *view) error {
+func (c *conn) readTable(s *spec, snap *snapshot) error {
 	table, err := c.ListTableOfFamily(s.name, s.family)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
@@ -145,11 +145,11 @@ func (c *conn) readTable(s *spec, v *view) error {
 	if err != nil {
 		return fmt.Errorf("get table: %w", err)
 	}
-	v.exists, v.flags = true, table.Flags
+	snap.exists, snap.flags = true, table.Flags
 	return nil
 }
 
-func (c *conn) readChains(s *spec, v *view) error {
+func (c *conn) readChains(s *spec, snap *snapshot) error {
 	// The kernel lists the chains of all tables of the family.
 	chains, err := c.ListChainsOfTableFamily(s.family)
 	if err != nil {
@@ -169,7 +169,7 @@ func (c *conn) readChains(s *spec, v *view) error {
 			h = &hook{string(chain.Type), uint32(*chain.Hooknum), int32(*chain.Priority)}
 			policy = *chain.Policy
 		}
-		v.chains[chain.Name] = describeChain(h, devices[chain.Name], uint32(policy))
+		snap.chains[chain.Name] = describeChain(h, devices[chain.Name], uint32(policy))
 	}
 	return nil
 }
@@ -212,7 +212,7 @@ func (c *conn) readDevices(s *spec) (map[string]string, error) {
 
 // readRules does not use the library, which would parse the expressions too,
 // and knows only some of those that others might add.
-func (c *conn) readRules(s *spec, v *view) error {
+func (c *conn) readRules(s *spec, snap *snapshot) error {
 	replies, err := c.get(unix.NFT_MSG_GETRULE, netlink.Dump, s.family, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_RULE_TABLE, s.name)
 	})
@@ -231,12 +231,12 @@ func (c *conn) readRules(s *spec, v *view) error {
 		}); err != nil {
 			return fmt.Errorf("parse rule: %w", err)
 		}
-		v.rules[chain] = append(v.rules[chain], userdata)
+		snap.rules[chain] = append(snap.rules[chain], userdata)
 	}
 	return nil
 }
 
-func (c *conn) readSets(s *spec, v *view) error {
+func (c *conn) readSets(s *spec, snap *snapshot) error {
 	sets, err := c.GetSets(s.table())
 	if err != nil {
 		// The library fails for all sets if it does not know the type of one
@@ -251,7 +251,7 @@ func (c *conn) readSets(s *spec, v *view) error {
 		}
 		definition := *set
 		definition.Table = nil
-		v.sets[set.Name] = definition
+		snap.sets[set.Name] = definition
 		if set.Dynamic {
 			continue // Its elements come and go by rules.
 		}
@@ -263,7 +263,7 @@ func (c *conn) readSets(s *spec, v *view) error {
 		for _, e := range elements {
 			values[keyOf(e)] = string(e.Val)
 		}
-		v.elements[set.Name] = values
+		snap.elements[set.Name] = values
 	}
 	return nil
 }
