@@ -5,13 +5,13 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/pkg/internal/wire"
 )
 
 const (
 	// loopbackIndex is that of lo, in every network namespace.
 	loopbackIndex = 1
-	// etherTypePulse is IEEE 802's first type for local experiments.
-	etherTypePulse = 0x88b5
 	// pulseSize is the least that an Ethernet frame has, without its checksum.
 	pulseSize = 60
 )
@@ -45,7 +45,7 @@ func NewPulser() (*Pulser, error) {
 		return nil, errors.Join(fmt.Errorf("set up packet socket for pulses: %w", err), unix.Close(fd))
 	}
 	p := &Pulser{fd: fd}
-	p.frame[12], p.frame[13] = etherTypePulse>>8, etherTypePulse&0xff
+	p.frame[12], p.frame[13] = wire.EtherTypePulse>>8, wire.EtherTypePulse&0xff
 	copy(p.frame[14:], "kube-vrrp-vip")
 	return p, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/pkg/internal/wire"
 )
 
 // ipv6Setting reads one of an interface's switches from
@@ -26,7 +28,7 @@ func ipv6Setting(index int, key string) (on bool, err error) {
 // /proc/sys/net/ipv6/conf. It cannot be read any more when the interface has lost
 // its IPv6, even if it has IPv6 again.
 func openIPv6Setting(index int, key string) (int, error) {
-	name, err := interfaceName(index)
+	name, err := wire.InterfaceName(index)
 	if err != nil {
 		return -1, fmt.Errorf("name of link %d: %w", index, err)
 	}
@@ -38,23 +40,4 @@ func openIPv6Setting(index int, key string) (int, error) {
 		return -1, fmt.Errorf("open IPv6 setting: %w", err)
 	}
 	return fd, nil
-}
-
-// interfaceName asks by ioctl, which waits for no lock that others can hold for
-// long, as netlink's list of links does.
-func interfaceName(index int) (name string, err error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return "", fmt.Errorf("open socket: %w", err)
-	}
-	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	request, err := unix.NewIfreq("")
-	if err != nil {
-		return "", fmt.Errorf("make request: %w", err)
-	}
-	request.SetUint32(uint32(index))
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFNAME, request); err != nil {
-		return "", fmt.Errorf("SIOCGIFNAME: %w", err)
-	}
-	return request.Name(), nil
 }

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
+
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -84,7 +86,7 @@ func (b *batch) newChain(c chain) {
 			return
 		}
 		ae.String(unix.NFTA_CHAIN_TYPE, c.hook.kind)
-		nest(ae, unix.NFTA_CHAIN_HOOK, func(ae *netlink.AttributeEncoder) {
+		nfnetlink.Nest(ae, unix.NFTA_CHAIN_HOOK, func(ae *netlink.AttributeEncoder) {
 			ae.Uint32(unix.NFTA_HOOK_HOOKNUM, c.hook.number)
 			ae.Int32(unix.NFTA_HOOK_PRIORITY, c.hook.priority)
 			if c.device != "" {
@@ -117,16 +119,16 @@ func (b *batch) newSet(s set) {
 		if s.byRules() {
 			flags |= unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
 			ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
-			nest(ae, unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_SET_DESC_SIZE, s.size) })
+			nfnetlink.Nest(ae, unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_SET_DESC_SIZE, s.size) })
 		}
 		if s.isMap() {
 			flags |= unix.NFT_SET_MAP
-			ae.Uint32(unix.NFTA_SET_DATA_TYPE, s.value.GetNFTMagic())
-			ae.Uint32(unix.NFTA_SET_DATA_LEN, s.value.Bytes)
+			ae.Uint32(unix.NFTA_SET_DATA_TYPE, s.value.kind.GetNFTMagic())
+			ae.Uint32(unix.NFTA_SET_DATA_LEN, s.value.bytes())
 		}
 		ae.Uint32(unix.NFTA_SET_FLAGS, flags)
-		ae.Uint32(unix.NFTA_SET_KEY_TYPE, s.key.GetNFTMagic())
-		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.key.Bytes)
+		ae.Uint32(unix.NFTA_SET_KEY_TYPE, s.key.kind.GetNFTMagic())
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.key.bytes())
 		ae.Uint32(unix.NFTA_SET_ID, b.setID)
 		ae.Bytes(unix.NFTA_SET_USERDATA, s.userdata())
 	})
@@ -135,10 +137,10 @@ func (b *batch) newSet(s set) {
 // fieldLengths adds the lengths of the fields of which each has a range.
 func fieldLengths(ae *netlink.AttributeEncoder, lengths []uint32) {
 	const concat, length = 2, 1 // NFTA_SET_DESC_CONCAT, NFTA_SET_FIELD_LEN
-	nest(ae, unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) {
-		nest(ae, concat, func(ae *netlink.AttributeEncoder) {
+	nfnetlink.Nest(ae, unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) {
+		nfnetlink.Nest(ae, concat, func(ae *netlink.AttributeEncoder) {
 			for _, l := range lengths {
-				nest(ae, unix.NFTA_LIST_ELEM, func(ae *netlink.AttributeEncoder) { ae.Uint32(length, l) })
+				nfnetlink.Nest(ae, unix.NFTA_LIST_ELEM, func(ae *netlink.AttributeEncoder) { ae.Uint32(length, l) })
 			}
 		})
 	})
@@ -161,7 +163,7 @@ func (b *batch) newRule(chain string, r rule) {
 }
 
 func (b *batch) add(what string, typ uint16, flags netlink.HeaderFlags, attrs func(*netlink.AttributeEncoder)) {
-	b.messages = append(b.messages, message{what: what, typ: typ, flags: flags, family: b.spec.family, data: encode(attrs)})
+	b.messages = append(b.messages, message{what: what, typ: typ, flags: flags, family: b.spec.family, data: nfnetlink.Encode(attrs)})
 }
 
 func (s *spec) hasSet(definition nftables.Set) bool {

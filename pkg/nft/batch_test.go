@@ -13,7 +13,7 @@ import (
 var small = &spec{
 	family: nftables.TableFamilyINet,
 	name:   "small",
-	sets:   []set{{name: "a", key: datatype{SetDatatype: nftables.TypeIPAddr}}, {name: "m", key: datatype{SetDatatype: nftables.TypeIPAddr}, value: datatype{SetDatatype: nftables.TypeIPAddr}}},
+	sets:   []set{{name: "a", key: ipv4Addr}, {name: "m", key: ipv4Addr, value: ipv4Addr}},
 	chains: []chain{
 		{name: "sub", rules: []rule{{"count", []expr{counter()}}}},
 		{name: "base", hook: &hook{"filter", unix.NF_INET_LOCAL_IN, 0}, rules: []rule{{"sub", []expr{jump("sub")}}}},
@@ -69,7 +69,7 @@ func TestStatic(t *testing.T) {
 			have.sets["m"] = nftables.Set{Name: "m", KeyType: nftables.TypeIPAddr, DataType: nftables.TypeMark}
 		}, append([]string{"add table", "delete all rules", "delete set m", "add set m"}, rules...)},
 		{"set too many", func(have *snapshot) {
-			have.sets["z"] = set{name: "z", key: datatype{SetDatatype: nftables.TypeIPAddr}}.definition()
+			have.sets["z"] = set{name: "z", key: ipv4Addr}.definition()
 		}, append([]string{
 			"add table", "delete all rules", "delete set z",
 		}, rules...)},

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
+	"kube-vrrp-vip/pkg/internal/wire"
+
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -19,17 +22,12 @@ import (
 // Rules that exempt packets from conntrack, and other users of our conntrack
 // zones, are not looked for.
 func Conflicts(proxied bool) ([]string, error) {
-	c, err := dial()
-	if err != nil {
-		return nil, err
-	}
-	defer c.close()
-	conflicts, err := c.flowtables()
+	conflicts, err := flowtables()
 	if err != nil {
 		return nil, fmt.Errorf("list flowtables: %w", err)
 	}
 	if proxied {
-		drops, err := c.inputDrops()
+		drops, err := inputDrops()
 		if err != nil {
 			return nil, fmt.Errorf("list chains: %w", err)
 		}
@@ -41,8 +39,13 @@ func Conflicts(proxied bool) ([]string, error) {
 
 // flowtables are a fast path: a reply that takes it never comes to our chains,
 // which give it the VIP as its source.
-func (c *conn) flowtables() ([]string, error) {
-	replies, err := c.get(unix.NFT_MSG_GETFLOWTABLE, netlink.Dump, nftables.TableFamilyUnspecified, nil)
+func flowtables() ([]string, error) {
+	socket, err := nfnetlink.Dial()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = socket.Close() }()
+	replies, err := socket.Execute(nfnetlink.Message(nfnetlink.Type(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETFLOWTABLE), netlink.Dump, unix.AF_UNSPEC, nil))
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +62,7 @@ func (c *conn) flowtables() ([]string, error) {
 
 func flowtableConflict(m netlink.Message) (string, error) {
 	var table, name string
-	if err := decode(m, func(ad *netlink.AttributeDecoder) {
+	if err := nfnetlink.Decode(m, func(ad *netlink.AttributeDecoder) {
 		switch ad.Type() {
 		case nftables.NFTA_FLOWTABLE_TABLE:
 			table = ad.String()
@@ -70,13 +73,21 @@ func flowtableConflict(m netlink.Message) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("flowtable %s of table %s %s: a reply of a VIP that takes its fast path reaches the client from the ClusterIP; add flows to it by rules with \"ct original zone != %d-%d\" only",
-		name, familyNames[nftables.TableFamily(m.Data[0])], table, zoneMin, zoneMax), nil
+		name, familyName(nftables.TableFamily(m.Data[0])), table, wire.ZoneMin, wire.ZoneMax), nil
+}
+
+func isIP(f nftables.TableFamily) bool {
+	return f == nftables.TableFamilyIPv4 || f == nftables.TableFamilyIPv6 || f == nftables.TableFamilyINet
 }
 
 // inputDrops are chains that drop what the node itself is to receive: the
 // proxy receives at a port of the node that no firewall expects, and unlike
 // kube-proxy's, such a connection has no status dnat.
-func (c *conn) inputDrops() ([]string, error) {
+func inputDrops() ([]string, error) {
+	c, err := nftables.New(nftables.WithSockOptions(nfnetlink.SetUp))
+	if err != nil {
+		return nil, err
+	}
 	chains, err := c.ListChains()
 	if err != nil {
 		return nil, err
@@ -85,19 +96,11 @@ func (c *conn) inputDrops() ([]string, error) {
 	for _, chain := range chains {
 		input := chain.Hooknum != nil && *chain.Hooknum == *nftables.ChainHookInput && chain.Type == nftables.ChainTypeFilter
 		drop := chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop
-		family, ip := familyNames[chain.Table.Family]
-		if !input || !drop || !ip {
+		if !input || !drop || !isIP(chain.Table.Family) {
 			continue
 		}
 		conflicts = append(conflicts, fmt.Sprintf("chain %s of table %s %s: its policy drops connections to VIPs that the built-in proxy serves, unless a rule accepts them; accept \"ct original zone %d-%d\" there",
-			chain.Name, family, chain.Table.Name, zoneMin, zoneMax))
+			chain.Name, familyName(chain.Table.Family), chain.Table.Name, wire.ZoneMin, wire.ZoneMax))
 	}
 	return conflicts, nil
-}
-
-// familyNames are what nft calls the IP families.
-var familyNames = map[nftables.TableFamily]string{
-	nftables.TableFamilyIPv4: "ip",
-	nftables.TableFamilyIPv6: "ip6",
-	nftables.TableFamilyINet: "inet",
 }

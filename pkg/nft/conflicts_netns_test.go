@@ -8,6 +8,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
 	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
@@ -58,7 +59,7 @@ func TestNetnsConflicts(t *testing.T) {
 // kernel has flowtables.
 func TestFlowtableConflict(t *testing.T) {
 	t.Parallel()
-	m := netlink.Message{Data: append(nfgenmsg(unix.NFPROTO_INET, 7), encode(func(ae *netlink.AttributeEncoder) {
+	m := netlink.Message{Data: append(nfnetlink.Header(unix.NFPROTO_INET, 7), nfnetlink.Encode(func(ae *netlink.AttributeEncoder) {
 		ae.String(nftables.NFTA_FLOWTABLE_TABLE, "firewall")
 		ae.String(nftables.NFTA_FLOWTABLE_NAME, "fast")
 	})...)}

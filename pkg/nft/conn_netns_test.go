@@ -185,20 +185,6 @@ func TestNetnsRefusedElements(t *testing.T) {
 	})
 }
 
-// TestNetnsConnectionStats is how Supported knows a kernel without
-// NF_CT_NETLINK from one with it.
-func TestNetnsConnectionStats(t *testing.T) {
-	inNamespace(t, func(*netnstest.NS, *conn) {
-		if err := connectionStats(unix.NFNL_SUBSYS_CTNETLINK); err != nil {
-			t.Errorf("conntrack: %v", err)
-		}
-		const nobody = 200
-		if err := connectionStats(nobody); !errors.Is(err, unix.EINVAL) {
-			t.Errorf("a subsystem that is not there: got %v, want %v", err, unix.EINVAL)
-		}
-	})
-}
-
 // TestNetnsRefusedTransaction says which step the kernel refused, and leaves
 // nothing of the others.
 func TestNetnsRefusedTransaction(t *testing.T) {
@@ -222,8 +208,8 @@ func TestNetnsRefusedTransaction(t *testing.T) {
 		if got := ns.Run("nft", "list", "ruleset"); got != "" {
 			t.Errorf("the ruleset is\n%s", got)
 		}
-		if err := supported(broken); !errors.Is(err, unix.ENOENT) {
-			t.Errorf("supported returned %v", err)
+		if err := check(broken); !errors.Is(err, unix.ENOENT) {
+			t.Errorf("check returned %v", err)
 		}
 	})
 }

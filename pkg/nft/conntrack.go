@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
+	"kube-vrrp-vip/pkg/internal/wire"
 )
 
 // flow is what the connections of a VIP's port have in common after the
@@ -21,10 +23,10 @@ type flow struct {
 }
 
 // flows returns where the elements of the datapath lead.
-func (c contents) flows() map[flow]bool {
+func (c elements) flows() map[flow]bool {
 	flows := make(map[flow]bool)
 	for _, f := range families {
-		length := int(f.address.Bytes)
+		length := int(f.daddr.length)
 		add := func(key, target, port, zone string) {
 			address, ok := netip.AddrFromSlice([]byte(target))
 			id := parseZone(zone)
@@ -79,23 +81,18 @@ func deleteConnections(of map[flow]bool) error {
 	if len(of) == 0 {
 		return nil
 	}
-	list, err := dial()
+	socket, err := nfnetlink.Dial()
 	if err != nil {
 		return err
 	}
-	defer list.close()
-	del, err := dial()
-	if err != nil {
-		return err
-	}
-	defer del.close()
+	defer func() { _ = socket.Close() }()
 	var failed int
 	var first error
-	err = list.connections(func(c connection) {
+	err = listConnections(func(c connection) {
 		if !of[c.flow] {
 			return
 		}
-		if err := del.deleteConnection(c); err != nil {
+		if err := deleteConnection(socket, c); err != nil {
 			failed++
 			if first == nil {
 				first = fmt.Errorf("of %s in conntrack zone %d: %w", c.target, c.zone, err)
@@ -112,38 +109,32 @@ func deleteConnections(of map[flow]bool) error {
 }
 
 // deleteConnection deletes one entry. That it is gone is success.
-func (c *conn) deleteConnection(of connection) error {
-	_, err := c.socket.Execute(netlink.Message{
-		Header: netlink.Header{
-			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | ctDelete),
-			Flags: netlink.Request | netlink.Acknowledge,
-		},
-		// Without a tuple, the kernel would delete all there are.
-		Data: append(nfgenmsg(of.family, 0), encode(func(ae *netlink.AttributeEncoder) {
-			ae.Bytes(netlink.Nested|ctTupleOrig, of.tuple)
-			ae.Bytes(ctID, of.id)
-		})...),
-	})
+func deleteConnection(socket *netlink.Conn, of connection) error {
+	// Without a tuple, the kernel would delete all there are.
+	_, err := socket.Execute(nfnetlink.Message(conntrackType(ctDelete), netlink.Acknowledge, of.family, func(ae *netlink.AttributeEncoder) {
+		ae.Bytes(netlink.Nested|ctTupleOrig, of.tuple)
+		ae.Bytes(ctID, of.id)
+	}))
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	return err
 }
 
-// connections calls fn for each connection in a zone of ours. The kernel can
+// listConnections calls fn for each connection in a zone of ours. The kernel can
 // filter its table by one zone only, and not before Linux 6.8, so all of it is
 // listed; it is not kept in memory.
-func (c *conn) connections(fn func(connection)) error {
-	if _, err := c.socket.Send(netlink.Message{
-		Header: netlink.Header{
-			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | ctGet),
-			Flags: netlink.Request | netlink.Dump,
-		},
-		Data: nfgenmsg(unix.AF_UNSPEC, 0), // Both families.
-	}); err != nil {
+func listConnections(fn func(connection)) error {
+	socket, err := nfnetlink.Dial()
+	if err != nil {
 		return err
 	}
-	for m, err := range c.socket.ReceiveIter() {
+	defer func() { _ = socket.Close() }()
+	// Both families.
+	if _, err := socket.Send(nfnetlink.Message(conntrackType(ctGet), netlink.Dump, unix.AF_UNSPEC, nil)); err != nil {
+		return err
+	}
+	for m, err := range socket.ReceiveIter() {
 		if err != nil {
 			return err
 		}
@@ -151,35 +142,39 @@ func (c *conn) connections(fn func(connection)) error {
 		if err != nil {
 			return fmt.Errorf("parse connection: %w", err)
 		}
-		if entry.zone >= zoneMin && entry.zone <= zoneMax {
+		if entry.zone >= wire.ZoneMin && entry.zone <= wire.ZoneMax {
 			fn(entry)
 		}
 	}
 	return nil
 }
 
+func conntrackType(message uint16) netlink.HeaderType {
+	return nfnetlink.Type(unix.NFNL_SUBSYS_CTNETLINK, message)
+}
+
 func parseConnection(m netlink.Message) (connection, error) {
 	var c connection
 	var address netip.Addr
 	var port uint16
-	err := decode(m, func(ad *netlink.AttributeDecoder) {
+	err := nfnetlink.Decode(m, func(ad *netlink.AttributeDecoder) {
 		switch ad.Type() {
 		case ctID:
 			c.id = ad.Bytes()
 		case ctTupleOrig:
 			c.tuple = ad.Bytes()
-			each(ad, func(ad *netlink.AttributeDecoder) {
+			nfnetlink.DecodeNested(ad, func(ad *netlink.AttributeDecoder) {
 				switch ad.Type() {
 				case ctTupleZone:
 					c.zone = ad.Uint16()
 				case ctTupleIP:
-					each(ad, func(ad *netlink.AttributeDecoder) {
+					nfnetlink.DecodeNested(ad, func(ad *netlink.AttributeDecoder) {
 						if ad.Type() == ctIPv4Dst || ad.Type() == ctIPv6Dst {
 							address, _ = netip.AddrFromSlice(ad.Bytes())
 						}
 					})
 				case ctTupleProto:
-					each(ad, func(ad *netlink.AttributeDecoder) {
+					nfnetlink.DecodeNested(ad, func(ad *netlink.AttributeDecoder) {
 						switch ad.Type() {
 						case ctProtoNum:
 							c.protocol = desired.Protocol(ad.Uint8())

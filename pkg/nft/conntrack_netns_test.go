@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
 	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
@@ -114,31 +115,31 @@ func TestNetnsDeleteConnection(t *testing.T) {
 		t.Fatalf("connections: %v", want)
 	}
 	node.Do(func() {
-		c, err := dial()
+		socket, err := nfnetlink.Dial()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.close()
+		defer socket.Close()
 		var present connection
-		if err := c.connections(func(c connection) { present = c }); err != nil {
+		if err := listConnections(func(c connection) { present = c }); err != nil {
 			t.Fatal(err)
 		}
 		another := present
 		another.id = slices.Clone(present.id)
 		another.id[0]++
-		if err := c.deleteConnection(another); err != nil {
+		if err := deleteConnection(socket, another); err != nil {
 			t.Errorf("one that took the place of another: %v", err)
 		}
 		malformed := present
 		malformed.tuple = []byte{4, 0, 1, 0}
-		if err := c.deleteConnection(malformed); !errors.Is(err, unix.EINVAL) {
+		if err := deleteConnection(socket, malformed); !errors.Is(err, unix.EINVAL) {
 			t.Errorf("a malformed one: got %v, want %v", err, unix.EINVAL)
 		}
 		if diff := cmp.Diff(want, allConnections(t, node)); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 		for range 2 {
-			if err := c.deleteConnection(present); err != nil {
+			if err := deleteConnection(socket, present); err != nil {
 				t.Error(err)
 			}
 		}
@@ -293,18 +294,12 @@ func allConnections(t *testing.T, ns *netnstest.NS) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
 	ns.Do(func() {
-		c, err := dial()
+		socket, err := nfnetlink.Dial()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.close()
-		entries, err := c.socket.Execute(netlink.Message{
-			Header: netlink.Header{
-				Type:  netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | ctGet),
-				Flags: netlink.Request | netlink.Dump,
-			},
-			Data: nfgenmsg(unix.AF_UNSPEC, 0),
-		})
+		defer socket.Close()
+		entries, err := socket.Execute(nfnetlink.Message(conntrackType(ctGet), netlink.Dump, unix.AF_UNSPEC, nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -337,7 +332,8 @@ func reuseAddress(_, _ string, raw syscall.RawConn) error {
 // TestNetnsConnectionsNotDeleted reports it, goes on with the update, and tries
 // again.
 func TestNetnsConnectionsNotDeleted(t *testing.T) {
-	inNamespace(t, func(ns *netnstest.NS, _ *conn) {
+	ns := netnstest.New(t, "node")
+	ns.Do(func() {
 		to := func(target string, port uint16) desired.Datapath {
 			return desired.Datapath{Forwards: []desired.Forward{{VIP: vipA, Ports: []desired.Port{
 				{Protocol: desired.TCP, Port: port, Target: netip.AddrPortFrom(netip.MustParseAddr(target), port)},

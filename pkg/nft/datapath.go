@@ -14,7 +14,7 @@ import (
 // Datapath keeps the table inet kube_vrrp_vip of the network namespace it is
 // used in. It is not safe for concurrent use, but for Repairs.
 type Datapath struct {
-	table table
+	table *table
 	zones zones
 	// last is what the table was last made for; nil if the next update cannot
 	// begin with it.
@@ -30,9 +30,10 @@ type Datapath struct {
 
 // NewDatapath returns a Datapath that has not looked at the kernel yet.
 func NewDatapath() *Datapath {
-	d := &Datapath{zones: zones{busy: busyZones}, replaced: make(map[flow]bool), stale: make(map[flow]bool), forget: deleteConnections, sctpPortStays: sctpPortStays}
-	d.table.spec = datapathSpec
-	return d
+	return &Datapath{
+		table: newTable(datapathSpec),
+		zones: zones{busy: busyZones}, replaced: make(map[flow]bool), stale: make(map[flow]bool), forget: deleteConnections, sctpPortStays: sctpPortStays,
+	}
 }
 
 // Sync makes the table forward exactly this. The first call adopts the table
@@ -78,13 +79,13 @@ func (d *Datapath) write(next *state) error {
 		}
 	}
 	all := d.whole(next, current)
-	maps.Copy(d.replaced, current.flows())
+	maps.Copy(d.replaced, elements(current).flows())
 	return d.written(next, all, d.table.Replace(all))
 }
 
 // written notes that the elements of the next state are in the table, unless err
 // says that they are not. The flows that they have replaced are stale then.
-func (d *Datapath) written(next *state, new contents, err error) error {
+func (d *Datapath) written(next *state, new elements, err error) error {
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (d *Datapath) chooseSpec() error {
 		return fmt.Errorf("ask whether SCTP packets can be written to: %w", err)
 	}
 	if d.asked = true; d.portStays {
-		d.table.spec = olderSpec
+		d.table.setSpec(olderSpec)
 	}
 	return nil
 }

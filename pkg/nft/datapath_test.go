@@ -69,7 +69,7 @@ func TestContents(t *testing.T) {
 	)
 	zero16, ones16 := strings.Repeat("\x00", 16), strings.Repeat("\xff", 16)
 	zone := zoneBytes
-	want := contents{
+	want := elements{
 		"vip4":     {a: "", b: "", c: ""},
 		"guarded4": {a: "", c: ""},
 		"svc4": {

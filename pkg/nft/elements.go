@@ -95,7 +95,7 @@ func byRange(a, b nftables.SetElement) int {
 // element is an element as google/nftables wants it.
 func (s set) element(key, value string) nftables.SetElement {
 	e := nftables.SetElement{Key: []byte(key), Val: []byte(value)}
-	if n := int(s.key.Bytes); s.interval && len(key) > n {
+	if n := int(s.key.bytes()); s.interval && len(key) > n {
 		e.Key = []byte(key[:n])
 		if s.joinedRanges() {
 			e.KeyEnd = []byte(key[n:])

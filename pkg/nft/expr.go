@@ -3,6 +3,8 @@ package nft
 import (
 	"encoding/binary"
 
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +19,7 @@ type expr struct {
 
 func (e expr) encode(ae *netlink.AttributeEncoder) {
 	ae.String(unix.NFTA_EXPR_NAME, e.kind)
-	nest(ae, unix.NFTA_EXPR_DATA, e.attrs)
+	nfnetlink.Nest(ae, unix.NFTA_EXPR_DATA, e.attrs)
 }
 
 // reg is a register. A value longer than four bytes takes the following
@@ -27,18 +29,22 @@ type reg uint32
 // registerLength is in bytes.
 const registerLength = 4
 
-// Keys begin at reg0, and none that leads to something is longer than eight
-// registers. What it leads to is behind: an address, a port, a zone.
-const (
-	reg0      = reg(unix.NFT_REG32_00)
-	regTarget = reg0 + 8
-	regPort   = reg0 + 12
-	regZone   = reg0 + 13
-)
+// reg0 is the register that most expressions read and write.
+const reg0 = reg(unix.NFT_REG32_00)
 
 // field is a run of bytes of a packet, from the start of a header.
 type field struct {
 	header, offset, length uint32
+}
+
+// networkHeader is a field of the network header, transportHeader one of the
+// header behind it.
+func networkHeader(offset, length uint32) field {
+	return field{unix.NFT_PAYLOAD_NETWORK_HEADER, offset, length}
+}
+
+func transportHeader(offset, length uint32) field {
+	return field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, length}
 }
 
 // sum is the checksum that covers a field which is written.
@@ -46,7 +52,7 @@ type sum struct {
 	// kind is NFT_PAYLOAD_CSUM_..., offset where the checksum is, from the start
 	// of the field's own header.
 	kind, offset uint32
-	// pseudo tells that the field is part of the pseudo-header of the checksum
+	// pseudo reports that the field is part of the pseudo-header of the checksum
 	// of TCP, UDP and ICMPv6.
 	pseudo bool
 }
@@ -108,22 +114,21 @@ const (
 	directionReply    = 1
 )
 
-// originalZone loads into reg0 the zone, two bytes in the host's order, in which
-// the original direction of the packet's connection is looked up.
-func originalZone() expr {
+// ctOriginal loads what conntrack knows of the original direction of the packet's
+// connection, such as NFT_CT_ZONE.
+func ctOriginal(key uint32, to reg) expr {
 	return expr{"ct", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE)
+		ae.Uint32(unix.NFTA_CT_KEY, key)
 		ae.Uint8(unix.NFTA_CT_DIRECTION, directionOriginal)
-		ae.Uint32(unix.NFTA_CT_DREG, uint32(reg0))
+		ae.Uint32(unix.NFTA_CT_DREG, uint32(to))
 	}}
 }
 
-// setOriginalZone sets that zone for the connection the packet opens, and for
-// the look-up of the one it belongs to. Without the direction the reply would
-// be looked up in the zone as well, where nobody puts it.
-func setOriginalZone(from reg) expr {
+// setCTOriginal sets it for the connection that the packet opens, and for the
+// look-up of the one that it belongs to.
+func setCTOriginal(key uint32, from reg) expr {
 	return expr{"ct", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE)
+		ae.Uint32(unix.NFTA_CT_KEY, key)
 		ae.Uint8(unix.NFTA_CT_DIRECTION, directionOriginal)
 		ae.Uint32(unix.NFTA_CT_SREG, uint32(from))
 	}}
@@ -165,7 +170,7 @@ func notIn(set string) expr {
 	})
 }
 
-// mapped goes on if the map has the key in reg0, and loads what it leads to.
+// mapped goes on if the map has the key in reg0, and loads the value.
 func mapped(set string, to reg) expr {
 	return lookup(set, func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_LOOKUP_DREG, uint32(to))
@@ -241,8 +246,8 @@ func jump(chain string) expr { return verdict(unix.NFT_JUMP, chain) }
 func verdict(code int32, chain string) expr {
 	return expr{"immediate", func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
-		nest(ae, unix.NFTA_IMMEDIATE_DATA, func(ae *netlink.AttributeEncoder) {
-			nest(ae, unix.NFTA_DATA_VERDICT, func(ae *netlink.AttributeEncoder) {
+		nfnetlink.Nest(ae, unix.NFTA_IMMEDIATE_DATA, func(ae *netlink.AttributeEncoder) {
+			nfnetlink.Nest(ae, unix.NFTA_DATA_VERDICT, func(ae *netlink.AttributeEncoder) {
 				ae.Int32(unix.NFTA_VERDICT_CODE, code)
 				if chain != "" {
 					ae.String(unix.NFTA_VERDICT_CHAIN, chain)
@@ -254,25 +259,5 @@ func verdict(code int32, chain string) expr {
 
 // data adds a value as registers and sets hold it.
 func data(ae *netlink.AttributeEncoder, typ uint16, value []byte) {
-	nest(ae, typ, func(ae *netlink.AttributeEncoder) { ae.Bytes(unix.NFTA_DATA_VALUE, value) })
-}
-
-// nest adds an attribute made of attributes.
-func nest(ae *netlink.AttributeEncoder, typ uint16, fn func(*netlink.AttributeEncoder)) {
-	ae.Nested(typ, func(ae *netlink.AttributeEncoder) error {
-		fn(ae)
-		return nil
-	})
-}
-
-// encode returns attributes as nf_tables wants them.
-func encode(fn func(*netlink.AttributeEncoder)) []byte {
-	ae := netlink.NewAttributeEncoder()
-	ae.ByteOrder = binary.BigEndian
-	fn(ae)
-	b, err := ae.Encode()
-	if err != nil {
-		panic("nft: " + err.Error()) // An attribute longer than 64 KiB: none of ours is.
-	}
-	return b
+	nfnetlink.Nest(ae, typ, func(ae *netlink.AttributeEncoder) { ae.Bytes(unix.NFTA_DATA_VALUE, value) })
 }

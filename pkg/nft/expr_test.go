@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -42,14 +44,14 @@ func TestExpr(t *testing.T) {
 		kind string
 		want string
 	}{
-		{"load", load(ipv4.daddr, reg0), "payload", "1=00000008 2=00000001 3=00000010 4=00000004"},
-		{"load after the network header", load(ipv4.quotedSport, reg0+2), "payload", "1=0000000a 2=00000002 3=0000001c 4=00000002"},
-		{"write into TCP's pseudo-header", write(ipv4.saddr, reg0+4, ipv4.addressSum), "payload", "5=0000000c 2=00000001 3=0000000c 4=00000004 6=00000001 7=0000000a 8=00000001"},
-		{"write into a quoted header", write(ipv4.quotedDaddr, reg0, ipv4.quotedSum), "payload", "5=00000008 2=00000002 3=00000018 4=00000004 6=00000001 7=00000012"},
+		{"load", load(networkHeader(16, 4), reg0), "payload", "1=00000008 2=00000001 3=00000010 4=00000004"},
+		{"load after the network header", load(transportHeader(28, 2), reg0+2), "payload", "1=0000000a 2=00000002 3=0000001c 4=00000002"},
+		{"write into TCP's pseudo-header", write(networkHeader(12, 4), reg0+4, sum{kind: unix.NFT_PAYLOAD_CSUM_INET, offset: 10, pseudo: true}), "payload", "5=0000000c 2=00000001 3=0000000c 4=00000004 6=00000001 7=0000000a 8=00000001"},
+		{"write into a quoted header", write(transportHeader(24, 4), reg0, sum{kind: unix.NFT_PAYLOAD_CSUM_INET, offset: 18}), "payload", "5=00000008 2=00000002 3=00000018 4=00000004 6=00000001 7=00000012"},
 		{"meta", meta(unix.NFT_META_L4PROTO, reg0+1), "meta", "2=00000010 1=00000009"},
 		{"ct", ct(unix.NFT_CT_STATE, reg0), "ct", "2=00000000 1=00000008"},
-		{"ct original zone", originalZone(), "ct", "2=00000011 3=00 1=00000008"},
-		{"ct original zone set", setOriginalZone(reg0 + 4), "ct", "2=00000011 3=00 4=0000000c"},
+		{"ct original zone", ctOriginal(unix.NFT_CT_ZONE, reg0), "ct", "2=00000011 3=00 1=00000008"},
+		{"ct original zone set", setCTOriginal(unix.NFT_CT_ZONE, reg0+4), "ct", "2=00000011 3=00 4=0000000c"},
 		{"equal", equal(6), "cmp", "1=00000008 2=00000000 3{1=06}"},
 		{"bitwise", anyOf(0x49)[0], "bitwise", "1=00000008 2=00000008 3=00000004 4{1=" + host(0x49) + "} 5{1=00000000}"},
 		{"not equal", anyOf(0x49)[1], "cmp", "1=00000008 2=00000001 3{1=00000000}"},
@@ -64,10 +66,10 @@ func TestExpr(t *testing.T) {
 		{"ICMP error", reject(unix.NFT_REJECT_ICMP_UNREACH, 3), "reject", "1=00000000 2=03"},
 		{"DNAT", dnat(unix.NFPROTO_IPV4, reg0), "nat", "1=00000001 2=00000002 3=00000008"},
 		{"IPv6 DNAT", dnat(unix.NFPROTO_IPV6, reg0), "nat", "1=00000001 2=0000000a 3=00000008"},
-		{"load an IPv6 address", load(ipv6.daddr, reg0), "payload", "1=00000008 2=00000001 3=00000018 4=00000010"},
-		{"write into a pseudo-header alone", write(ipv6.saddr, reg0+8, ipv6.addressSum), "payload", "5=00000010 2=00000001 3=00000008 4=00000010 6=00000000 7=00000000 8=00000001"},
-		{"write a port of UDP without checksum", write(dport, reg0, sum{}), "payload", "5=00000008 2=00000002 3=00000002 4=00000002 6=00000000 7=00000000"},
-		{"write a port of SCTP", write(sport, reg0, sctpSum), "payload", "5=00000008 2=00000002 3=00000000 4=00000002 6=00000002 7=00000008"},
+		{"load an IPv6 address", load(networkHeader(24, 16), reg0), "payload", "1=00000008 2=00000001 3=00000018 4=00000010"},
+		{"write into a pseudo-header alone", write(networkHeader(8, 16), reg0+8, sum{pseudo: true}), "payload", "5=00000010 2=00000001 3=00000008 4=00000010 6=00000000 7=00000000 8=00000001"},
+		{"write a port of UDP without checksum", write(transportHeader(2, 2), reg0, sum{}), "payload", "5=00000008 2=00000002 3=00000002 4=00000002 6=00000000 7=00000000"},
+		{"write a port of SCTP", write(transportHeader(0, 2), reg0, sum{kind: 2, offset: 8}), "payload", "5=00000008 2=00000002 3=00000000 4=00000002 6=00000002 7=00000008"},
 		{"masquerade", masquerade(), "masq", "1=00000010"},
 		{"accept", accept(), "immediate", "1=00000000 2{2{1=00000001}}"},
 		{"drop", drop(), "immediate", "1=00000000 2{2{1=00000000}}"},
@@ -76,7 +78,7 @@ func TestExpr(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			want := fmt.Sprintf("1=%s00 2{%s}", hex.EncodeToString([]byte(test.kind)), test.want)
-			if diff := cmp.Diff(want, attributes(encode(test.expr.encode))); diff != "" {
+			if diff := cmp.Diff(want, attributes(nfnetlink.Encode(test.expr.encode))); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

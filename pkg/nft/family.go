@@ -3,7 +3,6 @@ package nft
 import (
 	"slices"
 
-	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,7 +12,7 @@ type ipFamily struct {
 	number byte   // NFPROTO_...
 	suffix string // Of the names.
 
-	address              nftables.SetDatatype
+	address              datatype
 	header               uint32 // Of typeofPayload, as are the two addresses.
 	saddrType, daddrType uint32
 
@@ -22,7 +21,7 @@ type ipFamily struct {
 	addressSum, errorSum sum
 
 	icmp            byte // IPPROTO_...
-	icmpType        nftables.SetDatatype
+	icmpType        datatype
 	icmpErrors      []byte // Those that quote the packet they are about.
 	portUnreachable byte   // The code.
 
@@ -42,19 +41,19 @@ type ipFamily struct {
 // whose changes cancel out.
 var ipv4 = ipFamily{
 	number: unix.NFPROTO_IPV4, suffix: "4",
-	address: nftables.TypeIPAddr, header: typeofIP, saddrType: 11, daddrType: 12,
-	saddr:      field{unix.NFT_PAYLOAD_NETWORK_HEADER, 12, 4},
-	daddr:      field{unix.NFT_PAYLOAD_NETWORK_HEADER, 16, 4},
+	address: ipv4Addr, header: typeofIPv4, saddrType: 11, daddrType: 12,
+	saddr:      networkHeader(12, 4),
+	daddr:      networkHeader(16, 4),
 	addressSum: sum{kind: unix.NFT_PAYLOAD_CSUM_INET, offset: 10, pseudo: true},
 	errorSum:   sum{kind: unix.NFT_PAYLOAD_CSUM_INET, offset: 10},
 
-	icmp: unix.IPPROTO_ICMP, icmpType: nftables.TypeICMPType, icmpErrors: []byte{3, 11, 12}, portUnreachable: 3,
-	plainHeader:    []expr{load(field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted, 1}, reg0), equal(4<<4 | 5)},
-	quotedProtocol: field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted + 9, 1},
-	quotedSaddr:    field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted + 12, 4},
-	quotedDaddr:    field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted + 16, 4},
-	quotedSport:    field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted + 20, 2},
-	quotedDport:    field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted + 22, 2},
+	icmp: unix.IPPROTO_ICMP, icmpType: icmpTypes, icmpErrors: []byte{3, 11, 12}, portUnreachable: 3,
+	plainHeader:    []expr{load(transportHeader(quoted, 1), reg0), equal(4<<4 | 5)},
+	quotedProtocol: transportHeader(quoted+9, 1),
+	quotedSaddr:    transportHeader(quoted+12, 4),
+	quotedDaddr:    transportHeader(quoted+16, 4),
+	quotedSport:    transportHeader(quoted+20, 2),
+	quotedDport:    transportHeader(quoted+22, 2),
 	quotedSum:      sum{kind: unix.NFT_PAYLOAD_CSUM_INET, offset: quoted + 10},
 }
 
@@ -63,18 +62,18 @@ var ipv4 = ipFamily{
 // is in its header. That of ICMPv6 covers the addresses of both headers.
 var ipv6 = ipFamily{
 	number: unix.NFPROTO_IPV6, suffix: "6",
-	address: nftables.TypeIP6Addr, header: typeofIP6, saddrType: 8, daddrType: 9,
-	saddr:      field{unix.NFT_PAYLOAD_NETWORK_HEADER, 8, 16},
-	daddr:      field{unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 16},
+	address: ipv6Addr, header: typeofIPv6, saddrType: 8, daddrType: 9,
+	saddr:      networkHeader(8, 16),
+	daddr:      networkHeader(24, 16),
 	addressSum: sum{pseudo: true},
 	errorSum:   sum{pseudo: true},
 
-	icmp: unix.IPPROTO_ICMPV6, icmpType: nftables.TypeICMP6Type, icmpErrors: []byte{1, 2, 3, 4}, portUnreachable: 4,
-	quotedProtocol: field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted + 6, 1},
-	quotedSaddr:    field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted + 8, 16},
-	quotedDaddr:    field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted + 24, 16},
-	quotedSport:    field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted + 40, 2},
-	quotedDport:    field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted + 42, 2},
+	icmp: unix.IPPROTO_ICMPV6, icmpType: icmpv6Types, icmpErrors: []byte{1, 2, 3, 4}, portUnreachable: 4,
+	quotedProtocol: transportHeader(quoted+6, 1),
+	quotedSaddr:    transportHeader(quoted+8, 16),
+	quotedDaddr:    transportHeader(quoted+24, 16),
+	quotedSport:    transportHeader(quoted+40, 2),
+	quotedDport:    transportHeader(quoted+42, 2),
 	quotedSum:      icmpSum,
 }
 
@@ -83,10 +82,10 @@ const quoted = 8
 
 // Fields of the headers after IP's.
 var (
-	sport       = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2}
-	dport       = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2}
-	udpChecksum = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 6, 2}
-	icmpType    = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1}
+	sport       = transportHeader(0, 2)
+	dport       = transportHeader(2, 2)
+	udpChecksum = transportHeader(6, 2)
+	icmpType    = transportHeader(0, 1)
 )
 
 // icmpSum is the checksum of ICMP and ICMPv6. It covers what is quoted.

@@ -42,9 +42,12 @@ func keyOfPort(f desired.Forward, p desired.Port) zoneKey {
 // serves from the connection.
 func keepsSource(p desired.Port) bool { return p.KeepSource || p.Proxy != desired.NoProxy }
 
-// emptyContents are those without any VIP.
-func emptyContents() contents {
-	c := make(contents)
+// elements are the elements of the datapath's table.
+type elements contents
+
+// emptyElements are those without any VIP.
+func emptyElements() elements {
+	c := make(elements)
 	for _, s := range datapathSpec.sets {
 		c[s.name] = make(map[string]string)
 	}
@@ -58,7 +61,7 @@ func emptyContents() contents {
 
 // addPods adds the networks of the node's pods. The kernel refuses ranges that
 // overlap.
-func (c contents) addPods(prefixes []netip.Prefix) {
+func (c elements) addPods(prefixes []netip.Prefix) {
 	for _, p := range desired.Outermost(prefixes) {
 		if f, ok := familyOf(p.Addr()); ok {
 			for _, key := range rangeKeys("", p) {
@@ -71,7 +74,7 @@ func (c contents) addPods(prefixes []netip.Prefix) {
 // addForward adds the elements of one forward, and of no other one, given its
 // zones and whether SCTP ports stay as they are. It returns what of it cannot be
 // done.
-func (c contents) addForward(forward desired.Forward, zones map[zoneKey]uint16, sctpPortStays bool) []error {
+func (c elements) addForward(forward desired.Forward, zones map[zoneKey]uint16, sctpPortStays bool) []error {
 	f, ok := familyOf(forward.VIP)
 	if !ok {
 		return []error{fmt.Errorf("forward %s: neither an IPv4 nor an IPv6 address", forward.VIP)}
@@ -95,7 +98,7 @@ func (c contents) addForward(forward desired.Forward, zones map[zoneKey]uint16, 
 	return problems
 }
 
-func (c contents) addPort(f ipFamily, forward desired.Forward, p desired.Port, zones map[zoneKey]uint16, sctpPortStays bool) error {
+func (c elements) addPort(f ipFamily, forward desired.Forward, p desired.Port, zones map[zoneKey]uint16, sctpPortStays bool) error {
 	if target, ok := familyOf(p.Target.Addr()); !ok || target.number != f.number {
 		return fmt.Errorf("the target is no IPv%s address", f.suffix)
 	}
@@ -152,7 +155,7 @@ func (c contents) addPort(f ipFamily, forward desired.Forward, p desired.Port, z
 
 // addPrivate adds the listener by which the daemon serves a port itself, if it
 // does.
-func (c contents) addPrivate(p desired.Port) {
+func (c elements) addPrivate(p desired.Port) {
 	if f, ok := familyOf(p.Target.Addr()); ok && p.Protocol == desired.TCP && p.Proxy != desired.NoProxy {
 		c[f.named(setPrivate)][string(p.Target.Addr().AsSlice())+portBytes(p.Target.Port())+"\x00\x00"] = ""
 	}

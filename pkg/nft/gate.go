@@ -1,6 +1,8 @@
 package nft
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -11,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/wire"
 )
 
 const (
@@ -22,10 +25,6 @@ const (
 	// maxPulses bounds the memory that pulses can take. A virtual router beyond
 	// it is not watched.
 	maxPulses = 4096
-
-	// EtherTypePulse is the type of the frames that are pulses: IEEE 802's
-	// first one for local experiments.
-	EtherTypePulse = 0x88b5
 )
 
 // The sets and maps of the gate.
@@ -44,9 +43,9 @@ const (
 )
 
 var (
-	hopLimit = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 7, 1}
+	hopLimit = networkHeader(7, 1)
 	// solicited is the target of a neighbor solicitation (RFC 4861 section 4.3).
-	solicited = field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 8, 16}
+	solicited = transportHeader(8, 16)
 )
 
 // ndSolicitation is the ICMPv6 type (RFC 4861 section 4.3).
@@ -54,13 +53,12 @@ const ndSolicitation = 135
 
 // newGateSpec returns the table that gates these interfaces.
 func newGateSpec(links []string) *spec {
-	router := datatype{SetDatatype: nftables.TypeMark, host: true}
 	s := &spec{
 		family: nftables.TableFamilyNetdev,
 		name:   tableName,
 		sets: []set{
-			{name: setAlive, key: router, timeout: aliveFor, size: maxPulses},
-			{name: setWatched, key: router, timeout: watchedFor, size: maxPulses},
+			{name: setAlive, key: mark, timeout: aliveFor, size: maxPulses},
+			{name: setWatched, key: mark, timeout: watchedFor, size: maxPulses},
 		},
 		chains: []chain{
 			{name: chainPulse, hook: ingress, device: "lo", rules: []rule{notePulse}},
@@ -70,7 +68,7 @@ func newGateSpec(links []string) *spec {
 		},
 	}
 	for _, f := range families {
-		s.sets = append(s.sets, set{name: f.named(mapRouter), key: joined(f.address, nftables.TypeIFName), value: router})
+		s.sets = append(s.sets, set{name: f.named(mapRouter), key: join(f.address, ifName), value: mark})
 	}
 	for _, link := range links {
 		// The prefix keeps the name from being a word of nft's, or that of
@@ -85,7 +83,7 @@ func newGateSpec(links []string) *spec {
 
 // ingress is the hook of what a device has received, before anything else of the
 // network stack has seen it: NF_NETDEV_INGRESS is 0.
-var ingress = &hook{"filter", 0, 0}
+var ingress = &hook{kind: "filter", number: 0, priority: 0}
 
 // ofType goes on with packets of an EtherType.
 func ofType(t uint16) []expr {
@@ -99,7 +97,7 @@ func ofType(t uint16) []expr {
 // In this order, so that none is watched that found no place in the other set.
 var notePulse = rule{
 	comment: "the loop of a Master runs",
-	exprs:   append(ofType(EtherTypePulse), meta(unix.NFT_META_MARK, reg0), update(setAlive), update(setWatched), counter(), drop()),
+	exprs:   append(ofType(wire.EtherTypePulse), meta(unix.NFT_META_MARK, reg0), update(setAlive), update(setWatched), counter(), drop()),
 }
 
 // ifRequested is
@@ -157,12 +155,14 @@ var unmark = rule{
 
 // gate keeps the table netdev kube_vrrp_vip.
 type gate struct {
-	table table
+	table *table
 	// links are the interfaces that the table is for, with their indexes:
 	// older kernels take a chain away with its interface, and there the generation
 	// of the ruleset does not tell.
 	links map[string]int
 }
+
+func newGate() *gate { return &gate{table: newTable(newGateSpec(nil))} }
 
 // set makes VIPs depend on the pulses of their virtual routers. Interfaces that
 // there are not are left out.
@@ -180,7 +180,7 @@ func (g *gate) set(answers map[netip.Addr]desired.Answer) error {
 		if vip.Is6() {
 			f = ipv6
 		}
-		want[f.named(mapRouter)][string(vip.AsSlice())+nameKey(a.Interface)] = string(hostUint32(a.Pulse))
+		want[f.named(mapRouter)][string(vip.AsSlice())+nameKey(a.Interface)] = string(binary.NativeEndian.AppendUint32(nil, a.Pulse))
 		names = append(names, a.Interface)
 	}
 	slices.Sort(names)
@@ -190,10 +190,9 @@ func (g *gate) set(answers map[netip.Addr]desired.Answer) error {
 		return err
 	}
 	for {
-		if g.table.spec == nil || !maps.Equal(links, g.links) {
+		if !maps.Equal(links, g.links) {
 			g.links = links
-			g.table.spec = newGateSpec(slices.Sorted(maps.Keys(links)))
-			g.table.snapshot = nil
+			g.table.setSpec(newGateSpec(slices.Sorted(maps.Keys(links))))
 		}
 		failed := g.table.Replace(want)
 		if failed == nil {
@@ -206,27 +205,18 @@ func (g *gate) set(answers map[netip.Addr]desired.Answer) error {
 	}
 }
 
-// indexes returns the indexes of those of the interfaces that there are. It asks by
-// ioctl, which waits for no lock that others can hold for long.
-func indexes(names []string) (_ map[string]int, err error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open socket: %w", err)
-	}
-	defer func() { _ = unix.Close(fd) }()
+// indexes returns the indexes of those of the interfaces that exist.
+func indexes(names []string) (map[string]int, error) {
 	all := map[string]int{}
 	for _, name := range names {
-		request, err := unix.NewIfreq(name)
+		index, err := wire.InterfaceIndex(name)
+		if errors.Is(err, unix.ENODEV) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("index of %s: %w", name, err)
 		}
-		switch err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request); err {
-		case nil:
-			all[name] = int(request.Uint32())
-		case unix.ENODEV:
-		default:
-			return nil, fmt.Errorf("index of %s: SIOCGIFINDEX: %w", name, err)
-		}
+		all[name] = index
 	}
 	return all, nil
 }

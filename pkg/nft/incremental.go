@@ -62,11 +62,11 @@ func (s *state) base() bool {
 
 // whole returns all elements of the next state, given the current ones, which say
 // what zones there are.
-func (d *Datapath) whole(next *state, current contents) contents {
+func (d *Datapath) whole(next *state, current elements) elements {
 	clear(next.problems)
 	var zones map[zoneKey]uint16
 	zones, next.zones = d.zones.assign(allZoneKeys(next.forwards), current)
-	all := emptyContents()
+	all := emptyElements()
 	all.addPods(next.pods)
 	for _, f := range next.forwards {
 		next.addProblems(f.VIP, all.addForward(f, zones, d.portStays))
@@ -76,7 +76,7 @@ func (d *Datapath) whole(next *state, current contents) contents {
 
 // difference returns the elements of the forwards that differ: those of the last
 // state, which the table has, and those of the next one.
-func (d *Datapath) difference(last, next *state) (old, new contents) {
+func (d *Datapath) difference(last, next *state) (old, new elements) {
 	clear(next.problems)
 	gone, come, same := compareForwards(last.forwards, next.forwards)
 	for _, f := range same {
@@ -85,7 +85,7 @@ func (d *Datapath) difference(last, next *state) (old, new contents) {
 	if len(gone) == 0 && len(come) == 0 {
 		return nil, nil
 	}
-	old, new = emptyContents(), emptyContents()
+	old, new = emptyElements(), emptyElements()
 	for _, f := range gone {
 		old.addForward(f, d.zones.assigned, d.portStays)
 	}
@@ -119,8 +119,8 @@ func compareForwards(old, new []desired.Forward) (gone, come, same []desired.For
 }
 
 // privateListeners returns the elements of the daemon's own listeners.
-func privateListeners(forwards []desired.Forward) contents {
-	all := emptyContents()
+func privateListeners(forwards []desired.Forward) elements {
+	all := emptyElements()
 	for _, f := range forwards {
 		family, ok := familyOf(f.VIP)
 		for _, p := range f.Ports {
@@ -132,7 +132,7 @@ func privateListeners(forwards []desired.Forward) contents {
 	return all
 }
 
-func removePrivate(from, listeners contents) {
+func removePrivate(from, listeners elements) {
 	for _, f := range families {
 		set := f.named(setPrivate)
 		maps.DeleteFunc(from[set], func(key, _ string) bool { _, ok := listeners[set][key]; return ok })

@@ -11,7 +11,8 @@ import (
 	"strings"
 	"unsafe"
 
-	"github.com/google/nftables"
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -23,21 +24,21 @@ const (
 	kubeProxyChain = "KUBE-SERVICES"
 )
 
-// KubeProxyPresent tells whether kube-proxy's rules are in the network
+// KubeProxyPresent reports whether kube-proxy's rules are in the network
 // namespace it is called in, of IPv4 or of IPv6: its nftables tables, or the
 // chain KUBE-SERVICES of table nat, written by either kind of iptables. IPVS
 // mode has that chain too, so it counts as well. The rules outlive kube-proxy:
 // what it wrote is in force as long as it is there. Nothing is changed, and no
 // kernel module is loaded.
 func KubeProxyPresent() (bool, error) {
-	c, err := dial()
+	socket, err := nfnetlink.Dial()
 	if err != nil {
 		return false, err
 	}
-	defer c.close()
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
-		for _, look := range []func(nftables.TableFamily) (bool, error){c.hasKubeProxyTable, c.hasKubeProxyChain, hasLegacyKubeProxyChain} {
-			if found, err := look(family); found || err != nil {
+	defer func() { _ = socket.Close() }()
+	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+		for _, has := range []func(*netlink.Conn, uint8) (bool, error){hasTable, hasChain, hasLegacyChain} {
+			if found, err := has(socket, family); found || err != nil {
 				return found, err
 			}
 		}
@@ -45,22 +46,22 @@ func KubeProxyPresent() (bool, error) {
 	return false, nil
 }
 
-func (c *conn) hasKubeProxyTable(family nftables.TableFamily) (bool, error) {
-	return c.has(unix.NFT_MSG_GETTABLE, family, func(ae *netlink.AttributeEncoder) {
+func hasTable(socket *netlink.Conn, family uint8) (bool, error) {
+	return hasInNftables(socket, unix.NFT_MSG_GETTABLE, family, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_TABLE_NAME, kubeProxyTable)
 	})
 }
 
-func (c *conn) hasKubeProxyChain(family nftables.TableFamily) (bool, error) {
-	return c.has(unix.NFT_MSG_GETCHAIN, family, func(ae *netlink.AttributeEncoder) {
+func hasChain(socket *netlink.Conn, family uint8) (bool, error) {
+	return hasInNftables(socket, unix.NFT_MSG_GETCHAIN, family, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_CHAIN_TABLE, "nat")
 		ae.String(unix.NFTA_CHAIN_NAME, kubeProxyChain)
 	})
 }
 
-// has tells whether there is what is asked for.
-func (c *conn) has(typ uint16, family nftables.TableFamily, attrs func(*netlink.AttributeEncoder)) (bool, error) {
-	_, err := c.get(typ, 0, family, attrs)
+// hasInNftables reports whether nf_tables has the object that attrs name.
+func hasInNftables(socket *netlink.Conn, typ uint16, family uint8, attrs func(*netlink.AttributeEncoder)) (bool, error) {
+	_, err := socket.Execute(nfnetlink.Message(nfnetlink.Type(unix.NFNL_SUBSYS_NFTABLES, typ), 0, family, attrs))
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
@@ -76,14 +77,14 @@ type legacy struct {
 	domain, level int
 }
 
-func legacyOf(family nftables.TableFamily) legacy {
-	if family == nftables.TableFamilyIPv6 {
+func legacyOf(family uint8) legacy {
+	if family == unix.NFPROTO_IPV6 {
 		return legacy{"/proc/thread-self/net/ip6_tables_names", unix.AF_INET6, unix.SOL_IPV6}
 	}
 	return legacy{"/proc/thread-self/net/ip_tables_names", unix.AF_INET, unix.SOL_IP}
 }
 
-func hasLegacyKubeProxyChain(family nftables.TableFamily) (bool, error) {
+func hasLegacyChain(_ *netlink.Conn, family uint8) (bool, error) {
 	l := legacyOf(family)
 	// To ask for a table that is not there would make it.
 	names, err := os.ReadFile(l.names)
@@ -100,7 +101,7 @@ func hasLegacyKubeProxyChain(family nftables.TableFamily) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look for kube-proxy in iptables-legacy: %w", err)
 	}
-	return hasLegacyChain(entries, kubeProxyChain), nil
+	return containsChain(entries, kubeProxyChain), nil
 }
 
 // Of linux/netfilter_ipv4/ip_tables.h, the same for IPv6.
@@ -125,6 +126,7 @@ func (l legacy) entries(table string) ([]byte, error) {
 	}
 	defer unix.Close(fd)
 	// If the table has changed between the two questions, the answer is EAGAIN.
+	const attempts = 20
 	err = unix.EAGAIN
 	for n := 0; n < attempts && errors.Is(err, unix.EAGAIN); n++ {
 		info := make([]byte, xtInfoLen)
@@ -154,9 +156,9 @@ func getsockopt(fd, level, option int, b []byte) error {
 	return nil
 }
 
-// hasLegacyChain tells whether entries have a chain of that name: it begins
+// containsChain reports whether entries have a chain of that name: it begins
 // with an entry whose target ERROR is followed by the name.
-func hasLegacyChain(entries []byte, name string) bool {
+func containsChain(entries []byte, name string) bool {
 	head := make([]byte, xtTargetHeader-xtTargetName)
 	copy(head, "ERROR")
 	return bytes.Contains(entries, slices.Concat(head, []byte(name), []byte{0}))

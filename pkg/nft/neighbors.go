@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"sync"
@@ -24,13 +25,13 @@ var neighborsSpec = &spec{
 	family: nftables.TableFamilyARP,
 	name:   tableName,
 	sets: []set{
-		{name: setBoundVIP, key: datatype{SetDatatype: nftables.TypeIPAddr}},
-		{name: setBound, key: joined(nftables.TypeIPAddr, nftables.TypeIFName)},
-		{name: setSender, key: datatype{SetDatatype: nftables.TypeIPAddr}, value: datatype{SetDatatype: nftables.TypeIPAddr}},
+		{name: setBoundVIP, key: ipv4Addr},
+		{name: setBound, key: join(ipv4Addr, ifName)},
+		{name: setSender, key: ipv4Addr, value: ipv4Addr},
 	},
 	chains: []chain{
-		{name: "input", hook: &hook{"filter", arpIn, 0}, rules: []rule{ignoreRequest}},
-		{name: "output", hook: &hook{"filter", arpOut, 0}, rules: []rule{askAsNode}},
+		{name: "input", hook: &hook{kind: "filter", number: arpIn, priority: 0}, rules: []rule{ignoreRequest}},
+		{name: "output", hook: &hook{kind: "filter", number: arpOut, priority: 0}, rules: []rule{askAsNode}},
 	},
 }
 
@@ -42,9 +43,9 @@ const (
 
 // Fields of an ARP packet for IPv4 over Ethernet (RFC 826).
 var (
-	arpOperation = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 6, 2}
-	arpSender    = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 14, 4}
-	arpTarget    = field{unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 4}
+	arpOperation = networkHeader(6, 2)
+	arpSender    = networkHeader(14, 4)
+	arpTarget    = networkHeader(24, 4)
 )
 
 // ignoreRequest is
@@ -92,7 +93,7 @@ type Neighbors struct {
 	mu      sync.Mutex
 	answers map[netip.Addr]desired.Answer
 	senders map[netip.Addr]netip.Addr
-	table   table
+	table   *table
 	// gate is nil without it.
 	gate *gate
 }
@@ -100,9 +101,9 @@ type Neighbors struct {
 // NewNeighbors returns a Neighbors that has not looked at the kernel yet. It
 // gates only if SupportedGate has no error.
 func NewNeighbors(gates bool) *Neighbors {
-	n := &Neighbors{table: table{spec: neighborsSpec}}
+	n := &Neighbors{table: newTable(neighborsSpec)}
 	if gates {
-		n.gate = &gate{}
+		n.gate = newGate()
 	}
 	return n
 }
@@ -165,4 +166,31 @@ func (n *Neighbors) GateRepairs() uint64 {
 		return 0
 	}
 	return n.gate.table.Repairs()
+}
+
+// Supported asks the kernel, without changing anything, whether it can do what
+// the table arp kube_vrrp_vip needs.
+func supportedNeighbors() error {
+	for _, f := range []struct {
+		name string
+		spec spec
+	}{
+		{"tables of family arp (NF_TABLES_ARP)", spec{family: nftables.TableFamilyARP}},
+		{"the table of the neighbors", *neighborsSpec},
+	} {
+		if err := check(f.spec); err != nil {
+			return fmt.Errorf("nftables: %s: %w", f.name, err)
+		}
+	}
+	return nil
+}
+
+// SupportedGate asks the kernel the same about the table that makes ARP and
+// neighbor discovery depend on a Master's pulses. Without it the daemon works, and
+// an address whose Master has died is answered for until its lease ends.
+func SupportedGate() error {
+	if err := check(*newGateSpec(nil)); err != nil {
+		return fmt.Errorf("nftables: chains at ingress (NF_TABLES_NETDEV, NETFILTER_INGRESS): %w", err)
+	}
+	return nil
 }

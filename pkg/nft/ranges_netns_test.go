@@ -36,7 +36,8 @@ func randomPrefixes(r *rand.Rand, f ipFamily) []netip.Prefix {
 // TestNetnsRanges has the kernel take any prefixes in the place of any others,
 // also after somebody else has taken them away.
 func TestNetnsRanges(t *testing.T) {
-	inNamespace(t, func(ns *netnstest.NS, c *conn) {
+	ns := netnstest.New(t, "node")
+	ns.Do(func() {
 		r := rand.New(rand.NewPCG(6, 6))
 		d := NewDatapath()
 		flushes := uint64(0)
@@ -53,19 +54,23 @@ func TestNetnsRanges(t *testing.T) {
 				}
 				wanted.Forwards = append(wanted.Forwards, forward)
 			}
-			if step%10 == 9 && len(d.table.snapshot.elements["pods4"])+len(d.table.snapshot.elements["sources6"]) > 0 {
+			known, _, err := d.table.Read()
+			if err != nil {
+				t.Fatalf("step %d: %v", step, err)
+			}
+			if step%10 == 9 && len(known["pods4"])+len(known["sources6"]) > 0 {
 				ns.RunInput("flush set inet kube_vrrp_vip pods4\nflush set inet kube_vrrp_vip sources6\n", "nft", "-f", "-")
 				flushes++
 			}
 			if err := d.Sync(wanted); err != nil {
 				t.Fatalf("step %d: %v\n%v", step, err, wanted)
 			}
-			got, err := c.read(datapathSpec, d.table.snapshot.generation)
+			got, _, err := newTable(datapathSpec).Read()
 			if err != nil {
 				t.Fatalf("step %d: %v", step, err)
 			}
 			fresh := &Datapath{zones: zones{assigned: d.zones.assigned}}
-			if diff := cmp.Diff(fresh.whole(newState(wanted), got.elements), got.elements); diff != "" {
+			if diff := cmp.Diff(fresh.whole(newState(wanted), got), elements(got)); diff != "" {
 				t.Fatalf("step %d: -want +got:\n%s", step, diff)
 			}
 		}

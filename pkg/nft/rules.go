@@ -33,6 +33,22 @@ const priorityGuard = -10
 // done so, and no other chain is asked.
 const priorityMasquerade = 101
 
+// Keys begin at reg0, and none that leads to something is longer than eight
+// registers. What it leads to is behind: an address, a port, a zone.
+const (
+	regTarget = reg0 + 8
+	regPort   = reg0 + 12
+	regZone   = reg0 + 13
+)
+
+// originalZone loads into reg0 the zone, two bytes in the host's order, in which
+// the original direction of the packet's connection is looked up.
+func originalZone() expr { return ctOriginal(unix.NFT_CT_ZONE, reg0) }
+
+// setOriginalZone sets that zone. Without the direction the reply would be looked
+// up in the zone as well, where nobody puts it.
+func setOriginalZone(from reg) expr { return setCTOriginal(unix.NFT_CT_ZONE, from) }
+
 func chains(transports []transport) []chain {
 	var all []chain
 	for _, f := range families {
@@ -50,43 +66,43 @@ func chains(transports []transport) []chain {
 		chain{name: chainRestore, rules: each4And6(restoreFamily)},
 		chain{
 			name:  "prerouting",
-			hook:  &hook{"filter", unix.NF_INET_PRE_ROUTING, priorityRewrite},
+			hook:  &hook{kind: "filter", number: unix.NF_INET_PRE_ROUTING, priority: priorityRewrite},
 			rules: each4And6(toVIP),
 		},
 		chain{
 			// Of type route: the packet is routed again after the rewrite.
 			name:  "output",
-			hook:  &hook{"route", unix.NF_INET_LOCAL_OUT, priorityRewrite},
+			hook:  &hook{kind: "route", number: unix.NF_INET_LOCAL_OUT, priority: priorityRewrite},
 			rules: each4And6(toVIP),
 		},
 		chain{
 			name:  "postrouting",
-			hook:  &hook{"filter", unix.NF_INET_POST_ROUTING, priorityRestore},
+			hook:  &hook{kind: "filter", number: unix.NF_INET_POST_ROUTING, priority: priorityRestore},
 			rules: []rule{reply},
 		},
 		chain{
 			name:  "input",
-			hook:  &hook{"filter", unix.NF_INET_LOCAL_IN, priorityRestore},
+			hook:  &hook{kind: "filter", number: unix.NF_INET_LOCAL_IN, priority: priorityRestore},
 			rules: []rule{reply},
 		},
 		chain{
 			name:  "masquerade_clients",
-			hook:  &hook{"nat", unix.NF_INET_POST_ROUTING, priorityMasquerade},
+			hook:  &hook{kind: "nat", number: unix.NF_INET_POST_ROUTING, priority: priorityMasquerade},
 			rules: each4And6(masqueradeClient),
 		},
 		chain{
 			name:  "guard_prerouting",
-			hook:  &hook{"nat", unix.NF_INET_PRE_ROUTING, priorityGuardNAT},
+			hook:  &hook{kind: "nat", number: unix.NF_INET_PRE_ROUTING, priority: priorityGuardNAT},
 			rules: each4And6(newToVIP),
 		},
 		chain{
 			name:  "guard_output",
-			hook:  &hook{"nat", unix.NF_INET_LOCAL_OUT, priorityGuardNAT},
+			hook:  &hook{kind: "nat", number: unix.NF_INET_LOCAL_OUT, priority: priorityGuardNAT},
 			rules: each4And6(newToVIP),
 		},
 		chain{
 			name:  "guard",
-			hook:  &hook{"filter", unix.NF_INET_LOCAL_IN, priorityGuard},
+			hook:  &hook{kind: "filter", number: unix.NF_INET_LOCAL_IN, priority: priorityGuard},
 			rules: slices.Concat(guardRules(ipv4), guardRules(ipv6)),
 		},
 	)
@@ -116,7 +132,10 @@ func newToVIP(f ipFamily) rule {
 }
 
 func jumpForVIP(f ipFamily, comment, set, chain string) rule {
-	return rule{comment, slices.Concat(f.only(), []expr{load(f.daddr, reg0), in(f.named(set)), jump(f.named(chain))})}
+	return rule{
+		comment: comment,
+		exprs:   slices.Concat(f.only(), []expr{load(f.daddr, reg0), in(f.named(set)), jump(f.named(chain))}),
+	}
 }
 
 // rewriteRules take a packet to a VIP. The first that matches ends the chain

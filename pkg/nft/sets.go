@@ -48,8 +48,8 @@ func newDatapathSpec(transports []transport) *spec {
 func sets() []set {
 	var all []set
 	for _, f := range families {
-		address := datatype{SetDatatype: f.address}
-		addressPort := joined(f.address, nftables.TypeInetProto, nftables.TypeInetService)
+		address := f.address
+		addressPort := join(f.address, inetProto, inetService)
 		all = append(all,
 			set{name: f.named(setVIP), key: address},
 			set{name: f.named(setGuarded), key: address},
@@ -57,70 +57,39 @@ func sets() []set {
 			set{name: f.named(mapZone), key: f.typeofAddress(f.daddrType), value: zoneID},
 			set{name: f.named(mapBack), key: zoneID, value: f.typeofAddress(f.saddrType)},
 			set{name: f.named(mapMappedTarget), key: addressPort, value: address},
-			set{name: f.named(mapMappedPort), key: addressPort, value: datatype{SetDatatype: nftables.TypeInetService}},
+			set{name: f.named(mapMappedPort), key: addressPort, value: inetService},
 			set{name: f.named(mapMappedZone), key: f.typeofKey(), value: zoneID},
 			set{name: f.named(mapMappedBack), key: zoneID, value: f.typeofAddress(f.saddrType)},
 			set{name: f.named(setLimited), key: addressPort},
-			set{name: f.named(setSources), interval: true, key: joined(f.address, nftables.TypeInetProto, nftables.TypeInetService, f.address)},
+			set{name: f.named(setSources), interval: true, key: join(f.address, inetProto, inetService, f.address)},
 			set{name: f.named(setPods), interval: true, key: address},
-			set{name: f.named(setPrivate), key: joined(f.address, nftables.TypeInetService)},
-			set{name: f.named(setErrors), key: datatype{SetDatatype: f.icmpType}},
+			set{name: f.named(setPrivate), key: join(f.address, inetService)},
+			set{name: f.named(setErrors), key: f.icmpType},
 		)
 	}
 	return append(all,
-		set{name: mapMappedBackPort, key: zoneID, value: datatype{SetDatatype: nftables.TypeInetService, typeof: typeofSport}},
+		set{name: mapMappedBackPort, key: zoneID, value: sportType},
 		set{name: setMasquerade, key: zoneID},
 		set{name: setProxied, key: zoneID},
 	)
 }
 
-// joined is a type of several fields.
-func joined(types ...nftables.SetDatatype) datatype {
-	d := datatype{SetDatatype: nftables.MustConcatSetType(types...)}
-	for _, t := range types {
-		d.fields = append(d.fields, t.Bytes)
-	}
-	return d
-}
-
 // zoneID is a conntrack zone. nft has no name for its type, so all the types
 // that are in a set with it are given as expressions too.
-var zoneID = datatype{SetDatatype: uint16Type(), host: true, typeof: typeof(typeofCT, unix.NFT_CT_ZONE, directionOriginal)}
-
-func uint16Type() nftables.SetDatatype {
-	t := nftables.TypeInteger
-	t.Bytes = 2
-	return t
-}
+var zoneID = hostUint16.as(typeofCTOriginal(unix.NFT_CT_ZONE))
 
 // typeofAddress is an address as a field of the IP header.
-func (f ipFamily) typeofAddress(which uint32) datatype {
-	return datatype{SetDatatype: f.address, typeof: typeof(typeofPayload, f.header, which)}
+func (f ipFamily) typeofAddress(field uint32) datatype {
+	return f.address.as(typeofPayload(f.header, field))
 }
 
 // typeofKey is ip daddr . meta l4proto . th dport.
 func (f ipFamily) typeofKey() datatype {
-	d := joined(f.address, nftables.TypeInetProto, nftables.TypeInetService)
-	d.typeof = typeofJoined(
-		typeof(typeofPayload, f.header, f.daddrType),
-		typeof(typeofMeta, unix.NFT_META_L4PROTO),
-		typeof(typeofPayload, typeofTransport, typeofDport),
+	return join(
+		f.typeofAddress(f.daddrType),
+		inetProto.as(typeofMeta(unix.NFT_META_L4PROTO)),
+		inetService.as(typeofPayload(typeofTransport, 2)),
 	)
-	return d
 }
 
-var typeofSport = typeof(typeofPayload, typeofTransport, 1)
-
-// nft's numbers for expressions (enum expr_types), which it stores with a set.
-const (
-	typeofPayload = 7
-	typeofMeta    = 9
-	typeofCT      = 12
-	typeofConcat  = 13
-
-	// Of typeofPayload: the headers, and fields in them.
-	typeofTransport = 11
-	typeofIP        = 12
-	typeofIP6       = 13
-	typeofDport     = 2
-)
+var sportType = inetService.as(typeofPayload(typeofTransport, 1))

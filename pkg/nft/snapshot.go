@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
+
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -187,14 +189,14 @@ func (c *conn) readDevices(s *spec) (map[string]string, error) {
 	devices := make(map[string]string)
 	for _, r := range replies {
 		var table, chain, device string
-		if err := decode(r, func(ad *netlink.AttributeDecoder) {
+		if err := nfnetlink.Decode(r, func(ad *netlink.AttributeDecoder) {
 			switch ad.Type() {
 			case unix.NFTA_CHAIN_TABLE:
 				table = ad.String()
 			case unix.NFTA_CHAIN_NAME:
 				chain = ad.String()
 			case unix.NFTA_CHAIN_HOOK:
-				each(ad, func(ad *netlink.AttributeDecoder) {
+				nfnetlink.DecodeNested(ad, func(ad *netlink.AttributeDecoder) {
 					if ad.Type() == unix.NFTA_HOOK_DEV {
 						device = ad.String()
 					}
@@ -221,7 +223,7 @@ func (c *conn) readRules(s *spec, snap *snapshot) error {
 	}
 	for _, r := range replies {
 		var chain, userdata string
-		if err := decode(r, func(ad *netlink.AttributeDecoder) {
+		if err := nfnetlink.Decode(r, func(ad *netlink.AttributeDecoder) {
 			switch ad.Type() {
 			case unix.NFTA_RULE_CHAIN:
 				chain = ad.String()

@@ -2,10 +2,11 @@ package nft
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
+
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -24,15 +25,21 @@ type spec struct {
 	chains []chain
 }
 
-// familyName is what nft calls the family.
-func (s *spec) familyName() string {
-	switch s.family {
+// familyName returns the name of a family in nft's language.
+func familyName(f nftables.TableFamily) string {
+	switch f {
+	case nftables.TableFamilyIPv4:
+		return "ip"
+	case nftables.TableFamilyIPv6:
+		return "ip6"
+	case nftables.TableFamilyINet:
+		return "inet"
 	case nftables.TableFamilyARP:
 		return "arp"
 	case nftables.TableFamilyNetdev:
 		return "netdev"
 	default:
-		return familyNames[s.family]
+		return fmt.Sprintf("family %d", f)
 	}
 }
 
@@ -45,7 +52,7 @@ func (s *spec) table() *nftables.Table {
 type set struct {
 	name       string
 	key, value datatype
-	// interval tells that the elements are ranges of keys.
+	// interval reports that the elements are ranges of keys.
 	interval bool
 	// timeout is how long an element stays that a rule has put there or seen
 	// again, and size how many there can be, if it is rules that do: such a set
@@ -54,22 +61,10 @@ type set struct {
 	size    uint32
 }
 
-// datatype is what the kernel needs to hold a value, and nft to show it. In a
-// value of several fields each is padded to four bytes.
-type datatype struct {
-	nftables.SetDatatype
-	// fields are the lengths of the fields, if there are several.
-	fields []uint32
-	// host tells that the value is in the host's byte order.
-	host bool
-	// typeof names, for a type that has no name, an nft expression of it.
-	typeof []byte
-}
-
 // contents are the elements of a table: by set, by key, the value, in the
 // kernel's own bytes. In a set every value is "". In a set of ranges a key is
 // one of rangeKeys.
-type contents map[string]map[string]string
+type contents = map[string]map[string]string
 
 // chain is a chain with its rules in order.
 type chain struct {
@@ -96,16 +91,16 @@ type rule struct {
 
 // encode returns the value of NFTA_RULE_EXPRESSIONS.
 func (r rule) encode() []byte {
-	return encode(func(ae *netlink.AttributeEncoder) {
+	return nfnetlink.Encode(func(ae *netlink.AttributeEncoder) {
 		for _, e := range r.exprs {
-			nest(ae, unix.NFTA_LIST_ELEM, e.encode)
+			nfnetlink.Nest(ae, unix.NFTA_LIST_ELEM, e.encode)
 		}
 	})
 }
 
 // userdata is stored with the rule: the comment, as nft reads it, and a digest
-// of the expressions, which nft skips. The digest tells the rules of this
-// version of the program from those of another one.
+// of the expressions, which nft skips. By the digest a rule of another program,
+// or of another version of this one, is known.
 func (r rule) userdata() []byte {
 	const (
 		comment = 0   // NFTNL_UDATA_RULE_COMMENT
@@ -136,18 +131,18 @@ func describeChain(h *hook, device string, policy uint32) string {
 // the user data. A set is therefore never made anew for its display alone.
 func (s set) definition() nftables.Set {
 	return nftables.Set{
-		Name: s.name, IsMap: s.isMap(), KeyType: s.key.SetDatatype, DataType: s.value.SetDatatype,
+		Name: s.name, IsMap: s.isMap(), KeyType: s.key.kind, DataType: s.value.kind,
 		Interval: s.interval, Concatenation: s.joinedRanges(),
 		Dynamic: s.byRules(), HasTimeout: s.byRules(), Timeout: s.timeout, Size: s.size,
 	}
 }
 
-// byRules tells that rules put the elements there.
+// byRules reports whether rules put the elements there.
 func (s set) byRules() bool { return s.timeout > 0 }
 
-func (s set) isMap() bool { return s.value.Bytes > 0 }
+func (s set) isMap() bool { return s.value.bytes() > 0 }
 
-// joinedRanges tells that each field of the keys has a range of its own.
+// joinedRanges reports whether each field of the keys has a range of its own.
 func (s set) joinedRanges() bool { return s.interval && s.key.fields != nil }
 
 // userdata is stored with the set and tells nft how to show its elements.
@@ -171,37 +166,8 @@ func (s set) userdata() []byte {
 	return b
 }
 
-// order is nft's enum byteorder.
-func (d datatype) order() []byte {
-	const host, big = 1, 2
-	if d.host {
-		return hostUint32(host)
-	}
-	return hostUint32(big)
-}
-
-// typeof encodes an nft expression and its parameters, as nft reads it back.
-func typeof(kind uint32, parameters ...uint32) []byte {
-	var all []byte
-	for i, p := range parameters {
-		all = append(all, tlv(byte(i), hostUint32(p))...)
-	}
-	return slices.Concat(tlv(0, hostUint32(kind)), tlv(1, all))
-}
-
-// typeofJoined encodes several expressions.
-func typeofJoined(parts ...[]byte) []byte {
-	var all []byte
-	for i, p := range parts {
-		all = append(all, tlv(byte(i), p)...)
-	}
-	return slices.Concat(tlv(0, hostUint32(typeofConcat)), tlv(1, all))
-}
-
 // tlv is an attribute of user data: a byte for the type, one for the length,
 // the value.
 func tlv(typ byte, value []byte) []byte {
 	return append([]byte{typ, byte(len(value))}, value...)
 }
-
-func hostUint32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

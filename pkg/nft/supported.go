@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"slices"
 
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
+
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
-
-// probeName is a table that the kernel is asked about and never gets.
-const probeName = tableName + "_probe"
 
 // features are what the tables need of the kernel, from the simple to the
 // whole, each with the option it is built by.
@@ -20,7 +19,6 @@ var features = []struct {
 	spec spec
 }{
 	{"tables of family inet (NF_TABLES_INET, Linux 3.14)", spec{family: nftables.TableFamilyINet}},
-	{"tables of family arp (NF_TABLES_ARP)", spec{family: nftables.TableFamilyARP}},
 	{"maps with joined keys (NF_TABLES, Linux 4.1)", spec{
 		family: nftables.TableFamilyINet,
 		sets:   slices.DeleteFunc(sets(), func(s set) bool { return s.interval }),
@@ -31,7 +29,7 @@ var features = []struct {
 	}},
 	{"chains of type route in family inet (Linux 5.2)", spec{
 		family: nftables.TableFamilyINet,
-		chains: []chain{{name: "output", hook: &hook{"route", unix.NF_INET_LOCAL_OUT, priorityRewrite}}},
+		chains: []chain{{name: "output", hook: &hook{kind: "route", number: unix.NF_INET_LOCAL_OUT, priority: priorityRewrite}}},
 	}},
 	{"conntrack zones of one direction (NFT_CT, NF_CONNTRACK_ZONES, Linux 4.11)", probeRule(
 		originalZone(), setOriginalZone(reg0),
@@ -43,7 +41,7 @@ var features = []struct {
 		family: nftables.TableFamilyINet,
 		chains: []chain{{
 			name:  "prerouting",
-			hook:  &hook{"nat", unix.NF_INET_PRE_ROUTING, priorityGuardNAT},
+			hook:  &hook{kind: "nat", number: unix.NF_INET_PRE_ROUTING, priority: priorityGuardNAT},
 			rules: []rule{keep(ipv4, "probe", unix.IPPROTO_TCP)},
 		}},
 	}},
@@ -51,13 +49,12 @@ var features = []struct {
 		family: nftables.TableFamilyINet,
 		chains: []chain{{
 			name:  "postrouting",
-			hook:  &hook{"nat", unix.NF_INET_POST_ROUTING, priorityMasquerade},
+			hook:  &hook{kind: "nat", number: unix.NF_INET_POST_ROUTING, priority: priorityMasquerade},
 			rules: []rule{{comment: "probe", exprs: []expr{masquerade()}}},
 		}},
 	}},
 	{"reject (NFT_REJECT_INET)", probeRule(reject(unix.NFT_REJECT_ICMP_UNREACH, ipv4.portUnreachable))},
 	{"the table of the datapath", *olderSpec}, // All of it but the port of SCTP.
-	{"the table of the neighbors", *neighborsSpec},
 }
 
 func probeRule(exprs ...expr) spec {
@@ -65,7 +62,7 @@ func probeRule(exprs ...expr) spec {
 		family: nftables.TableFamilyINet,
 		chains: []chain{{
 			name:  "input",
-			hook:  &hook{"filter", unix.NF_INET_LOCAL_IN, priorityRestore},
+			hook:  &hook{kind: "filter", number: unix.NF_INET_LOCAL_IN, priority: priorityRestore},
 			rules: []rule{{comment: "probe", exprs: exprs}},
 		}},
 	}
@@ -76,7 +73,7 @@ func probeRule(exprs ...expr) spec {
 func Supported() error {
 	var missing []error
 	for _, f := range features {
-		if err := supported(f.spec); err != nil {
+		if err := check(f.spec); err != nil {
 			missing = append(missing, fmt.Errorf("nftables: %s: %w", f.name, err))
 		}
 	}
@@ -87,49 +84,25 @@ func Supported() error {
 	return errors.Join(missing...)
 }
 
-// sctpPortStays tells that the kernel cannot compute the checksum of SCTP, which
+// sctpPortStays reports whether the kernel cannot compute the checksum of SCTP, which
 // Linux 5.11 and later can.
 func sctpPortStays() (bool, error) {
-	err := supported(probeRule(load(dport, reg0), write(dport, reg0, sctpSum)))
+	err := check(probeRule(load(dport, reg0), write(dport, reg0, sctpSum)))
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return true, nil
 	}
 	return false, err
 }
 
-// SupportedGate asks the kernel the same about the table that makes ARP and
-// neighbor discovery depend on a Master's pulses. Without it the daemon works, and
-// an address whose Master has died is answered for until its lease ends.
-func SupportedGate() error {
-	if err := supported(*newGateSpec(nil)); err != nil {
-		return fmt.Errorf("nftables: chains at ingress (NF_TABLES_NETDEV, NETFILTER_INGRESS): %w", err)
-	}
-	return nil
-}
-
-// supported asks about one specification, as if it were a table of its own.
-func supported(s spec) error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	s.name = probeName
-	return c.check(s.static(&snapshot{}))
-}
-
 // connectionStats asks conntrack's netlink interface for something small, its
 // statistics. The kernel answers EINVAL if it knows no such subsystem.
-func connectionStats(subsystem netlink.HeaderType) error {
-	c, err := dial()
+func connectionStats(subsystem uint16) error {
+	socket, err := nfnetlink.Dial()
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer func() { _ = socket.Close() }()
 	const getStats = 4 // IPCTNL_MSG_CT_GET_STATS_CPU
-	_, err = c.socket.Execute(netlink.Message{
-		Header: netlink.Header{Type: subsystem<<8 | getStats, Flags: netlink.Request | netlink.Dump},
-		Data:   nfgenmsg(unix.AF_UNSPEC, 0),
-	})
+	_, err = socket.Execute(nfnetlink.Message(nfnetlink.Type(subsystem, getStats), netlink.Dump, unix.AF_UNSPEC, nil))
 	return err
 }

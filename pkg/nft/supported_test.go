@@ -20,7 +20,7 @@ func OlderKernelDatapath() *Datapath {
 
 // TestNetnsAsksKernel asks again after a question that had no answer.
 func TestNetnsAsksKernel(t *testing.T) {
-	inNamespace(t, func(*netnstest.NS, *conn) {
+	netnstest.New(t, "node").Do(func() {
 		if stays, err := sctpPortStays(); stays || err != nil {
 			t.Errorf("this kernel: got %t, %v", stays, err)
 		}
@@ -35,6 +35,20 @@ func TestNetnsAsksKernel(t *testing.T) {
 		}
 		if asked != 3 {
 			t.Errorf("asked %d times, want 3", asked)
+		}
+	})
+}
+
+// TestNetnsConnectionStats is how Supported knows a kernel without
+// NF_CT_NETLINK from one with it.
+func TestNetnsConnectionStats(t *testing.T) {
+	netnstest.New(t, "node").Do(func() {
+		if err := connectionStats(unix.NFNL_SUBSYS_CTNETLINK); err != nil {
+			t.Errorf("conntrack: %v", err)
+		}
+		const nobody = 200
+		if err := connectionStats(nobody); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("a subsystem that is not there: got %v, want %v", err, unix.EINVAL)
 		}
 	})
 }

@@ -34,13 +34,48 @@ type table struct {
 	looked func()
 }
 
+// newTable returns a table that has not looked at the kernel yet.
+func newTable(spec *spec) *table { return &table{spec: spec} }
+
+// setSpec gives the table another static part, which the next Replace writes.
+func (t *table) setSpec(spec *spec) { t.spec, t.snapshot = spec, nil }
+
+// check asks the kernel, without changing anything, whether it supports a table,
+// as if it were one more table of ours.
+func check(s spec) error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	s.name = tableName + "_probe"
+	return c.check(s.static(&snapshot{}))
+}
+
+// remove removes tables. That they are absent is success.
+func remove(specs ...*spec) error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	for _, s := range specs {
+		c.DelTable(c.AddTable(s.table())) // Deleting a table that is absent is an error.
+	}
+	if err := c.flush(); err != nil {
+		return fmt.Errorf("remove tables %s: %w", tableName, err)
+	}
+	return nil
+}
+
 // Repairs returns how often the table was repaired because another program had
 // changed it. It may be called by any goroutine.
 func (t *table) Repairs() uint64 { return t.repairs.Load() }
 
-// Read returns the elements that the kernel has, and reports whether they are
-// the ones that the last update left. It reads the table only if the ruleset has
-// changed since. The elements must not be changed.
+// Read returns the elements that the kernel has, and reports whether the table is
+// as the last update left it; before the first update, whether its static part is
+// as specified. It reads the table only if the ruleset has changed since. The
+// elements must not be changed.
 func (t *table) Read() (current contents, unchanged bool, err error) {
 	err = t.retry(func(c *conn) error { return t.look(c) })
 	if err != nil {
@@ -108,7 +143,7 @@ func (t *table) once(work func(*conn) error) error {
 func (t *table) done(err error) error {
 	if err != nil {
 		t.failed = true
-		return fmt.Errorf("update table %s %s: %w", t.spec.familyName(), t.spec.name, err)
+		return fmt.Errorf("update table %s %s: %w", familyName(t.spec.family), t.spec.name, err)
 	}
 	return nil
 }

@@ -9,13 +9,8 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-)
 
-// The conntrack zones that are ours. Another program on the node that uses
-// zones, as Open vSwitch does, must use others.
-const (
-	zoneMin = 20000
-	zoneMax = 29999
+	"kube-vrrp-vip/pkg/internal/wire"
 )
 
 // zones gives every zoneKey a conntrack zone for as long as there is the key. A
@@ -36,7 +31,7 @@ type zones struct {
 // that has none yet keeps the one it has in the kernel's table, so a restarted
 // program goes on with the zones of the one before. With an error, which names
 // the first that got none, the result is usable all the same.
-func (z *zones) assign(keys []zoneKey, kernel contents) (map[zoneKey]uint16, error) {
+func (z *zones) assign(keys []zoneKey, kernel elements) (map[zoneKey]uint16, error) {
 	result := make(map[zoneKey]uint16, len(keys))
 	// taken are the zones that nobody new may have: besides those in use, the
 	// ones that become free just now.
@@ -134,8 +129,8 @@ func missingKeys(keys []zoneKey, zones map[zoneKey]uint16) []zoneKey {
 func (z *zones) findIdle(n int, taken []bool) error {
 	maps.DeleteFunc(z.idle, func(id uint16, _ bool) bool { return taken[id] })
 	if z.next == 0 {
-		z.next = zoneMin
-		for id := uint16(zoneMin); id <= zoneMax; id++ {
+		z.next = wire.ZoneMin
+		for id := uint16(wire.ZoneMin); id <= wire.ZoneMax; id++ {
 			if taken[id] {
 				z.next = id + 1
 			}
@@ -149,7 +144,7 @@ func (z *zones) findIdle(n int, taken []bool) error {
 		err = fmt.Errorf("look for connections in free conntrack zones: %w", err)
 	}
 	z.idle = make(map[uint16]bool)
-	for id := uint16(zoneMin); id <= zoneMax; id++ {
+	for id := uint16(wire.ZoneMin); id <= wire.ZoneMax; id++ {
 		if !taken[id] && !busy[id] {
 			z.idle[id] = true
 		}
@@ -160,8 +155,8 @@ func (z *zones) findIdle(n int, taken []bool) error {
 // takeIdle returns the idle zone that comes next, if there is any.
 func (z *zones) takeIdle() (uint16, bool) {
 	for len(z.idle) > 0 {
-		if z.next < zoneMin || z.next > zoneMax {
-			z.next = zoneMin
+		if z.next < wire.ZoneMin || z.next > wire.ZoneMax {
+			z.next = wire.ZoneMin
 		}
 		id := z.next
 		z.next++
@@ -182,7 +177,7 @@ func exhausted(keys []zoneKey) error {
 	if len(keys) > 1 {
 		more = fmt.Sprintf(" and %d more", len(keys)-1)
 	}
-	return fmt.Errorf("%s%s: no conntrack zone is free: of %d to %d, each VIP takes one and one more for each port that leads to another port", keys[0], more, zoneMin, zoneMax)
+	return fmt.Errorf("%s%s: no conntrack zone is free: of %d to %d, each VIP takes one and one more for each port that leads to another port", keys[0], more, wire.ZoneMin, wire.ZoneMax)
 }
 
 // rank is the order in which keys get a zone if there are not enough.
@@ -207,7 +202,7 @@ func (k zoneKey) String() string {
 
 // readZones returns the zones that a table gives. The first zone of a VIP is in a
 // map of its own, and may be that of limited ports too.
-func readZones(have contents) map[zoneKey]uint16 {
+func readZones(have elements) map[zoneKey]uint16 {
 	zones := make(map[zoneKey]uint16)
 	known := make(map[uint16]bool)
 	for _, f := range families {
@@ -246,7 +241,7 @@ func parseZone(value string) uint16 {
 		return 0
 	}
 	id := binary.NativeEndian.Uint16([]byte(value))
-	if id < zoneMin || id > zoneMax {
+	if id < wire.ZoneMin || id > wire.ZoneMax {
 		return 0
 	}
 	return id
@@ -254,13 +249,8 @@ func parseZone(value string) uint16 {
 
 // busyZones returns the original-direction zones of ours that hold connections.
 func busyZones() (map[uint16]bool, error) {
-	c, err := dial()
-	if err != nil {
-		return nil, err
-	}
-	defer c.close()
 	busy := make(map[uint16]bool)
-	if err := c.connections(func(c connection) { busy[c.zone] = true }); err != nil {
+	if err := listConnections(func(c connection) { busy[c.zone] = true }); err != nil {
 		return nil, err
 	}
 	return busy, nil

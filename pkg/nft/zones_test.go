@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/wire"
 )
 
 var (
@@ -31,7 +32,7 @@ func (z *zones) assignVIPs(vips []netip.Addr, kernel map[netip.Addr]uint16) (map
 	for vip, id := range kernel {
 		m[string(vip.AsSlice())] = zoneBytes(id)
 	}
-	got, err := z.assign(keys, contents{"zone4": m})
+	got, err := z.assign(keys, elements{"zone4": m})
 	result := make(map[netip.Addr]uint16)
 	for key, id := range got {
 		result[key.vip] = id
@@ -119,7 +120,7 @@ func TestZones(t *testing.T) {
 func TestZonesJunk(t *testing.T) {
 	t.Parallel()
 	a := string(vipA.AsSlice())
-	kernel := contents{
+	kernel := elements{
 		"zone4":            {"": "", "abcd": "x", a: "long"},
 		"mapped_zone4":     {"": zoneBytes(20003), a: zoneBytes(20004), a + "\x06\x00\x00\x00\x00\x50\x00\x00": "long"},
 		"mapped_port4":     {a + "\x06\x00\x00\x00\x00\x50\x00\x00": ""},
@@ -243,7 +244,7 @@ func TestZonesUnknown(t *testing.T) {
 func TestZonesExhausted(t *testing.T) {
 	t.Parallel()
 	var vips []netip.Addr
-	for vip := netip.MustParseAddr("10.0.0.0"); len(vips) < zoneMax-zoneMin+1; vip = vip.Next() {
+	for vip := netip.MustParseAddr("10.0.0.0"); len(vips) < wire.Zones; vip = vip.Next() {
 		vips = append(vips, vip)
 	}
 	z := newZones()
@@ -287,7 +288,7 @@ func TestZonesShort(t *testing.T) {
 	if n := len(got["svc4"]); n != vips {
 		t.Errorf("%d ports of %d that keep their number", n, vips)
 	}
-	const zones, kept = zoneMax - zoneMin + 1, vips
+	const zones, kept = wire.Zones, vips
 	if n := len(got["mapped_svc4"]); n != kept+2*(zones-vips-kept) {
 		t.Errorf("%d other ports", n)
 	}
