@@ -119,10 +119,8 @@ type Forward struct {
 	Ports []Port
 }
 
-// Proxied tells whether the daemon serves a port of f itself.
-func (f Forward) Proxied() bool {
-	return slices.ContainsFunc(f.Ports, func(p Port) bool { return p.Proxy != NoProxy })
-}
+// Proxied reports whether the daemon serves a port of f itself.
+func (f Forward) Proxied() bool { return slices.ContainsFunc(f.Ports, Port.Proxied) }
 
 // Port is one port of a VIP and where it leads.
 type Port struct {
@@ -143,6 +141,9 @@ type Port struct {
 	// Target.
 	Proxy Proxy
 }
+
+// Proxied reports whether the daemon serves the port itself.
+func (p Port) Proxied() bool { return p.Proxy != NoProxy }
 
 // Proxy says how the daemon serves a TCP port itself.
 type Proxy uint8

@@ -4,11 +4,11 @@ import (
 	"maps"
 	"slices"
 
-	"kube-vrrp-vip/pkg/internal/nfnetlink"
-
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
 )
 
 // message is one step of a transaction.
@@ -23,7 +23,7 @@ type message struct {
 
 // batch collects the messages of a transaction for one table.
 type batch struct {
-	spec     *spec
+	spec     *Spec
 	messages []message
 	setID    uint32
 }
@@ -31,7 +31,7 @@ type batch struct {
 // static returns the transaction that sets up chains, sets and rules. All
 // rules are written anew, and what the specification does not know goes; sets
 // that are as specified stay, with their elements.
-func (s *spec) static(have *snapshot) []message {
+func (s *Spec) static(have *snapshot) []message {
 	b := &batch{spec: s}
 	b.newTable()
 	if have.exists {
@@ -47,19 +47,19 @@ func (s *spec) static(have *snapshot) []message {
 			b.deleteChain(name)
 		}
 	}
-	for _, set := range s.sets {
-		if have.sets[set.name] != set.definition() {
+	for _, set := range s.Sets {
+		if have.sets[set.Name] != set.definition() {
 			b.newSet(set)
 		}
 	}
-	for _, chain := range s.chains {
-		if have.chains[chain.name] != chain.describe() {
+	for _, chain := range s.Chains {
+		if have.chains[chain.Name] != chain.describe() {
 			b.newChain(chain)
 		}
 	}
-	for _, chain := range s.chains {
-		for _, rule := range chain.rules {
-			b.newRule(chain.name, rule)
+	for _, chain := range s.Chains {
+		for _, rule := range chain.Rules {
+			b.newRule(chain.Name, rule)
 		}
 	}
 	return b.messages
@@ -67,30 +67,30 @@ func (s *spec) static(have *snapshot) []message {
 
 func (b *batch) newTable() {
 	b.add("add table", unix.NFT_MSG_NEWTABLE, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_TABLE_NAME, b.spec.name)
+		ae.String(unix.NFTA_TABLE_NAME, b.spec.Name)
 		ae.Uint32(unix.NFTA_TABLE_FLAGS, 0)
 	})
 }
 
 func (b *batch) flushRules() {
 	b.add("delete all rules", unix.NFT_MSG_DELRULE, 0, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_RULE_TABLE, b.spec.name)
+		ae.String(unix.NFTA_RULE_TABLE, b.spec.Name)
 	})
 }
 
-func (b *batch) newChain(c chain) {
-	b.add("add chain "+c.name, unix.NFT_MSG_NEWCHAIN, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_CHAIN_TABLE, b.spec.name)
-		ae.String(unix.NFTA_CHAIN_NAME, c.name)
-		if c.hook == nil {
+func (b *batch) newChain(c Chain) {
+	b.add("add chain "+c.Name, unix.NFT_MSG_NEWCHAIN, netlink.Create, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_CHAIN_TABLE, b.spec.Name)
+		ae.String(unix.NFTA_CHAIN_NAME, c.Name)
+		if c.Hook == nil {
 			return
 		}
-		ae.String(unix.NFTA_CHAIN_TYPE, c.hook.kind)
+		ae.String(unix.NFTA_CHAIN_TYPE, c.Hook.Kind)
 		nfnetlink.Nest(ae, unix.NFTA_CHAIN_HOOK, func(ae *netlink.AttributeEncoder) {
-			ae.Uint32(unix.NFTA_HOOK_HOOKNUM, c.hook.number)
-			ae.Int32(unix.NFTA_HOOK_PRIORITY, c.hook.priority)
-			if c.device != "" {
-				ae.String(unix.NFTA_HOOK_DEV, c.device)
+			ae.Uint32(unix.NFTA_HOOK_HOOKNUM, c.Hook.Number)
+			ae.Int32(unix.NFTA_HOOK_PRIORITY, c.Hook.Priority)
+			if c.Device != "" {
+				ae.String(unix.NFTA_HOOK_DEV, c.Device)
 			}
 		})
 	})
@@ -98,37 +98,37 @@ func (b *batch) newChain(c chain) {
 
 func (b *batch) deleteChain(name string) {
 	b.add("delete chain "+name, unix.NFT_MSG_DELCHAIN, 0, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_CHAIN_TABLE, b.spec.name)
+		ae.String(unix.NFTA_CHAIN_TABLE, b.spec.Name)
 		ae.String(unix.NFTA_CHAIN_NAME, name)
 	})
 }
 
-func (b *batch) newSet(s set) {
+func (b *batch) newSet(s Set) {
 	b.setID++
-	b.add("add set "+s.name, unix.NFT_MSG_NEWSET, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_SET_TABLE, b.spec.name)
-		ae.String(unix.NFTA_SET_NAME, s.name)
+	b.add("add set "+s.Name, unix.NFT_MSG_NEWSET, netlink.Create, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_TABLE, b.spec.Name)
+		ae.String(unix.NFTA_SET_NAME, s.Name)
 		var flags uint32
-		if s.interval {
+		if s.Interval {
 			flags |= unix.NFT_SET_INTERVAL
 		}
 		if s.joinedRanges() {
 			flags |= nftables.NFT_SET_CONCAT
-			fieldLengths(ae, s.key.fields)
+			fieldLengths(ae, s.Key.fields)
 		}
 		if s.byRules() {
 			flags |= unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
-			ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
-			nfnetlink.Nest(ae, unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_SET_DESC_SIZE, s.size) })
+			ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.Timeout.Milliseconds()))
+			nfnetlink.Nest(ae, unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.NFTA_SET_DESC_SIZE, s.Size) })
 		}
 		if s.isMap() {
 			flags |= unix.NFT_SET_MAP
-			ae.Uint32(unix.NFTA_SET_DATA_TYPE, s.value.kind.GetNFTMagic())
-			ae.Uint32(unix.NFTA_SET_DATA_LEN, s.value.bytes())
+			ae.Uint32(unix.NFTA_SET_DATA_TYPE, s.Value.kind.GetNFTMagic())
+			ae.Uint32(unix.NFTA_SET_DATA_LEN, s.Value.bytes())
 		}
 		ae.Uint32(unix.NFTA_SET_FLAGS, flags)
-		ae.Uint32(unix.NFTA_SET_KEY_TYPE, s.key.kind.GetNFTMagic())
-		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.key.bytes())
+		ae.Uint32(unix.NFTA_SET_KEY_TYPE, s.Key.kind.GetNFTMagic())
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.Key.bytes())
 		ae.Uint32(unix.NFTA_SET_ID, b.setID)
 		ae.Bytes(unix.NFTA_SET_USERDATA, s.userdata())
 	})
@@ -148,14 +148,14 @@ func fieldLengths(ae *netlink.AttributeEncoder, lengths []uint32) {
 
 func (b *batch) deleteSet(name string) {
 	b.add("delete set "+name, unix.NFT_MSG_DELSET, 0, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_SET_TABLE, b.spec.name)
+		ae.String(unix.NFTA_SET_TABLE, b.spec.Name)
 		ae.String(unix.NFTA_SET_NAME, name)
 	})
 }
 
-func (b *batch) newRule(chain string, r rule) {
+func (b *batch) newRule(chain string, r Rule) {
 	b.add("add rule to "+chain, unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_RULE_TABLE, b.spec.name)
+		ae.String(unix.NFTA_RULE_TABLE, b.spec.Name)
 		ae.String(unix.NFTA_RULE_CHAIN, chain)
 		ae.Bytes(netlink.Nested|unix.NFTA_RULE_EXPRESSIONS, r.encode())
 		ae.Bytes(unix.NFTA_RULE_USERDATA, r.userdata())
@@ -163,13 +163,13 @@ func (b *batch) newRule(chain string, r rule) {
 }
 
 func (b *batch) add(what string, typ uint16, flags netlink.HeaderFlags, attrs func(*netlink.AttributeEncoder)) {
-	b.messages = append(b.messages, message{what: what, typ: typ, flags: flags, family: b.spec.family, data: nfnetlink.Encode(attrs)})
+	b.messages = append(b.messages, message{what: what, typ: typ, flags: flags, family: b.spec.Family, data: nfnetlink.Encode(attrs)})
 }
 
-func (s *spec) hasSet(definition nftables.Set) bool {
-	return slices.ContainsFunc(s.sets, func(set set) bool { return set.definition() == definition })
+func (s *Spec) hasSet(definition nftables.Set) bool {
+	return slices.ContainsFunc(s.Sets, func(set Set) bool { return set.definition() == definition })
 }
 
-func (s *spec) hasChain(name, description string) bool {
-	return slices.ContainsFunc(s.chains, func(c chain) bool { return c.name == name && c.describe() == description })
+func (s *Spec) hasChain(name, description string) bool {
+	return slices.ContainsFunc(s.Chains, func(c Chain) bool { return c.Name == name && c.describe() == description })
 }

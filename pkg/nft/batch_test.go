@@ -10,19 +10,19 @@ import (
 )
 
 // small is a table with one of everything.
-var small = &spec{
-	family: nftables.TableFamilyINet,
-	name:   "small",
-	sets:   []set{{name: "a", key: ipv4Addr}, {name: "m", key: ipv4Addr, value: ipv4Addr}},
-	chains: []chain{
-		{name: "sub", rules: []rule{{"count", []expr{counter()}}}},
-		{name: "base", hook: &hook{"filter", unix.NF_INET_LOCAL_IN, 0}, rules: []rule{{"sub", []expr{jump("sub")}}}},
+var small = &Spec{
+	Family: nftables.TableFamilyINet,
+	Name:   "small",
+	Sets:   []Set{{Name: "a", Key: IPv4Addr}, {Name: "m", Key: IPv4Addr, Value: IPv4Addr}},
+	Chains: []Chain{
+		{Name: "sub", Rules: []Rule{{"count", []Expr{Counter()}}}},
+		{Name: "base", Hook: &Hook{"filter", unix.NF_INET_LOCAL_IN, 0}, Rules: []Rule{{"sub", []Expr{Jump("sub")}}}},
 	},
 }
 
 // smallContents are elements of small.
-func smallContents() contents {
-	return contents{"a": {"\x01\x01\x01\x01": ""}, "m": {"\x01\x01\x01\x01": "\x02\x02\x02\x02"}}
+func smallContents() Elements {
+	return Elements{"a": {"\x01\x01\x01\x01": ""}, "m": {"\x01\x01\x01\x01": "\x02\x02\x02\x02"}}
 }
 
 // smallSnapshot is small in the kernel, with smallContents.
@@ -35,12 +35,12 @@ func smallSnapshot() *snapshot {
 		sets:       make(map[string]nftables.Set),
 		rules:      make(map[string][]string),
 	}
-	for _, set := range small.sets {
-		v.sets[set.name] = set.definition()
+	for _, set := range small.Sets {
+		v.sets[set.Name] = set.definition()
 	}
-	for _, chain := range small.chains {
-		v.chains[chain.name] = chain.describe()
-		v.rules[chain.name] = userdata(chain.rules)
+	for _, chain := range small.Chains {
+		v.chains[chain.Name] = chain.describe()
+		v.rules[chain.Name] = userdata(chain.Rules)
 	}
 	return v
 }
@@ -55,21 +55,21 @@ func TestStatic(t *testing.T) {
 		want   []string
 	}{
 		{"nothing", func(*snapshot) {}, nil},
-		{"elements", func(have *snapshot) { have.elements = contents{"a": {"\x09\x09\x09\x09": ""}} }, nil},
+		{"elements", func(have *snapshot) { have.elements = Elements{"a": {"\x09\x09\x09\x09": ""}} }, nil},
 		{"no table", func(have *snapshot) { *have = snapshot{} }, append([]string{
 			"add table", "add set a", "add set m", "add chain sub", "add chain base",
 		}, rules...)},
 		{"rule missing", func(have *snapshot) { have.rules["sub"] = nil }, append([]string{"add table", "delete all rules"}, rules...)},
 		{"rule too many", func(have *snapshot) { have.rules["sub"] = append(have.rules["sub"], "") }, append([]string{"add table", "delete all rules"}, rules...)},
 		{"another rule", func(have *snapshot) {
-			other := rule{"count", []expr{counter(), counter()}}
+			other := Rule{"count", []Expr{Counter(), Counter()}}
 			have.rules["sub"] = []string{string(other.userdata())}
 		}, append([]string{"add table", "delete all rules"}, rules...)},
 		{"another type of set", func(have *snapshot) {
 			have.sets["m"] = nftables.Set{Name: "m", KeyType: nftables.TypeIPAddr, DataType: nftables.TypeMark}
 		}, append([]string{"add table", "delete all rules", "delete set m", "add set m"}, rules...)},
 		{"set too many", func(have *snapshot) {
-			have.sets["z"] = set{name: "z", key: ipv4Addr}.definition()
+			have.sets["z"] = Set{Name: "z", Key: IPv4Addr}.definition()
 		}, append([]string{
 			"add table", "delete all rules", "delete set z",
 		}, rules...)},
@@ -109,7 +109,7 @@ func TestAfterStatic(t *testing.T) {
 	have.sets["m"] = nftables.Set{Name: "m"}
 	have.elements["z"] = map[string]string{"": ""}
 	got := have.afterStatic(small)
-	want := &snapshot{generation: 8, specified: true, elements: contents{"a": smallContents()["a"]}}
+	want := &snapshot{generation: 8, specified: true, elements: Elements{"a": smallContents()["a"]}}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(snapshot{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -125,11 +125,11 @@ func TestGenerationLeavesZeroOut(t *testing.T) {
 
 func TestRuleUserdata(t *testing.T) {
 	t.Parallel()
-	r := rule{"text", []expr{counter()}}
+	r := Rule{"text", []Expr{Counter()}}
 	if got := string(r.userdata()); !strings.HasPrefix(got, "\x00\x05text\x00\x80\x08") || len(got) != 7+2+8 {
 		t.Errorf("user data %q", got)
 	}
-	other := rule{"text", []expr{drop()}}
+	other := Rule{"text", []Expr{Drop()}}
 	if string(r.userdata()) == string(other.userdata()) {
 		t.Error("two rules of one comment have the same user data")
 	}

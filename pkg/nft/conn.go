@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 
-	"kube-vrrp-vip/pkg/internal/nfnetlink"
-
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
 )
 
 // errGeneration says that somebody else has changed the ruleset meanwhile. It

@@ -96,7 +96,7 @@ func TestNetnsOvertaken(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inNamespace(t, func(ns *netnstest.NS, c *conn) {
-				small := table{spec: small}
+				small := Table{spec: small}
 				calls := 0
 				for _, update := range []struct {
 					name string
@@ -104,7 +104,7 @@ func TestNetnsOvertaken(t *testing.T) {
 					want error
 				}{
 					{"Replace", func() error { return small.Replace(smallContents()) }, nil},
-					{"Change", func() error { return small.Change(overtakenContents(), smallContents()) }, errChanged},
+					{"Change", func() error { return small.Change(overtakenContents(), smallContents()) }, ErrChanged},
 				} {
 					small.looked, calls = nil, 0
 					if err := small.Replace(overtakenContents()); err != nil {
@@ -140,14 +140,14 @@ func TestNetnsOvertaken(t *testing.T) {
 }
 
 // overtakenContents are what smallContents replaces there.
-func overtakenContents() contents {
-	return contents{"a": {"\x01\x01\x01\x01": "", "\x09\x09\x09\x09": ""}}
+func overtakenContents() Elements {
+	return Elements{"a": {"\x01\x01\x01\x01": "", "\x09\x09\x09\x09": ""}}
 }
 
 // TestNetnsUnreadableSet lives with a set that the library cannot read.
 func TestNetnsUnreadableSet(t *testing.T) {
 	inNamespace(t, func(ns *netnstest.NS, _ *conn) {
-		small := table{spec: small}
+		small := Table{spec: small}
 		update := func() {
 			t.Helper()
 			if err := small.Replace(smallContents()); err != nil {
@@ -174,8 +174,8 @@ func TestNetnsUnreadableSet(t *testing.T) {
 func TestNetnsRefusedElements(t *testing.T) {
 	inNamespace(t, func(*netnstest.NS, *conn) {
 		calls := 0
-		small := &table{spec: small, looked: func() { calls++ }}
-		err := small.Replace(contents{"a": {"short": ""}, "m": {"short": "long"}})
+		small := &Table{spec: small, looked: func() { calls++ }}
+		err := small.Replace(Elements{"a": {"short": ""}, "m": {"short": "long"}})
 		if !errors.Is(err, unix.EINVAL) || !strings.HasPrefix(err.Error(), "update table inet small: change elements: ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("update returned %v", err)
 		}
@@ -188,12 +188,12 @@ func TestNetnsRefusedElements(t *testing.T) {
 // TestNetnsRefusedTransaction says which step the kernel refused, and leaves
 // nothing of the others.
 func TestNetnsRefusedTransaction(t *testing.T) {
-	broken := spec{
-		family: nftables.TableFamilyINet,
-		name:   "broken",
-		chains: []chain{
-			{name: "good", rules: []rule{{"count", []expr{counter()}}}},
-			{name: "bad", rules: []rule{{"nowhere", []expr{in("missing")}}}},
+	broken := Spec{
+		Family: nftables.TableFamilyINet,
+		Name:   "broken",
+		Chains: []Chain{
+			{Name: "good", Rules: []Rule{{"count", []Expr{Counter()}}}},
+			{Name: "bad", Rules: []Rule{{"nowhere", []Expr{In("missing")}}}},
 		},
 	}
 	inNamespace(t, func(ns *netnstest.NS, c *conn) {
@@ -208,7 +208,7 @@ func TestNetnsRefusedTransaction(t *testing.T) {
 		if got := ns.Run("nft", "list", "ruleset"); got != "" {
 			t.Errorf("the ruleset is\n%s", got)
 		}
-		if err := check(broken); !errors.Is(err, unix.ENOENT) {
+		if err := Check(broken); !errors.Is(err, unix.ENOENT) {
 			t.Errorf("check returned %v", err)
 		}
 	})

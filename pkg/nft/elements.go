@@ -16,33 +16,33 @@ const elementsPerMessage = 500
 
 // change replaces elements of a table in one transaction, and reports whether
 // there was any difference.
-func (c *conn) change(s *spec, old, new contents) (bool, error) {
+func (c *conn) change(s *Spec, old, new Elements) (bool, error) {
 	changed := false
-	for _, set := range s.sets {
+	for _, set := range s.Sets {
 		target := set.definition()
 		target.Table = s.table()
-		present := old[set.name]
+		present := old[set.Name]
 		// Somebody's element for all other keys: the library cannot say it.
 		_, flush := present[""]
 		// The kernel takes some ranges for overlapping if the end of one that goes
 		// stays as the end of another one, so they are never changed in part.
-		if set.interval && !set.joinedRanges() {
-			flush = flush || len(present) > 0 && !maps.Equal(present, new[set.name])
+		if set.Interval && !set.joinedRanges() {
+			flush = flush || len(present) > 0 && !maps.Equal(present, new[set.Name])
 		}
 		if flush {
 			c.FlushSet(&target)
 			changed, present = true, nil
 		}
-		del, add := difference(set, present, new[set.name])
+		del, add := difference(set, present, new[set.Name])
 		for elements := range slices.Chunk(del, elementsPerMessage) {
 			if err := c.SetDeleteElements(&target, elements); err != nil {
-				return false, fmt.Errorf("delete elements of %s: %w", set.name, err)
+				return false, fmt.Errorf("delete elements of %s: %w", set.Name, err)
 			}
 			changed = true
 		}
 		for elements := range slices.Chunk(add, elementsPerMessage) {
 			if err := c.SetAddElements(&target, elements); err != nil {
-				return false, fmt.Errorf("add elements to %s: %w", set.name, err)
+				return false, fmt.Errorf("add elements to %s: %w", set.Name, err)
 			}
 			changed = true
 		}
@@ -58,7 +58,7 @@ func (c *conn) change(s *spec, old, new contents) (bool, error) {
 
 // difference returns the elements of a set to delete and those to add. One whose
 // value changes is both: the kernel has no other way.
-func difference(s set, old, new map[string]string) (del, add []nftables.SetElement) {
+func difference(s Set, old, new map[string]string) (del, add []nftables.SetElement) {
 	for key, before := range old {
 		if value, ok := new[key]; !ok || value != before {
 			del = append(del, s.element(key, ""))
@@ -69,7 +69,7 @@ func difference(s set, old, new map[string]string) (del, add []nftables.SetEleme
 			add = append(add, s.element(key, value))
 		}
 	}
-	if s.interval {
+	if s.Interval {
 		slices.SortFunc(del, byRange)
 		slices.SortFunc(add, byRange)
 	}
@@ -93,9 +93,9 @@ func byRange(a, b nftables.SetElement) int {
 }
 
 // element is an element as google/nftables wants it.
-func (s set) element(key, value string) nftables.SetElement {
+func (s Set) element(key, value string) nftables.SetElement {
 	e := nftables.SetElement{Key: []byte(key), Val: []byte(value)}
-	if n := int(s.key.bytes()); s.interval && len(key) > n {
+	if n := int(s.Key.bytes()); s.Interval && len(key) > n {
 		e.Key = []byte(key[:n])
 		if s.joinedRanges() {
 			e.KeyEnd = []byte(key[n:])
@@ -118,11 +118,11 @@ func keyOf(e nftables.SetElement) string {
 // rangeEnd is behind a key that is the first after a range.
 const rangeEnd = "e"
 
-// rangeKeys returns the elements that are a prefix of addresses, behind fields
+// RangeKeys returns the elements that are a prefix of addresses, behind fields
 // that are in both ends. If there are any, the range is one element of two keys,
 // the first and the last. Else it is an element for the first, and one for the
 // first that is not in it, if there is such a one.
-func rangeKeys(fields string, p netip.Prefix) []string {
+func RangeKeys(fields string, p netip.Prefix) []string {
 	first := p.Masked().Addr().AsSlice()
 	last := slices.Clone(first)
 	for i := p.Bits(); i < 8*len(last); i++ {

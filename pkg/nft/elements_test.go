@@ -12,7 +12,7 @@ func TestDifference(t *testing.T) {
 	t.Parallel()
 	have := map[string]string{"same": "1", "other": "1", "gone": "1"}
 	want := map[string]string{"same": "1", "other": "2", "new": "1"}
-	del, add := difference(set{}, have, want)
+	del, add := difference(Set{}, have, want)
 	byKey := cmpopts.SortSlices(func(a, b nftables.SetElement) bool { return string(a.Key) < string(b.Key) })
 	if diff := cmp.Diff([]nftables.SetElement{{Key: []byte("gone"), Val: []byte{}}, {Key: []byte("other"), Val: []byte{}}}, del, byKey); diff != "" {
 		t.Errorf("delete: -want +got:\n%s", diff)

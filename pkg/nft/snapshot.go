@@ -6,17 +6,17 @@ import (
 	"maps"
 	"slices"
 
-	"kube-vrrp-vip/pkg/internal/nfnetlink"
-
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"kube-vrrp-vip/pkg/internal/nfnetlink"
 )
 
 // snapshot is what the kernel holds of a table in one generation of the ruleset.
 type snapshot struct {
 	generation uint32
-	elements   contents
+	elements   Elements
 	// specified reports that the static part is as specified. Otherwise the
 	// fields below describe it.
 	specified bool
@@ -28,24 +28,24 @@ type snapshot struct {
 }
 
 // matches reports whether the static part is the specified one.
-func (snap *snapshot) matches(s *spec) bool {
-	if !snap.exists || snap.flags != 0 || len(snap.sets) != len(s.sets) || len(snap.chains) != len(s.chains) {
+func (snap *snapshot) matches(s *Spec) bool {
+	if !snap.exists || snap.flags != 0 || len(snap.sets) != len(s.Sets) || len(snap.chains) != len(s.Chains) {
 		return false
 	}
-	for _, set := range s.sets {
-		if snap.sets[set.name] != set.definition() {
+	for _, set := range s.Sets {
+		if snap.sets[set.Name] != set.definition() {
 			return false
 		}
 	}
-	for _, chain := range s.chains {
-		if snap.chains[chain.name] != chain.describe() || !slices.Equal(snap.rules[chain.name], userdata(chain.rules)) {
+	for _, chain := range s.Chains {
+		if snap.chains[chain.Name] != chain.describe() || !slices.Equal(snap.rules[chain.Name], userdata(chain.Rules)) {
 			return false
 		}
 	}
 	return true
 }
 
-func userdata(rules []rule) []string {
+func userdata(rules []Rule) []string {
 	var all []string
 	for _, r := range rules {
 		all = append(all, string(r.userdata()))
@@ -55,11 +55,11 @@ func userdata(rules []rule) []string {
 
 // afterStatic returns the snapshot after the static transaction that was made
 // for this one.
-func (snap *snapshot) afterStatic(s *spec) *snapshot {
-	after := &snapshot{generation: snap.generation, specified: true, elements: make(contents)}
-	for _, set := range s.sets {
-		if snap.sets[set.name] == set.definition() {
-			after.elements[set.name] = snap.elements[set.name]
+func (snap *snapshot) afterStatic(s *Spec) *snapshot {
+	after := &snapshot{generation: snap.generation, specified: true, elements: make(Elements)}
+	for _, set := range s.Sets {
+		if snap.sets[set.Name] == set.definition() {
+			after.elements[set.Name] = snap.elements[set.Name]
 		}
 	}
 	after.count()
@@ -68,7 +68,7 @@ func (snap *snapshot) afterStatic(s *spec) *snapshot {
 
 // afterElements returns the snapshot after a transaction that replaced elements.
 // It takes the map of the elements over from this one.
-func (snap *snapshot) afterElements(old, new contents) *snapshot {
+func (snap *snapshot) afterElements(old, new Elements) *snapshot {
 	after := *snap
 	for set, elements := range old {
 		for key := range elements {
@@ -112,10 +112,10 @@ func (snap *snapshot) count() {
 
 // read returns what the kernel holds of the table, all of it of the given
 // generation, or errGeneration.
-func (c *conn) read(s *spec, generation uint32) (*snapshot, error) {
+func (c *conn) read(s *Spec, generation uint32) (*snapshot, error) {
 	snap := &snapshot{
 		generation: generation,
-		elements:   make(contents),
+		elements:   make(Elements),
 		chains:     make(map[string]string),
 		sets:       make(map[string]nftables.Set),
 		rules:      make(map[string][]string),
@@ -139,8 +139,8 @@ func (c *conn) read(s *spec, generation uint32) (*snapshot, error) {
 	return snap, nil
 }
 
-func (c *conn) readTable(s *spec, snap *snapshot) error {
-	table, err := c.ListTableOfFamily(s.name, s.family)
+func (c *conn) readTable(s *Spec, snap *snapshot) error {
+	table, err := c.ListTableOfFamily(s.Name, s.Family)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
@@ -151,9 +151,9 @@ func (c *conn) readTable(s *spec, snap *snapshot) error {
 	return nil
 }
 
-func (c *conn) readChains(s *spec, snap *snapshot) error {
+func (c *conn) readChains(s *Spec, snap *snapshot) error {
 	// The kernel lists the chains of all tables of the family.
-	chains, err := c.ListChainsOfTableFamily(s.family)
+	chains, err := c.ListChainsOfTableFamily(s.Family)
 	if err != nil {
 		return fmt.Errorf("list chains: %w", err)
 	}
@@ -162,13 +162,13 @@ func (c *conn) readChains(s *spec, snap *snapshot) error {
 		return err
 	}
 	for _, chain := range chains {
-		if chain.Table.Name != s.name {
+		if chain.Table.Name != s.Name {
 			continue
 		}
-		var h *hook
+		var h *Hook
 		var policy nftables.ChainPolicy
 		if chain.Hooknum != nil && chain.Priority != nil && chain.Policy != nil {
-			h = &hook{string(chain.Type), uint32(*chain.Hooknum), int32(*chain.Priority)}
+			h = &Hook{string(chain.Type), uint32(*chain.Hooknum), int32(*chain.Priority)}
 			policy = *chain.Policy
 		}
 		snap.chains[chain.Name] = describeChain(h, devices[chain.Name], uint32(policy))
@@ -178,11 +178,11 @@ func (c *conn) readChains(s *spec, snap *snapshot) error {
 
 // readDevices returns the device of each chain that has one, which the library
 // does not read.
-func (c *conn) readDevices(s *spec) (map[string]string, error) {
-	if s.family != nftables.TableFamilyNetdev {
+func (c *conn) readDevices(s *Spec) (map[string]string, error) {
+	if s.Family != nftables.TableFamilyNetdev {
 		return nil, nil
 	}
-	replies, err := c.get(unix.NFT_MSG_GETCHAIN, netlink.Dump, s.family, nil)
+	replies, err := c.get(unix.NFT_MSG_GETCHAIN, netlink.Dump, s.Family, nil)
 	if err != nil {
 		return nil, fmt.Errorf("list devices of chains: %w", err)
 	}
@@ -205,7 +205,7 @@ func (c *conn) readDevices(s *spec) (map[string]string, error) {
 		}); err != nil {
 			return nil, fmt.Errorf("parse chain: %w", err)
 		}
-		if table == s.name && device != "" {
+		if table == s.Name && device != "" {
 			devices[chain] = device
 		}
 	}
@@ -214,9 +214,9 @@ func (c *conn) readDevices(s *spec) (map[string]string, error) {
 
 // readRules does not use the library, which would parse the expressions too,
 // and knows only some of those that others might add.
-func (c *conn) readRules(s *spec, snap *snapshot) error {
-	replies, err := c.get(unix.NFT_MSG_GETRULE, netlink.Dump, s.family, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_RULE_TABLE, s.name)
+func (c *conn) readRules(s *Spec, snap *snapshot) error {
+	replies, err := c.get(unix.NFT_MSG_GETRULE, netlink.Dump, s.Family, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_RULE_TABLE, s.Name)
 	})
 	if err != nil {
 		return fmt.Errorf("list rules: %w", err)
@@ -238,7 +238,7 @@ func (c *conn) readRules(s *spec, snap *snapshot) error {
 	return nil
 }
 
-func (c *conn) readSets(s *spec, snap *snapshot) error {
+func (c *conn) readSets(s *Spec, snap *snapshot) error {
 	sets, err := c.GetSets(s.table())
 	if err != nil {
 		// The library fails for all sets if it does not know the type of one
@@ -271,15 +271,15 @@ func (c *conn) readSets(s *spec, snap *snapshot) error {
 }
 
 // ownSets returns the specified sets that there are.
-func (c *conn) ownSets(s *spec) ([]*nftables.Set, error) {
+func (c *conn) ownSets(s *Spec) ([]*nftables.Set, error) {
 	var sets []*nftables.Set
-	for _, set := range s.sets {
-		found, err := c.GetSetByName(s.table(), set.name)
+	for _, set := range s.Sets {
+		found, err := c.GetSetByName(s.table(), set.Name)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("get set %s: %w", set.name, err)
+			return nil, fmt.Errorf("get set %s: %w", set.Name, err)
 		}
 		sets = append(sets, found)
 	}

@@ -10,14 +10,14 @@ import (
 // changed the ruleset at the same time.
 const attempts = 20
 
-// errChanged says that Change could not begin with the elements that the last
+// ErrChanged says that Change could not begin with the elements that the last
 // update left: Replace can.
-var errChanged = errors.New("the table is not as the last update left it")
+var ErrChanged = errors.New("the table is not as the last update left it")
 
-// table keeps one table of ours. It is not safe for concurrent use, except for
+// Table keeps one table of ours. It is not safe for concurrent use, except for
 // Repairs.
-type table struct {
-	spec *spec
+type Table struct {
+	spec *Spec
 
 	// snapshot is what the kernel had after the last update or look, nil before
 	// the first one.
@@ -34,26 +34,26 @@ type table struct {
 	looked func()
 }
 
-// newTable returns a table that has not looked at the kernel yet.
-func newTable(spec *spec) *table { return &table{spec: spec} }
+// NewTable returns a table that has not looked at the kernel yet.
+func NewTable(spec *Spec) *Table { return &Table{spec: spec} }
 
-// setSpec gives the table another static part, which the next Replace writes.
-func (t *table) setSpec(spec *spec) { t.spec, t.snapshot = spec, nil }
+// SetSpec gives the table another static part, which the next Replace writes.
+func (t *Table) SetSpec(spec *Spec) { t.spec, t.snapshot = spec, nil }
 
-// check asks the kernel, without changing anything, whether it supports a table,
+// Check asks the kernel, without changing anything, whether it supports a table,
 // as if it were one more table of ours.
-func check(s spec) error {
+func Check(s Spec) error {
 	c, err := dial()
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	s.name = tableName + "_probe"
+	s.Name = TableName + "_probe"
 	return c.check(s.static(&snapshot{}))
 }
 
-// remove removes tables. That they are absent is success.
-func remove(specs ...*spec) error {
+// Remove removes tables. That they are absent is success.
+func Remove(specs ...*Spec) error {
 	c, err := dial()
 	if err != nil {
 		return err
@@ -63,20 +63,20 @@ func remove(specs ...*spec) error {
 		c.DelTable(c.AddTable(s.table())) // Deleting a table that is absent is an error.
 	}
 	if err := c.flush(); err != nil {
-		return fmt.Errorf("remove tables %s: %w", tableName, err)
+		return fmt.Errorf("remove tables %s: %w", TableName, err)
 	}
 	return nil
 }
 
 // Repairs returns how often the table was repaired because another program had
 // changed it. It may be called by any goroutine.
-func (t *table) Repairs() uint64 { return t.repairs.Load() }
+func (t *Table) Repairs() uint64 { return t.repairs.Load() }
 
 // Read returns the elements that the kernel has, and reports whether the table is
 // as the last update left it; before the first update, whether its static part is
 // as specified. It reads the table only if the ruleset has changed since. The
 // elements must not be changed.
-func (t *table) Read() (current contents, unchanged bool, err error) {
+func (t *Table) Read() (current Elements, unchanged bool, err error) {
 	err = t.retry(func(c *conn) error { return t.look(c) })
 	if err != nil {
 		return nil, false, err
@@ -86,7 +86,7 @@ func (t *table) Read() (current contents, unchanged bool, err error) {
 
 // Replace makes all the elements of the table, and writes its static part if it
 // is not as specified.
-func (t *table) Replace(all contents) error {
+func (t *Table) Replace(all Elements) error {
 	return t.retry(func(c *conn) error {
 		if err := t.look(c); err != nil {
 			return err
@@ -103,23 +103,23 @@ func (t *table) Replace(all contents) error {
 // table. It returns errChanged if another program has changed the ruleset
 // meanwhile, and the table may have changed with it: then it is not known
 // whether the elements are as they are to be.
-func (t *table) Change(old, new contents) error {
+func (t *Table) Change(old, new Elements) error {
 	if !t.intact() {
-		return errChanged
+		return ErrChanged
 	}
 	if len(old) == 0 && len(new) == 0 {
 		return nil
 	}
 	err := t.once(func(c *conn) error { return t.write(c, old, new) })
 	if errors.Is(err, errGeneration) {
-		return errChanged
+		return ErrChanged
 	}
 	return t.done(err)
 }
 
 // retry runs a piece of work again as long as another program changes the
 // ruleset meanwhile.
-func (t *table) retry(work func(*conn) error) error {
+func (t *Table) retry(work func(*conn) error) error {
 	var err error
 	for range attempts {
 		if err = t.once(work); !errors.Is(err, errGeneration) {
@@ -130,7 +130,7 @@ func (t *table) retry(work func(*conn) error) error {
 }
 
 // once runs a piece of work with a connection of its own.
-func (t *table) once(work func(*conn) error) error {
+func (t *Table) once(work func(*conn) error) error {
 	c, err := dial()
 	if err != nil {
 		return err
@@ -140,23 +140,23 @@ func (t *table) once(work func(*conn) error) error {
 }
 
 // done notes how an update or a look ended.
-func (t *table) done(err error) error {
+func (t *Table) done(err error) error {
 	if err != nil {
 		t.failed = true
-		return fmt.Errorf("update table %s %s: %w", familyName(t.spec.family), t.spec.name, err)
+		return fmt.Errorf("update table %s %s: %w", FamilyName(t.spec.Family), t.spec.Name, err)
 	}
 	return nil
 }
 
 // intact reports whether the kernel has what the last update left, as far as the
 // last look knows.
-func (t *table) intact() bool {
+func (t *Table) intact() bool {
 	return t.snapshot != nil && t.snapshot.specified && !t.failed && !t.broken
 }
 
 // look brings the snapshot up to date. It reads the table unless the generation
 // shows that no program has changed any table since.
-func (t *table) look(c *conn) error {
+func (t *Table) look(c *conn) error {
 	generation, err := c.generation()
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (t *table) look(c *conn) error {
 
 // writeStatic writes the static part in a transaction of its own, if it is not
 // as specified.
-func (t *table) writeStatic(c *conn) error {
+func (t *Table) writeStatic(c *conn) error {
 	if t.snapshot.specified {
 		return nil
 	}
@@ -189,7 +189,7 @@ func (t *table) writeStatic(c *conn) error {
 }
 
 // write replaces elements in one transaction, if there is any difference.
-func (t *table) write(c *conn, old, new contents) error {
+func (t *Table) write(c *conn, old, new Elements) error {
 	if t.looked != nil {
 		t.looked()
 	}
@@ -215,7 +215,7 @@ func (t *table) write(c *conn, old, new contents) error {
 // ruleset since the look, else err. The library's transactions are for no certain
 // generation: a change in between may be why one has failed, or it may have been
 // made for elements that were not there any more.
-func (t *table) checkGeneration(c *conn, err error) error {
+func (t *Table) checkGeneration(c *conn, err error) error {
 	now, genErr := c.generation()
 	if genErr == nil && now != t.snapshot.generation {
 		return errGeneration

@@ -18,31 +18,9 @@ import (
 
 // Snapshot is everything the server shows, as it is at one moment.
 type Snapshot struct {
-	Engine   desired.Status   `json:"engine"`
-	Datapath Datapath         `json:"datapath"`
-	Problems []config.Problem `json:"problems"`
-}
-
-// Datapath is how the nftables tables are doing.
-type Datapath struct {
-	// LastSync is when the tables were last made what they should be; zero:
-	// never.
-	LastSync time.Time `json:"lastSync,omitzero"`
-	// Err is what the latest attempt failed with; empty: it succeeded.
-	Err string `json:"error,omitempty"`
-	// ProxyErr names the ports that the daemon was to serve itself and could
-	// not listen for in the latest attempt.
-	ProxyErr string `json:"proxyError,omitempty"`
-	// Errors counts the failed attempts.
-	Errors uint64 `json:"errors"`
-	// Repairs counts how often the tables had to be put right because
-	// somebody else had changed them.
-	Repairs uint64 `json:"repairs"`
-	// Proxy are the ports that the daemon serves itself.
-	Proxy []desired.ProxyStatus `json:"proxy,omitempty"`
-	// Conflicts say what others have in nftables that keeps traffic of VIPs
-	// from arriving.
-	Conflicts []string `json:"conflicts,omitempty"`
+	Engine   desired.Status         `json:"engine"`
+	Datapath desired.DatapathStatus `json:"datapath"`
+	Problems []config.Problem       `json:"problems"`
 }
 
 // Config is what a Server needs.

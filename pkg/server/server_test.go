@@ -76,7 +76,7 @@ func snapshot() Snapshot {
 
 			PulseFailures: 12,
 		},
-		Datapath: Datapath{LastSync: now, Errors: 10, Repairs: 11, Conflicts: []string{"flowtable"}, Proxy: []desired.ProxyStatus{{
+		Datapath: desired.DatapathStatus{LastSync: now, Errors: 10, Repairs: 11, Conflicts: []string{"flowtable"}, Proxy: []desired.ProxyStatus{{
 			VIP:         netip.MustParseAddrPort("10.4.0.50:443"),
 			Listener:    netip.MustParseAddrPort("10.4.0.11:40000"),
 			Target:      netip.MustParseAddrPort("10.96.0.10:443"),
@@ -142,7 +142,7 @@ func TestHealth(t *testing.T) {
 		},
 		{
 			name:        "nftables not yet",
-			change:      func(s *Snapshot) { s.Datapath = Datapath{} },
+			change:      func(s *Snapshot) { s.Datapath = desired.DatapathStatus{} },
 			alive:       "ok\n",
 			ready:       "the nftables tables have not been written yet\n",
 			wantHealthy: 200,
@@ -150,7 +150,7 @@ func TestHealth(t *testing.T) {
 		},
 		{
 			name:        "nftables never",
-			change:      func(s *Snapshot) { s.Datapath = Datapath{Err: "operation not permitted", Errors: 1} },
+			change:      func(s *Snapshot) { s.Datapath = desired.DatapathStatus{Err: "operation not permitted", Errors: 1} },
 			alive:       "ok\n",
 			ready:       "the nftables tables could not be written: operation not permitted\n",
 			wantHealthy: 200,

@@ -35,13 +35,13 @@ type ruleTime struct {
 
 var measuredLine = regexp.MustCompile(`measured: (\w+)=(\S+)`)
 
-// measureRules runs the test of pkg/nft some times.
+// measureRules runs the test of pkg/datapath some times.
 func measureRules(ctx context.Context, times int) (rules, error) {
 	binary, err := lab.Binary()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-v", "-run", "^"+rulesTest+"$", "-count", strconv.Itoa(times), "./pkg/nft")
+	cmd := exec.CommandContext(ctx, "go", "test", "-v", "-run", "^"+rulesTest+"$", "-count", strconv.Itoa(times), "./pkg/datapath")
 	cmd.Dir = filepath.Dir(filepath.Dir(binary))
 	cmd.Env = append(os.Environ(), "REQUIRE_NETNS=1")
 	out, err := cmd.CombinedOutput()
