@@ -49,7 +49,7 @@ func TestContents(t *testing.T) {
 			{VIP: vipA},
 		},
 	})
-	got := d.whole(next, nil)
+	got := d.allElements(next, nil)
 	problems := next.errors()
 	const (
 		a    = "\xc0\x00\x02\x64"

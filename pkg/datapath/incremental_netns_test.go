@@ -104,7 +104,7 @@ func TestRandomDifferences(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, seed))
 	vips := []netip.Addr{vipA, vipB, vipC, netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("2001:db8::101"), {}}
 	d := &Rules{zones: *newZones(), last: newState(desired.Datapath{})}
-	kernel := d.whole(d.last, nil)
+	kernel := d.allElements(d.last, nil)
 	forwards := make(map[netip.Addr]desired.Forward)
 	for step := range 2000 {
 		for range r.IntN(3) {
@@ -115,7 +115,7 @@ func TestRandomDifferences(t *testing.T) {
 			wanted.Forwards = append(wanted.Forwards, f)
 		}
 		next := newState(wanted)
-		if !next.base() {
+		if !next.complete() {
 			t.Fatalf("step %d: not to begin with: %v", step, next)
 		}
 		old, new := d.difference(d.last, next)
@@ -140,7 +140,7 @@ func TestRandomDifferences(t *testing.T) {
 		fresh := &Rules{zones: *newZones()}
 		fresh.zones.assigned = maps.Clone(d.zones.assigned)
 		again := newState(wanted)
-		want := fresh.whole(again, kernel)
+		want := fresh.allElements(again, kernel)
 		if diff := cmp.Diff(want, kernel); diff != "" {
 			t.Fatalf("step %d: -want +got:\n%s", step, diff)
 		}
@@ -151,7 +151,7 @@ func TestRandomDifferences(t *testing.T) {
 			t.Fatalf("step %d: zones -want +got:\n%s", step, diff)
 		}
 		restarted := &Rules{zones: *newZones()}
-		if diff := cmp.Diff(kernel, restarted.whole(newState(wanted), kernel)); diff != "" {
+		if diff := cmp.Diff(kernel, restarted.allElements(newState(wanted), kernel)); diff != "" {
 			t.Fatalf("step %d: after a restart -want +got:\n%s", step, diff)
 		}
 		owner := make(map[uint16]zoneKey)
@@ -178,7 +178,7 @@ func TestDifferenceNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	forwards := []desired.Forward{randomForward(r, vipA), randomForward(r, vipB)}
 	d := &Rules{zones: *newZones(), last: newState(desired.Datapath{Forwards: forwards})}
-	d.whole(d.last, nil)
+	d.allElements(d.last, nil)
 	reversed := slices.Clone(forwards)
 	slices.Reverse(reversed)
 	if old, new := d.difference(d.last, newState(desired.Datapath{Forwards: reversed})); len(old) != 0 || len(new) != 0 {
@@ -199,7 +199,7 @@ func TestStateBase(t *testing.T) {
 		{"a VIP twice", newState(desired.Datapath{Forwards: []desired.Forward{{VIP: vipA}, {VIP: vipB}, {VIP: vipA}}}), false},
 		{"a zone missing", &state{zones: errors.New("no zone")}, false},
 	} {
-		if got := test.state.base(); got != test.want {
+		if got := test.state.complete(); got != test.want {
 			t.Errorf("%s: got %t", test.name, got)
 		}
 	}

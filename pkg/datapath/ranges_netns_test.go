@@ -71,7 +71,7 @@ func TestNetnsRanges(t *testing.T) {
 				t.Fatalf("step %d: %v", step, err)
 			}
 			fresh := &Rules{zones: zones{assigned: d.zones.assigned}}
-			if diff := cmp.Diff(fresh.whole(newState(wanted), got), elements(got)); diff != "" {
+			if diff := cmp.Diff(fresh.allElements(newState(wanted), got), elements(got)); diff != "" {
 				t.Fatalf("step %d: -want +got:\n%s", step, diff)
 			}
 		}

@@ -8,12 +8,12 @@ import (
 	"kube-vrrp-vip/pkg/desired"
 )
 
-// state is a desired state, and what of it cannot be done.
+// state is a desired state, and the problems of the parts that cannot be written.
 type state struct {
 	forwards []desired.Forward // By VIP.
 	pods     []netip.Prefix
 	problems map[netip.Addr][]error // By VIP.
-	// zones is what is wrong with the zones, which are of all VIPs.
+	// zones is the problem with the zones, which are of all VIPs.
 	zones error
 }
 
@@ -49,9 +49,9 @@ func (s *state) addProblems(vip netip.Addr, problems []error) {
 	}
 }
 
-// base reports whether an update can begin with the state: all zones are known,
+// complete reports whether an update can begin with the state: all zones are known,
 // and each VIP has one forward.
-func (s *state) base() bool {
+func (s *state) complete() bool {
 	for i := 1; i < len(s.forwards); i++ {
 		if s.forwards[i-1].VIP == s.forwards[i].VIP {
 			return false
@@ -60,23 +60,23 @@ func (s *state) base() bool {
 	return s.zones == nil
 }
 
-// whole returns all elements of the next state, given the current ones, which say
+// allElements returns all elements of the next state, given the current ones, which say
 // what zones there are.
-func (d *Rules) whole(next *state, current elements) elements {
+func (r *Rules) allElements(next *state, current elements) elements {
 	clear(next.problems)
 	var zones map[zoneKey]uint16
-	zones, next.zones = d.zones.assign(allZoneKeys(next.forwards), current)
+	zones, next.zones = r.zones.assign(allZoneKeys(next.forwards), current)
 	all := emptyElements()
 	all.addPods(next.pods)
 	for _, f := range next.forwards {
-		next.addProblems(f.VIP, all.addForward(f, zones, d.portStays))
+		next.addProblems(f.VIP, all.addForward(f, zones, r.portStays))
 	}
 	return all
 }
 
 // difference returns the elements of the forwards that differ: those of the last
 // state, which the table has, and those of the next one.
-func (d *Rules) difference(last, next *state) (old, new elements) {
+func (r *Rules) difference(last, next *state) (old, new elements) {
 	clear(next.problems)
 	gone, come, same := compareForwards(last.forwards, next.forwards)
 	for _, f := range same {
@@ -87,11 +87,11 @@ func (d *Rules) difference(last, next *state) (old, new elements) {
 	}
 	old, new = emptyElements(), emptyElements()
 	for _, f := range gone {
-		old.addForward(f, d.zones.assigned, d.portStays)
+		old.addForward(f, r.zones.assigned, r.portStays)
 	}
-	next.zones = d.zones.change(allZoneKeys(gone), allZoneKeys(come))
+	next.zones = r.zones.reassign(allZoneKeys(gone), allZoneKeys(come))
 	for _, f := range come {
-		next.addProblems(f.VIP, new.addForward(f, d.zones.assigned, d.portStays))
+		next.addProblems(f.VIP, new.addForward(f, r.zones.assigned, r.portStays))
 	}
 	// Only these elements may belong to several forwards.
 	removePrivate(old, privateListeners(next.forwards))

@@ -63,9 +63,9 @@ func (z *zones) assign(keys []zoneKey, kernel elements) (map[zoneKey]uint16, err
 	return result, err
 }
 
-// change is assign for the keys of some VIPs: the old ones, which are all
+// reassign is assign for the keys of some VIPs: the old ones, which are all
 // assigned, and the new ones. All others keep their zones.
-func (z *zones) change(old, new []zoneKey) error {
+func (z *zones) reassign(old, new []zoneKey) error {
 	// What becomes free just now is given to nobody yet.
 	taken := make([]bool, math.MaxUint16+1)
 	for _, id := range z.assigned {

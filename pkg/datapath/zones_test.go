@@ -153,7 +153,7 @@ func TestZonesReadBack(t *testing.T) {
 	}
 	d := &Rules{zones: *newZones()}
 	next := newState(desired.Datapath{Forwards: forwards})
-	table := d.whole(next, nil)
+	table := d.allElements(next, nil)
 	problems := next.errors()
 	if problems != nil {
 		t.Fatal(problems)
@@ -284,7 +284,7 @@ func TestZonesShort(t *testing.T) {
 	}
 	d := &Rules{zones: *newZones()}
 	next := newState(wanted)
-	got := d.whole(next, nil)
+	got := d.allElements(next, nil)
 	if n := len(got["svc4"]); n != vips {
 		t.Errorf("%d ports of %d that keep their number", n, vips)
 	}

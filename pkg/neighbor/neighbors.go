@@ -87,9 +87,9 @@ const regSender = nft.Reg0 + 8
 
 const arpRequest = 1 // RFC 826: ares_op$REQUEST
 
-// Tables keeps the table arp kube_vrrp_vip of the network namespace it is
+// Tables keeps the table arp kube_vrrp_vip of the network namespace that it is
 // used in: Linux would answer ARP for each of its addresses on every
-// interface, and ask from each of them on any. Where it gates, it also keeps
+// interface, and ask from each of them on any. With a gate, it also keeps
 // netdev kube_vrrp_vip: Linux would go on answering ARP and neighbor solicitations
 // for an address whose Master has died. It is safe for concurrent use.
 type Tables struct {
@@ -101,47 +101,48 @@ type Tables struct {
 	gate *gate
 }
 
-// New returns a Neighbors that has not looked at the kernel yet. It
-// gates only if SupportedGate has no error.
+// New returns Tables that have not looked at the kernel yet. gates asks for netdev
+// kube_vrrp_vip too, which needs a kernel for which SupportedGate has no error.
 func New(gates bool) *Tables {
-	n := &Tables{table: nft.NewTable(neighborsSpec)}
+	t := &Tables{table: nft.NewTable(neighborsSpec)}
 	if gates {
-		n.gate = newGate()
+		t.gate = newGate()
 	}
-	return n
+	return t
 }
 
 // Set lets each VIP be answered for on its interface and on no other, and only as
-// long as its pulse lasts. Addresses that are not in the map are not touched. As
-// Datapath's Sync it adopts, writes differences and repairs.
-func (n *Tables) Set(answers map[netip.Addr]desired.Answer) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.answers = maps.Clone(answers)
-	err := n.update()
-	if n.gate != nil {
-		err = errors.Join(err, n.gate.set(answers))
+// long as its pulse lasts. Addresses that are not in the map are not touched. The
+// first call adopts the tables that are there, later ones write differences and
+// repair.
+func (t *Tables) Set(answers map[netip.Addr]desired.Answer) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.answers = maps.Clone(answers)
+	err := t.update()
+	if t.gate != nil {
+		err = errors.Join(err, t.gate.set(answers))
 	}
 	return err
 }
 
-// SetSenders has the node ask by ARP from another address whenever it would ask
+// SetSenders lets the node ask by ARP from another address whenever it would ask
 // from one of these VIPs, all of them IPv4.
-func (n *Tables) SetSenders(senders map[netip.Addr]netip.Addr) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.senders = maps.Clone(senders)
-	return n.update()
+func (t *Tables) SetSenders(senders map[netip.Addr]netip.Addr) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.senders = maps.Clone(senders)
+	return t.update()
 }
 
 // update leaves IPv6 addresses out of what is answered: Linux answers a neighbor
 // solicitation (RFC 4861) on the interface that has the address and on no other.
-func (n *Tables) update() error {
+func (t *Tables) update() error {
 	want := nft.Elements{setBoundVIP: {}, setBound: {}, setSender: {}}
-	for vip, sender := range n.senders {
+	for vip, sender := range t.senders {
 		want[setSender][string(vip.AsSlice())] = string(sender.AsSlice())
 	}
-	for vip, a := range n.answers {
+	for vip, a := range t.answers {
 		if !vip.Is4() {
 			continue
 		}
@@ -149,7 +150,7 @@ func (n *Tables) update() error {
 		want[setBoundVIP][key] = ""
 		want[setBound][key+nameKey(a.Interface)] = ""
 	}
-	return n.table.Replace(want)
+	return t.table.Replace(want)
 }
 
 // nameKey is the name of an interface as a field of a key.
@@ -159,33 +160,29 @@ func nameKey(link string) string {
 	return string(name[:])
 }
 
-// Repairs returns how often the table arp kube_vrrp_vip had to be put right because
-// somebody else had changed it. It may be called by any goroutine.
-func (n *Tables) Repairs() uint64 { return n.table.Repairs() }
+// Repairs returns how often the table arp kube_vrrp_vip was repaired because another
+// program had changed it. It may be called by any goroutine.
+func (t *Tables) Repairs() uint64 { return t.table.Repairs() }
 
 // GateRepairs is the same for netdev kube_vrrp_vip.
-func (n *Tables) GateRepairs() uint64 {
-	if n.gate == nil {
+func (t *Tables) GateRepairs() uint64 {
+	if t.gate == nil {
 		return 0
 	}
-	return n.gate.table.Repairs()
+	return t.gate.table.Repairs()
 }
 
-// Supported asks the kernel, without changing anything, whether it can do what
-// the table arp kube_vrrp_vip needs.
+// Supported asks the kernel, without changing anything, whether it supports the table
+// arp kube_vrrp_vip. The error names each feature that is missing.
 func Supported() error {
-	for _, f := range []struct {
-		name string
-		spec nft.Spec
-	}{
-		{"tables of family arp (NF_TABLES_ARP)", nft.Spec{Family: nft.FamilyARP}},
-		{"the table of the neighbors", *neighborsSpec},
-	} {
-		if err := nft.Check(f.spec); err != nil {
-			return fmt.Errorf("nftables: %s: %w", f.name, err)
-		}
+	var missing []error
+	if err := nft.Check(nft.Spec{Family: nft.FamilyARP}); err != nil {
+		missing = append(missing, fmt.Errorf("nftables: tables of family arp (NF_TABLES_ARP): %w", err))
 	}
-	return nil
+	if err := nft.Check(*neighborsSpec); err != nil {
+		missing = append(missing, fmt.Errorf("nftables: the table of the neighbors: %w", err))
+	}
+	return errors.Join(missing...)
 }
 
 // SupportedGate asks the kernel the same about the table that makes ARP and

@@ -83,7 +83,7 @@ func (d Datatype) order() []byte {
 // Typeof is an nft expression and its parameters, as nft stores it with a set.
 type Typeof []byte
 
-// The headers that typeofPayload knows, by nft's numbers.
+// The headers that TypeofPayload knows, by nft's numbers.
 const (
 	TypeofTransport = 11
 	TypeofIPv4      = 12

@@ -26,7 +26,7 @@ func (e Expr) encode(ae *netlink.AttributeEncoder) {
 // registers too.
 type Reg uint32
 
-// RegisterLength is in bytes.
+// RegisterLength is the length of a register in bytes.
 const RegisterLength = 4
 
 // Reg0 is the register that most expressions read and write.
@@ -37,17 +37,19 @@ type Field struct {
 	Header, Offset, Length uint32
 }
 
-// NetworkHeader is a field of the network header, transportHeader one of the
-// header behind it.
+// NetworkHeader returns a field of the network header, by its offset and length in
+// bytes.
 func NetworkHeader(offset, length uint32) Field {
 	return Field{unix.NFT_PAYLOAD_NETWORK_HEADER, offset, length}
 }
 
+// TransportHeader returns a field of the header behind the network header.
 func TransportHeader(offset, length uint32) Field {
 	return Field{unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, length}
 }
 
-// Checksum is the checksum that covers a field which is written.
+// Checksum is the checksum that covers a field which is written. The zero value is
+// none.
 type Checksum struct {
 	// Kind is NFT_PAYLOAD_CSUM_..., offset where the checksum is, from the start
 	// of the field's own header.
@@ -67,8 +69,7 @@ func Load(f Field, to Reg) Expr {
 	}}
 }
 
-// Write overwrites a field of the packet from a register and puts the
-// checksum right.
+// Write overwrites a field of the packet from a register and updates the checksum.
 func Write(f Field, from Reg, s Checksum) Expr {
 	return Expr{"payload", func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_PAYLOAD_SREG, uint32(from))
@@ -91,7 +92,7 @@ func Meta(key uint32, to Reg) Expr {
 	}}
 }
 
-// SetMeta sets it, such as NFT_META_MARK.
+// SetMeta sets one of these keys, such as NFT_META_MARK.
 func SetMeta(key uint32, from Reg) Expr {
 	return Expr{"meta", func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_META_KEY, key)
@@ -107,8 +108,7 @@ func CT(key uint32, to Reg) Expr {
 	}}
 }
 
-// directionOriginal and directionReply are conntrack's two directions of a
-// connection.
+// The directions of a connection, as CT with NFT_CT_DIRECTION loads them.
 const (
 	directionOriginal = 0
 	DirectionReply    = 1
@@ -124,7 +124,7 @@ func CTOriginal(key uint32, to Reg) Expr {
 	}}
 }
 
-// SetCTOriginal sets it for the connection that the packet opens, and for the
+// SetCTOriginal sets such a key for the connection that the packet opens, and for the
 // look-up of the one that it belongs to.
 func SetCTOriginal(key uint32, from Reg) Expr {
 	return Expr{"ct", func(ae *netlink.AttributeEncoder) {
@@ -134,10 +134,10 @@ func SetCTOriginal(key uint32, from Reg) Expr {
 	}}
 }
 
-// Equal goes on if reg0 begins with the bytes.
+// Equal goes on if Reg0 begins with the bytes.
 func Equal(value ...byte) Expr { return Compare(unix.NFT_CMP_EQ, value) }
 
-// Compare goes on if the comparison NFT_CMP_... holds for reg0.
+// Compare goes on if the comparison NFT_CMP_... holds for Reg0.
 func Compare(op uint32, value []byte) Expr {
 	return Expr{"cmp", func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_CMP_SREG, uint32(Reg0))
@@ -146,7 +146,7 @@ func Compare(op uint32, value []byte) Expr {
 	}}
 }
 
-// AnyOf goes on if reg0, four bytes in the host's order, has one of the bits.
+// AnyOf goes on if Reg0, four bytes in the host's order, has one of the bits.
 func AnyOf(bits uint32) []Expr {
 	zero := make([]byte, 4)
 	mask := Expr{"bitwise", func(ae *netlink.AttributeEncoder) {
@@ -159,10 +159,10 @@ func AnyOf(bits uint32) []Expr {
 	return []Expr{mask, Compare(unix.NFT_CMP_NEQ, zero)}
 }
 
-// In goes on if the set has the key in reg0.
+// In goes on if the set has the key in Reg0.
 func In(set string) Expr { return lookup(set, nil) }
 
-// NotIn goes on if the set does not have the key in reg0.
+// NotIn goes on if the set does not have the key in Reg0.
 func NotIn(set string) Expr {
 	return lookup(set, func(ae *netlink.AttributeEncoder) {
 		const invert = 1 // NFT_LOOKUP_F_INV
@@ -170,7 +170,7 @@ func NotIn(set string) Expr {
 	})
 }
 
-// Map goes on if the map has the key in reg0, and loads the value.
+// Map goes on if the map has the key in Reg0, and loads the value.
 func Map(set string, to Reg) Expr {
 	return lookup(set, func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_LOOKUP_DREG, uint32(to))
@@ -187,8 +187,8 @@ func lookup(set string, more func(*netlink.AttributeEncoder)) Expr {
 	}}
 }
 
-// Update puts the key in reg0 into a set whose elements time out, or has its
-// time begin anew. It takes no transaction. If the set is full, the rule ends.
+// Update puts the key in Reg0 into a set whose elements time out, or restarts its
+// timeout. It takes no transaction. If the set is full, the rule ends.
 func Update(set string) Expr {
 	const op = 1 // NFT_DYNSET_OP_UPDATE
 	return Expr{"dynset", func(ae *netlink.AttributeEncoder) {
@@ -237,10 +237,13 @@ func Immediate(value []byte, to Reg) Expr {
 	}}
 }
 
-// Drop is the end of the packet, accept that of the chain of the hook; jump goes
-// on in another chain.
-func Drop() Expr             { return verdict(0, "") } // NF_DROP
-func Accept() Expr           { return verdict(1, "") } // NF_ACCEPT
+// Drop ends the way of the packet.
+func Drop() Expr { return verdict(0, "") } // NF_DROP
+
+// Accept ends the chain of the hook: the packet goes on to the next one.
+func Accept() Expr { return verdict(1, "") } // NF_ACCEPT
+
+// Jump goes on in another chain.
 func Jump(chain string) Expr { return verdict(unix.NFT_JUMP, chain) }
 
 func verdict(code int32, chain string) Expr {

@@ -19,6 +19,7 @@ const TableName = "kube_vrrp_vip"
 // Spec is the static part of a table. It describes all of it: another set,
 // chain or rule that is found in the table is removed.
 type Spec struct {
+	// Family is FamilyINet, FamilyARP or FamilyNetdev.
 	Family nftables.TableFamily
 	Name   string
 	Sets   []Set
@@ -55,22 +56,22 @@ func (s *Spec) table() *nftables.Table {
 	return &nftables.Table{Name: s.Name, Family: s.Family}
 }
 
-// Set is a set, or a map if there is a value that its keys lead to.
+// Set is a set, or a map if it has a Value, which its keys lead to.
 type Set struct {
 	Name       string
 	Key, Value Datatype
 	// Interval reports that the elements are ranges of keys.
 	Interval bool
-	// Timeout is how long an element stays that a rule has put there or seen
-	// again, and size how many there can be, if it is rules that do: such a set
-	// has no other elements, and what it has is not read.
+	// Timeout and Size belong to a set whose elements rules add (Update): how long
+	// an element stays after the last update, and how many there can be. Such a set
+	// has no other elements, and these are not read.
 	Timeout time.Duration
 	Size    uint32
 }
 
 // Elements are the elements of a table: by set, by key, the value, in the
 // kernel's own bytes. In a set every value is "". In a set of ranges a key is
-// one of rangeKeys.
+// one of RangeKeys.
 type Elements = map[string]map[string]string
 
 // Chain is a chain with its rules in order.
