@@ -8,6 +8,7 @@ import (
 
 	"kube-vrrp-vip/pkg/config"
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/wire"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -18,7 +19,7 @@ import (
 // times as many ports.
 const (
 	maxPorts = 65536
-	maxZones = 10000
+	maxZones = wire.Zones
 )
 
 // cost is the part of a node's capacity that a VIP takes, without the zone that

@@ -14,11 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/internal/nfnetlink"
+	"kube-vrrp-vip/pkg/internal/conntrack"
 	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
@@ -104,51 +103,6 @@ func TestNetnsDeleteConnections(t *testing.T) {
 	}
 }
 
-// TestNetnsDeleteConnection names entries that are not there.
-func TestNetnsDeleteConnection(t *testing.T) {
-	client, node := newFlowNode(t)
-	if err := echo(connect(t, client, "udp", 40000, "192.0.2.100:80"), "hello"); err != nil {
-		t.Fatal(err)
-	}
-	want := allConnections(t, node)
-	if len(want) != 1 {
-		t.Fatalf("connections: %v", want)
-	}
-	node.Do(func() {
-		socket, err := nfnetlink.Dial()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer socket.Close()
-		var present connection
-		if err := listConnections(func(c connection) { present = c }); err != nil {
-			t.Fatal(err)
-		}
-		another := present
-		another.id = slices.Clone(present.id)
-		another.id[0]++
-		if err := deleteConnection(socket, another); err != nil {
-			t.Errorf("one that took the place of another: %v", err)
-		}
-		malformed := present
-		malformed.tuple = []byte{4, 0, 1, 0}
-		if err := deleteConnection(socket, malformed); !errors.Is(err, unix.EINVAL) {
-			t.Errorf("a malformed one: got %v, want %v", err, unix.EINVAL)
-		}
-		if diff := cmp.Diff(want, allConnections(t, node)); diff != "" {
-			t.Errorf("-want +got:\n%s", diff)
-		}
-		for range 2 {
-			if err := deleteConnection(socket, present); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	if got := allConnections(t, node); len(got) != 0 {
-		t.Errorf("left: %v", got)
-	}
-}
-
 // TestNetnsDeleteManyConnections is for what the listing costs, and that
 // deleting while listing leaves none out.
 func TestNetnsDeleteManyConnections(t *testing.T) {
@@ -180,18 +134,6 @@ func TestNetnsDeleteManyConnections(t *testing.T) {
 	})
 	if got := allConnections(t, node); len(got) != 0 {
 		t.Errorf("%d are left", len(got))
-	}
-}
-
-func TestParseConnectionJunk(t *testing.T) {
-	t.Parallel()
-	for _, data := range [][]byte{{}, {2, 0, 0}, {2, 0, 0, 0, 9, 0}, {2, 0, 0, 0, 8, 0, 1, 0x80, 9, 0, 1, 0}} {
-		if c, err := parseConnection(netlink.Message{Data: data}); err == nil {
-			t.Errorf("%v: got %+v", data, c)
-		}
-	}
-	if c, err := parseConnection(netlink.Message{Data: []byte{2, 0, 0, 0}}); err != nil || c.zone != 0 || c.tuple != nil {
-		t.Errorf("without attributes: got %+v, %v", c, err)
 	}
 }
 
@@ -294,28 +236,18 @@ func allConnections(t *testing.T, ns *netnstest.NS) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
 	ns.Do(func() {
-		socket, err := nfnetlink.Dial()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer socket.Close()
-		entries, err := socket.Execute(nfnetlink.Message(conntrackType(ctGet), netlink.Dump, unix.AF_UNSPEC, nil))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range entries {
-			c, err := parseConnection(m)
-			if err != nil {
-				t.Fatal(err)
+		if err := conntrack.List(func(e conntrack.Entry) {
+			protocol := desired.Protocol(e.Protocol)
+			if protocol != desired.TCP && protocol != desired.UDP {
+				return
 			}
-			if c.protocol != desired.TCP && c.protocol != desired.UDP {
-				continue
-			}
-			name := fmt.Sprintf("%s to %s in zone %d", c.protocol, c.target, c.zone)
+			name := fmt.Sprintf("%s to %s in zone %d", protocol, e.Destination, e.Zone)
 			if _, twice := all[name]; twice {
 				name += strings.Repeat("'", len(all))
 			}
-			all[name] = string(c.id)
+			all[name] = e.ID
+		}); err != nil {
+			t.Fatal(err)
 		}
 	})
 	return all

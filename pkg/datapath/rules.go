@@ -121,3 +121,6 @@ func (r *Rules) chooseSpec() error {
 // Repairs returns how often the table was repaired because another program had
 // changed it. It may be called by any goroutine.
 func (r *Rules) Repairs() uint64 { return r.table.Repairs() }
+
+// Cleanup removes the table. That it is absent is success.
+func Cleanup() error { return nft.Remove(datapathSpec) }

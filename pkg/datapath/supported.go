@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"kube-vrrp-vip/pkg/internal/nfnetlink"
+	"kube-vrrp-vip/pkg/internal/conntrack"
 	"kube-vrrp-vip/pkg/nft"
 )
 
@@ -78,7 +77,7 @@ func Supported() error {
 		}
 	}
 	// Any other error may pass, and only new VIPs need the list.
-	if err := connectionStats(unix.NFNL_SUBSYS_CTNETLINK); errors.Is(err, unix.EINVAL) {
+	if err := conntrack.Supported(); errors.Is(err, unix.EINVAL) {
 		missing = append(missing, fmt.Errorf("list connections (NF_CT_NETLINK): %w", err))
 	}
 	return errors.Join(missing...)
@@ -92,17 +91,4 @@ func sctpPortStays() (bool, error) {
 		return true, nil
 	}
 	return false, err
-}
-
-// connectionStats asks conntrack's netlink interface for something small, its
-// statistics. The kernel answers EINVAL if it knows no such subsystem.
-func connectionStats(subsystem uint16) error {
-	socket, err := nfnetlink.Dial()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = socket.Close() }()
-	const getStats = 4 // IPCTNL_MSG_CT_GET_STATS_CPU
-	_, err = socket.Execute(nfnetlink.Message(nfnetlink.Type(subsystem, getStats), netlink.Dump, unix.AF_UNSPEC, nil))
-	return err
 }

@@ -38,17 +38,3 @@ func TestNetnsAsksKernel(t *testing.T) {
 		}
 	})
 }
-
-// TestNetnsConnectionStats is how Supported knows a kernel without
-// NF_CT_NETLINK from one with it.
-func TestNetnsConnectionStats(t *testing.T) {
-	netnstest.New(t, "node").Do(func() {
-		if err := connectionStats(unix.NFNL_SUBSYS_CTNETLINK); err != nil {
-			t.Errorf("conntrack: %v", err)
-		}
-		const nobody = 200
-		if err := connectionStats(nobody); !errors.Is(err, unix.EINVAL) {
-			t.Errorf("a subsystem that is not there: got %v, want %v", err, unix.EINVAL)
-		}
-	})
-}

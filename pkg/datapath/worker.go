@@ -22,13 +22,13 @@ const (
 	recheck = 5 * time.Second
 )
 
-// writer makes the rules forward exactly this.
+// writer is what Rules are to a Worker.
 type writer interface {
 	Sync(desired.Datapath) error
 }
 
-// Worker makes the newest state come true: the listeners of the ports that the
-// daemon serves itself, and the rules.
+// Worker carries out the newest state: it opens the listeners of the ports that the
+// daemon serves itself, and writes the rules.
 type Worker struct {
 	proxy  *proxy.Proxy
 	rules  writer
@@ -38,10 +38,8 @@ type Worker struct {
 	last desired.DatapathStatus
 }
 
-// NewWorker returns a Worker. Its Run owns the proxy and the rules.
-func NewWorker(p *proxy.Proxy, r *Rules) *Worker { return newWorker(p, r) }
-
-func newWorker(p *proxy.Proxy, r writer) *Worker {
+// NewWorker returns a Worker, whose Run owns the proxy and the Rules.
+func NewWorker(p *proxy.Proxy, r writer) *Worker {
 	return &Worker{proxy: p, rules: r, states: make(chan desired.State, 1)}
 }
 
@@ -55,7 +53,7 @@ func (w *Worker) Set(s desired.State) {
 	w.states <- s
 }
 
-// Run works until ctx is done. It tries again after an error, and looks every 5 s
+// Run carries out the states until ctx is done. It tries again after an error, and looks every 5 s
 // whether the rules are still the ones that it wrote.
 func (w *Worker) Run(ctx context.Context) {
 	defer w.proxy.Close()

@@ -43,7 +43,7 @@ func startWorker(t *testing.T) (*Worker, handWritten) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r := handWritten{make(chan desired.Datapath), make(chan error), ctx.Done()}
-	w := newWorker(proxy.New(), r)
+	w := NewWorker(proxy.New(), r)
 	ended := make(chan struct{})
 	go func() { defer close(ended); w.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-ended })
@@ -187,7 +187,7 @@ func TestWorkerRun(t *testing.T) {
 		var result error
 		var took time.Duration
 		var failures uint64
-		w := newWorker(proxy.New(), syncFunc(func(d desired.Datapath) error {
+		w := NewWorker(proxy.New(), syncFunc(func(d desired.Datapath) error {
 			calls = append(calls, call{time.Since(start), d.Forwards[0].VIP})
 			time.Sleep(took)
 			return result
@@ -243,7 +243,7 @@ func TestWorkerListensAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		written := 0
-		w := newWorker(proxy.New(), syncFunc(func(desired.Datapath) error { written++; return nil }))
+		w := NewWorker(proxy.New(), syncFunc(func(desired.Datapath) error { written++; return nil }))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { w.Run(ctx); close(done) }()

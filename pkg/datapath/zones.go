@@ -180,26 +180,6 @@ func exhausted(keys []zoneKey) error {
 	return fmt.Errorf("%s%s: no conntrack zone is free: of %d to %d, each VIP takes one and one more for each port that leads to another port", keys[0], more, wire.ZoneMin, wire.ZoneMax)
 }
 
-// rank is the order in which keys get a zone if there are not enough.
-func (k zoneKey) rank() int {
-	switch {
-	case k == (zoneKey{vip: k.vip}):
-		return 0
-	case k.port == 0:
-		return 1
-	default:
-		return 2
-	}
-}
-
-// String names it in an error.
-func (k zoneKey) String() string {
-	if k.port == 0 {
-		return fmt.Sprintf("forward %s", k.vip)
-	}
-	return fmt.Sprintf("forward %s port %d", k.vip, k.port)
-}
-
 // readZones returns the zones that a table gives. The first zone of a VIP is in a
 // map of its own, and may be that of limited ports too.
 func readZones(have elements) map[zoneKey]uint16 {
@@ -245,13 +225,4 @@ func parseZone(value string) uint16 {
 		return 0
 	}
 	return id
-}
-
-// busyZones returns the original-direction zones of ours that hold connections.
-func busyZones() (map[uint16]bool, error) {
-	busy := make(map[uint16]bool)
-	if err := listConnections(func(c connection) { busy[c.zone] = true }); err != nil {
-		return nil, err
-	}
-	return busy, nil
 }

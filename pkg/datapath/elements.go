@@ -9,40 +9,6 @@ import (
 	"kube-vrrp-vip/pkg/nft"
 )
 
-// zoneKey is what has a conntrack zone of its own. In one zone two connections
-// of a client must never be the same after the rewrite, and the zone must say
-// what a reply is to get back. The zone of port 0 is that of all ports of the
-// VIP that keep their number, so of them the address alone is to be put back.
-// A port that changes its number has one, as two may lead to the same target.
-type zoneKey struct {
-	vip  netip.Addr
-	port uint16
-	// keep tells that the client's address is kept.
-	keep bool
-}
-
-// zoneKeys returns what a forward needs zones for. The first is always there, so
-// that a VIP keeps it while its Service comes and goes.
-func zoneKeys(f desired.Forward) []zoneKey {
-	keys := []zoneKey{{vip: f.VIP}}
-	for _, p := range f.Ports {
-		keys = append(keys, keyOfPort(f, p))
-	}
-	return keys
-}
-
-func keyOfPort(f desired.Forward, p desired.Port) zoneKey {
-	key := zoneKey{vip: f.VIP, keep: keepsSource(p)}
-	if p.Target.Port() != p.Port {
-		key.port = p.Port
-	}
-	return key
-}
-
-// keepsSource is also true of what the daemon serves itself: it reads whom it
-// serves from the connection.
-func keepsSource(p desired.Port) bool { return p.KeepSource || p.Proxied() }
-
 // elements are the elements of the datapath's table.
 type elements nft.Elements
 
