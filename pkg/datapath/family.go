@@ -98,7 +98,7 @@ type transport struct {
 	name    string
 	matches []nft.Expr
 	sum     nft.Checksum // Covers the ports.
-	// portStays tells that the kernel cannot write them.
+	// portStays reports that the kernel cannot write them.
 	portStays bool
 }
 

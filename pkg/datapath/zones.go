@@ -23,7 +23,7 @@ type zones struct {
 	// next is where the search for a free one begins; 0 at the start.
 	next uint16
 	// idle are zones that held no connections when they were listed, and were
-	// nobody's since: they need no other look.
+	// unused since: they need no other look.
 	idle map[uint16]bool
 }
 
@@ -33,7 +33,7 @@ type zones struct {
 // the first that got none, the result is usable all the same.
 func (z *zones) assign(keys []zoneKey, kernel elements) (map[zoneKey]uint16, error) {
 	result := make(map[zoneKey]uint16, len(keys))
-	// taken are the zones that nobody new may have: besides those in use, the
+	// taken are the zones that no new key may have: besides those in use, the
 	// ones that become free just now.
 	taken := make([]bool, math.MaxUint16+1)
 	for _, key := range keys {
@@ -66,7 +66,7 @@ func (z *zones) assign(keys []zoneKey, kernel elements) (map[zoneKey]uint16, err
 // reassign is assign for the keys of some VIPs: the old ones, which are all
 // assigned, and the new ones. All others keep their zones.
 func (z *zones) reassign(old, new []zoneKey) error {
-	// What becomes free just now is given to nobody yet.
+	// A zone that becomes free just now is given to no key yet.
 	taken := make([]bool, math.MaxUint16+1)
 	for _, id := range z.assigned {
 		taken[id] = true

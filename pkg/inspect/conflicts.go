@@ -15,7 +15,7 @@ import (
 
 // Conflicts returns what others have in nftables, iptables-nft included, that
 // keeps traffic of VIPs from arriving though the same traffic to a ClusterIP
-// does: a sentence for each. proxied tells that there are ports that the
+// does: a sentence for each. proxied reports that there are ports that the
 // built-in proxy serves.
 //
 // A chain that drops what is forwarded is none: it meets the packets of a VIP

@@ -30,8 +30,8 @@ type Config struct {
 // repairs of our tables, too, since other programs are their cause.
 type Inspector struct {
 	config Config
-	// present and conflicts ask the kernel; conflicts is told whether there are
-	// ports that the daemon serves itself.
+	// present and conflicts ask the kernel. The argument of conflicts reports that
+	// there are ports that the daemon serves itself.
 	present   func() (bool, error)
 	conflicts func(proxied bool) ([]string, error)
 
@@ -107,8 +107,8 @@ func (i *Inspector) look(logger klog.Logger) {
 	}
 }
 
-// lookForKubeProxy tells the owner when kube-proxy comes or has been gone for long
-// enough.
+// lookForKubeProxy calls config.KubeProxy when kube-proxy comes, or has been gone for
+// a minute.
 func (i *Inspector) lookForKubeProxy(logger klog.Logger) error {
 	found, err := i.present()
 	now := time.Now()

@@ -29,7 +29,7 @@ type batch struct {
 }
 
 // static returns the transaction that sets up chains, sets and rules. All
-// rules are written anew, and what the specification does not know goes; sets
+// rules are written again, and what the specification does not know goes; sets
 // that are as specified stay, with their elements.
 func (s *Spec) static(have *snapshot) []message {
 	b := &batch{spec: s}

@@ -11,7 +11,7 @@ import (
 	"kube-vrrp-vip/pkg/internal/nfnetlink"
 )
 
-// errGeneration says that somebody else has changed the ruleset meanwhile. It
+// errGeneration says that another program has changed the ruleset meanwhile. It
 // is what the kernel answers to a transaction for another generation.
 var errGeneration = fmt.Errorf("the ruleset has changed: %w", unix.ERESTART)
 

@@ -249,7 +249,7 @@ func (c *conn) readSets(s *Spec, snap *snapshot) error {
 	}
 	for _, set := range sets {
 		if set.Anonymous {
-			continue // It belongs to a rule that somebody added, and goes with it.
+			continue // It belongs to a rule that another program added, and goes with it.
 		}
 		definition := *set
 		definition.Table = nil

@@ -136,7 +136,7 @@ func describeChain(h *Hook, device string, policy uint32) string {
 }
 
 // definition is the set as google/nftables reads it from the kernel: without
-// the user data. A set is therefore never made anew for its display alone.
+// the user data. A set is therefore never replaced for its display alone.
 func (s Set) definition() nftables.Set {
 	return nftables.Set{
 		Name: s.Name, IsMap: s.isMap(), KeyType: s.Key.kind, DataType: s.Value.kind,
