@@ -4,15 +4,13 @@ import (
 	"flag"
 	"net/netip"
 	"os"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"kube-vrrp-vip/pkg/desired"
-	"kube-vrrp-vip/pkg/internal/netnstest"
 	"kube-vrrp-vip/pkg/neighbor"
+	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what nft lists to testdata instead of comparing")
@@ -25,13 +23,9 @@ func TestNetnsListing(t *testing.T) {
 	netnstest.Veth(ns, "eth0", netnstest.New(t, "client"), "eth0")
 	ns.Do(func() { writeTables(t) })
 	for file, family := range map[string]string{"neighbors": "arp", "gate": "netdev"} {
-		compare(t, file+".nft", ns.Run("nft", "list", "table", family, "kube_vrrp_vip"))
-
-		instructions := strings.Split(ns.Run("nft", "--debug=netlink", "list", "table", family, "kube_vrrp_vip"), "\n")
-		instructions = slices.DeleteFunc(instructions, func(line string) bool {
-			return !strings.HasPrefix(line, "  [") && !strings.HasPrefix(line, family)
-		})
-		compare(t, file+".netlink", strings.Join(instructions, "\n"))
+		listing, instructions := ns.Table(family, "kube_vrrp_vip")
+		compare(t, file+".nft", listing)
+		compare(t, file+".netlink", instructions)
 	}
 }
 

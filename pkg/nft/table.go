@@ -100,9 +100,8 @@ func (t *Table) Replace(all Elements) error {
 
 // Change replaces some elements: those of old that are not in new are deleted,
 // those of new are there afterwards, all others stay. All of old must be in the
-// table. It returns errChanged if another program has changed the ruleset
-// meanwhile, and the table may have changed with it: then it is not known
-// whether the elements are as they are to be.
+// table. It returns ErrChanged if another program has changed the ruleset since the
+// last Read: then it is not known what the table has.
 func (t *Table) Change(old, new Elements) error {
 	if !t.intact() {
 		return ErrChanged
