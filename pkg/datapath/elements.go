@@ -12,7 +12,7 @@ import (
 // elements are the elements of the datapath's table.
 type elements nft.Elements
 
-// emptyElements are those without any VIP.
+// emptyElements returns the elements without any VIP.
 func emptyElements() elements {
 	c := make(elements)
 	for _, s := range datapathSpec.Sets {
@@ -39,8 +39,8 @@ func (c elements) addPods(prefixes []netip.Prefix) {
 }
 
 // addForward adds the elements of one forward, and of no other one, given its
-// zones and whether SCTP ports stay as they are. It returns what of it cannot be
-// done.
+// zones and whether SCTP ports stay as they are. It returns the problems of the ports
+// that cannot be added.
 func (c elements) addForward(forward desired.Forward, zones map[zoneKey]uint16, sctpPortStays bool) []error {
 	f, ok := familyOf(forward.VIP)
 	if !ok {
@@ -120,8 +120,7 @@ func (c elements) addPort(f ipFamily, forward desired.Forward, p desired.Port, z
 	return problem
 }
 
-// addPrivate adds the listener by which the daemon serves a port itself, if it
-// does.
+// addPrivate adds the listener of a port, if the daemon serves it itself.
 func (c elements) addPrivate(p desired.Port) {
 	if f, ok := familyOf(p.Target.Addr()); ok && p.Protocol == desired.TCP && p.Proxied() {
 		c[f.named(setPrivate)][string(p.Target.Addr().AsSlice())+portBytes(p.Target.Port())+"\x00\x00"] = ""
@@ -140,8 +139,8 @@ func familyOf(a netip.Addr) (ipFamily, bool) {
 	}
 }
 
-// portKey is what the ports of VIPs are looked up by: the address, and then
-// protocol and port, each padded to four bytes.
+// portKey returns the key of a VIP's port: the address, and then protocol and port,
+// each padded to four bytes.
 func portKey(vip netip.Addr, protocol desired.Protocol, port uint16) string {
 	key := append(vip.AsSlice(), byte(protocol), 0, 0, 0)
 	key = binary.BigEndian.AppendUint16(key, port)

@@ -5,7 +5,6 @@ import (
 
 	"kube-vrrp-vip/pkg/desired"
 	"kube-vrrp-vip/pkg/proxy"
-	"kube-vrrp-vip/pkg/vrrp"
 )
 
 // listeners are where the ports that the daemon serves itself are listened on, by
@@ -20,7 +19,7 @@ func proxyPorts(s desired.State) []proxy.Port {
 			if p.Proxied() {
 				ports = append(ports, proxy.Port{
 					VIP:     netip.AddrPortFrom(f.VIP, p.Port),
-					Address: s.NodeAddress(vrrp.FamilyOf(f.VIP)),
+					Address: s.NodeAddressFor(f.VIP),
 					Target:  p.Target,
 					Header:  p.Proxy,
 				})

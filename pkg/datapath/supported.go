@@ -11,8 +11,8 @@ import (
 	"kube-vrrp-vip/pkg/nft"
 )
 
-// features are what the tables need of the kernel, from the simple to the
-// whole, each with the option it is built by.
+// features are what the table needs of the kernel, from the simple to the whole,
+// each with the option it is built by.
 var features = []struct {
 	name string
 	spec nft.Spec
@@ -67,8 +67,8 @@ func probeRule(exprs ...nft.Expr) nft.Spec {
 	}
 }
 
-// Supported asks the kernel, without changing anything, whether it can do what
-// the tables need that it cannot do without. The error names each feature that is missing.
+// Supported asks the kernel, without changing anything, whether it supports the table
+// inet kube_vrrp_vip. The error names each feature that is missing.
 func Supported() error {
 	var missing []error
 	for _, f := range features {

@@ -33,6 +33,10 @@ func (s State) NodeAddress(f vrrp.Family) netip.Addr {
 	return netip.Addr{}
 }
 
+// NodeAddressFor returns the node's own address of the family of a VIP, invalid if
+// there is none.
+func (s State) NodeAddressFor(vip netip.Addr) netip.Addr { return s.NodeAddress(vrrp.FamilyOf(vip)) }
+
 // Router is one virtual router (RFC 9568 section 1.6) as the configuration
 // names it. The engine runs it once on every interface that one of its VIPs
 // belongs to.

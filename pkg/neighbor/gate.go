@@ -129,7 +129,7 @@ var ifSolicited = nft.Rule{
 }
 
 // silence goes on with the chain that may drop the question, if the map of routers
-// has the VIP and the interface in reg0.
+// has the VIP and the interface in Reg0.
 func silence(routers string) []nft.Expr {
 	return []nft.Expr{nft.Map(routers, nft.Reg0), nft.SetMeta(unix.NFT_META_MARK, nft.Reg0), nft.Jump(chainSilence)}
 }
@@ -160,14 +160,14 @@ type gate struct {
 	table *nft.Table
 	// links are the interfaces that the table is for, with their indexes:
 	// older kernels take a chain away with its interface, and there the generation
-	// of the ruleset does not tell.
+	// of the ruleset does not show it.
 	links map[string]int
 }
 
 func newGate() *gate { return &gate{table: nft.NewTable(newGateSpec(nil))} }
 
 // set makes VIPs depend on the pulses of their virtual routers. Interfaces that
-// there are not are left out.
+// do not exist are left out.
 func (g *gate) set(answers map[netip.Addr]desired.Answer) error {
 	want := nft.Elements{mapRouter4: {}, mapRouter6: {}}
 	var names []string

@@ -22,7 +22,7 @@ func (c *conn) change(s *Spec, old, new Elements) (bool, error) {
 		target := set.definition()
 		target.Table = s.table()
 		present := old[set.Name]
-		// Somebody's element for all other keys: the library cannot say it.
+		// Another program's element for all other keys: the library cannot name it.
 		_, flush := present[""]
 		// The kernel takes some ranges for overlapping if the end of one that goes
 		// stays as the end of another one, so they are never changed in part.
@@ -118,10 +118,11 @@ func keyOf(e nftables.SetElement) string {
 // rangeEnd is behind a key that is the first after a range.
 const rangeEnd = "e"
 
-// RangeKeys returns the elements that are a prefix of addresses, behind fields
-// that are in both ends. If there are any, the range is one element of two keys,
-// the first and the last. Else it is an element for the first, and one for the
-// first that is not in it, if there is such a one.
+// RangeKeys returns the keys of a prefix of addresses in a set of ranges. fields are
+// the fields before the address, which are the same at both ends: with them the range
+// is one element of two keys, the first and the last address. Without them it is an
+// element for the first address, and one for the first address past the prefix, if
+// any.
 func RangeKeys(fields string, p netip.Prefix) []string {
 	first := p.Masked().Addr().AsSlice()
 	last := slices.Clone(first)
