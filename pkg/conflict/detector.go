@@ -91,8 +91,11 @@ type Finding struct {
 	claimedAt vrrp.Time
 }
 
-// Detector detects address conflicts of one virtual router. Use New.
+// Detector detects address conflicts of one virtual router. Use NewDetector.
 type Detector struct {
+	// deadline is the time of the next call of Expire, kept since it is asked for
+	// in every iteration of the engine's loop.
+	deadline vrrp.Time
 	settings Settings
 	vips     []VIP
 	findings []Finding // of vips, in the same order
@@ -103,28 +106,33 @@ type Detector struct {
 	held             held
 }
 
-// New returns a Detector without VIPs that probes nothing before Begin is called.
-func New() *Detector {
-	return &Detector{begin: vrrp.Never, nextProbe: vrrp.Never, held: held{checkAt: vrrp.Never}}
+// NewDetector returns a Detector without VIPs that probes nothing before Begin is
+// called.
+func NewDetector() Detector {
+	return Detector{deadline: vrrp.Never, begin: vrrp.Never, nextProbe: vrrp.Never, held: held{checkAt: vrrp.Never}}
 }
 
 // Configure replaces the settings and the VIPs. A VIP that the Detector has keeps
-// its finding. Another one gets that of known, if known has one: it is not probed
-// again when it moves to another virtual router.
+// its finding. Another one gets that of known, if known has one: a VIP that moves to
+// another virtual router is not probed again.
 func (d *Detector) Configure(now vrrp.Time, s Settings, vips []VIP, known map[Address]Finding) {
-	had := make(map[Address]Finding, len(d.vips))
-	d.AppendFindings(had)
-	d.settings, d.vips = s, slices.Clone(vips)
-	d.findings = make([]Finding, len(vips))
-	for i, v := range vips {
-		f, ok := had[v.Address]
-		if !ok {
-			f = known[v.Address]
-			f.since = now
+	same := slices.EqualFunc(d.vips, vips, func(a, b VIP) bool { return a.Address == b.Address })
+	if !same {
+		had := make(map[Address]Finding, len(d.vips))
+		d.AppendFindings(had)
+		d.findings = make([]Finding, len(vips))
+		for i, v := range vips {
+			f, ok := had[v.Address]
+			if !ok {
+				f = known[v.Address]
+				f.since = now
+			}
+			d.findings[i] = f
 		}
-		d.findings[i] = f
 	}
+	d.settings, d.vips = s, vips
 	d.updateNextProbe()
+	d.updateDeadline()
 }
 
 // AppendFindings adds the finding of each VIP to m.
@@ -136,7 +144,10 @@ func (d *Detector) AppendFindings(m map[Address]Finding) {
 
 // Begin sets the time from which VIPs that are not Available are probed. With
 // vrrp.Never none is.
-func (d *Detector) Begin(at vrrp.Time) { d.begin = at }
+func (d *Detector) Begin(at vrrp.Time) {
+	d.begin = at
+	d.updateDeadline()
+}
 
 // State returns the state of the VIP with the index i in the list of Configure.
 func (d *Detector) State(i int) State { return d.findings[i].state }
@@ -195,7 +206,9 @@ type Output struct {
 
 // Deadline returns the time at which Expire must be called; vrrp.Never if there
 // is none.
-func (d *Detector) Deadline() vrrp.Time { return min(d.probeDeadline(), d.held.checkAt) }
+func (d *Detector) Deadline() vrrp.Time { return d.deadline }
+
+func (d *Detector) updateDeadline() { d.deadline = min(d.probeDeadline(), d.held.checkAt) }
 
 // Expire does the work that is due at now.
 func (d *Detector) Expire(now vrrp.Time) (out Output) {
@@ -205,6 +218,7 @@ func (d *Detector) Expire(now vrrp.Time) (out Output) {
 	if d.held.checkAt <= now {
 		d.check(now, &out)
 	}
+	d.updateDeadline()
 	return out
 }
 

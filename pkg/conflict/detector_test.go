@@ -25,7 +25,7 @@ var (
 
 // detectorTest runs a Detector on a virtual clock and writes down its output.
 type detectorTest struct {
-	d        *Detector
+	d        Detector
 	settings Settings
 	vips     []VIP
 	now      vrrp.Time
@@ -35,7 +35,7 @@ type detectorTest struct {
 const epoch = vrrp.Time(time.Hour)
 
 func newTest(vips ...Address) *detectorTest {
-	t := &detectorTest{d: New(), now: epoch, settings: Settings{VRID: 50, MasterDownInterval: 400 * time.Millisecond}}
+	t := &detectorTest{d: NewDetector(), now: epoch, settings: Settings{VRID: 50, MasterDownInterval: 400 * time.Millisecond}}
 	for _, a := range vips {
 		t.vips = append(t.vips, VIP{Address: a, LinkUp: true})
 	}
@@ -43,7 +43,9 @@ func newTest(vips ...Address) *detectorTest {
 	return t
 }
 
-func (t *detectorTest) configure() { t.d.Configure(t.now, t.settings, t.vips, nil) }
+func (t *detectorTest) configure() {
+	t.d.Configure(t.now, t.settings, slices.Clone(t.vips), nil)
+}
 
 func (t *detectorTest) printf(format string, args ...any) {
 	at := time.Duration(t.now - epoch).Round(time.Millisecond)

@@ -66,15 +66,17 @@ func (s *suspect) recent(now vrrp.Time) bool {
 func (d *Detector) Take(now vrrp.Time) {
 	d.held.master, d.held.taken, d.held.defendAt = true, now, now
 	d.held.checkAt = d.settled()
+	d.updateDeadline()
 }
 
 // Yield records that this node holds the VIPs no more.
 func (d *Detector) Yield() {
 	d.held = held{checkAt: vrrp.Never, claims: d.held.claims}
+	d.updateDeadline()
 }
 
 // Claims returns how often another host claimed a VIP that this node held, since
-// New. Claims shortly after a takeover do not count.
+// NewDetector. Claims shortly after a takeover do not count.
 func (d *Detector) Claims() uint64 { return d.held.claims }
 
 // Duplicate returns the VIP that another host has too, that host, and the time at
@@ -100,6 +102,7 @@ func (d *Detector) claimed(now vrrp.Time, ip netip.Addr, mac MAC) Reaction {
 	if !s.recent(now) || explained {
 		*s = suspect{first: now}
 		h.checked, h.checkAt = 0, min(h.checkAt, now.Add(confirmation+Interval))
+		d.updateDeadline()
 	}
 	s.last = now
 	if !s.duplicate {

@@ -22,9 +22,6 @@ type binding struct {
 	failed map[netip.Addr]error
 }
 
-// reset forgets the state when the router changes its own.
-func (b *binding) reset() { b.held, b.unboundSince = false, 0 }
-
 // lost reports whether the router must give up since none of its addresses can be
 // bound: one that held some gives up only when their leases are about to end.
 func (b *binding) lost(claimed int, now vrrp.Time) bool {

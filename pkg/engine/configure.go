@@ -71,6 +71,11 @@ func (l *loop) configure(now vrrp.Time) {
 	l.instances = instances
 	l.host.setPolicies(l.heartbeats.policies(instances))
 	l.conflicts.configure(instances, now)
+	for _, in := range instances {
+		if in.phase == phaseVIPInUse {
+			in.startAfter(now) // Other addresses may be among its VIPs now.
+		}
+	}
 }
 
 // begin begins the life of a new instance.
@@ -135,7 +140,7 @@ func (l *loop) reconfigure(in *instance, p placement, now vrrp.Time) {
 // of the listening.
 func (l *loop) listen(in *instance, now vrrp.Time) {
 	in.phase, in.cause = phaseListening, desired.Cause{Reason: desired.Listening}
-	since, ok := l.sockets.listening[in.port()]
+	since, ok := l.sockets.since(in.port())
 	if !ok || in.lacksEveryLink() {
 		in.startAfter(never) // Its sockets are being opened, or its links made.
 		return
@@ -156,7 +161,7 @@ func (l *loop) start(in *instance, now vrrp.Time) {
 	}
 	in.phase, in.started, in.startAt = phaseRunning, true, never
 	in.detector.Begin(now)
-	l.apply(in, in.router.Startup(now, l.sockets.sightings[in.port()].HeardFor(now, in.key.VRID)...), now)
+	l.apply(in, in.router.Startup(now, l.sockets.heardFor(in.port(), in.key.VRID, now)...), now)
 }
 
 // mayClaim reports whether an instance that never ran may use its VRID and any of
@@ -193,7 +198,7 @@ func (l *loop) mayClaim(in *instance, now vrrp.Time) bool {
 // did. Its Master_Down_Interval is a part of the listening. Later that is an alarm
 // only: else a few packets could keep a Backup from taking over.
 func (l *loop) resignForVRIDConflict(in *instance, now vrrp.Time) bool {
-	since, ok := l.sockets.listening[in.port()]
+	since, ok := l.sockets.since(in.port())
 	listen := max(listenTime, in.config.MasterDownInterval(in.config.AdvertisementInterval))
 	if in.state() != vrrp.Backup || in.force || !ok || now.Sub(since) > 2*listen {
 		return false

@@ -16,6 +16,7 @@ type conflicts struct {
 	post func(probeOrder)
 	// byAddress has the instance of each VIP, on the link that it belongs to.
 	byAddress map[conflict.Address]*instance
+	instances []*instance // those of byAddress
 	watching  map[int][]netip.Addr
 	// order is posted at the end of the iteration.
 	order probeOrder
@@ -24,37 +25,40 @@ type conflicts struct {
 // configure gives each detector the VIPs of its instance. A VIP that moves to
 // another one keeps its finding.
 func (c *conflicts) configure(instances []*instance, now vrrp.Time) {
-	known := map[conflict.Address]conflict.Finding{}
-	for in := range instancesOf(c.byAddress) {
-		in.detector.AppendFindings(known)
-	}
-	c.byAddress = map[conflict.Address]*instance{}
+	byAddress := make(map[conflict.Address]*instance, len(c.byAddress))
 	watch := map[int][]netip.Addr{}
+	for _, in := range instances {
+		for _, v := range in.vips {
+			a := conflict.Address{Link: v.link.Index, IP: v.address}
+			byAddress[a] = in
+			watch[a.Link] = append(watch[a.Link], a.IP)
+		}
+	}
+	var known map[conflict.Address]conflict.Finding
+	if !maps.Equal(byAddress, c.byAddress) {
+		known = c.findings()
+	}
+	c.byAddress, c.instances = byAddress, instances
 	for _, in := range instances {
 		vips := make([]conflict.VIP, 0, len(in.vips))
 		for _, v := range in.vips {
-			a := conflict.Address{Link: v.link.Index, IP: v.address}
-			vips = append(vips, conflict.VIP{Address: a, LinkUp: linkFault(v.link) == ""})
-			c.byAddress[a] = in
-			watch[a.Link] = append(watch[a.Link], a.IP)
+			vips = append(vips, conflict.VIP{Address: conflict.Address{Link: v.link.Index, IP: v.address}, LinkUp: linkFault(v.link) == ""})
 		}
 		in.detector.Configure(now, conflict.Settings{
 			VRID: in.key.VRID, Unicast: in.config.Unicast, Force: in.force,
 			MasterDownInterval: in.config.MasterDownInterval(in.config.AdvertisementInterval),
 		}, vips, known)
-		if in.phase == phaseVIPInUse {
-			in.startAfter(now) // Other addresses may be among its VIPs now.
-		}
 	}
 	if !maps.EqualFunc(watch, c.watching, slices.Equal) {
 		c.watching, c.order.watch = watch, watch
 	}
 }
 
-func instancesOf(byAddress map[conflict.Address]*instance) map[*instance]bool {
-	all := map[*instance]bool{}
-	for _, in := range byAddress {
-		all[in] = true
+// findings returns the findings of all VIPs.
+func (c *conflicts) findings() map[conflict.Address]conflict.Finding {
+	all := make(map[conflict.Address]conflict.Finding, len(c.byAddress))
+	for _, in := range c.instances {
+		in.detector.AppendFindings(all)
 	}
 	return all
 }

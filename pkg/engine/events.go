@@ -56,8 +56,13 @@ func (e *events) logError(k logKey, message string, err error) {
 	e.logOnce(k, err.Error(), func() { e.logger.Error(err, message) })
 }
 
-// ended records that a condition has ended.
-func (e *events) ended(k logKey) { delete(e.logged, k) }
+// ended records that a condition has ended. It is called for every advertisement
+// that is sent, when as a rule nothing is logged.
+func (e *events) ended(k logKey) {
+	if len(e.logged) > 0 {
+		delete(e.logged, k)
+	}
+}
 
 // logOnce calls log if text is not what was logged last of a condition.
 func (e *events) logOnce(k logKey, text string, log func()) {

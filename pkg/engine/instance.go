@@ -45,36 +45,38 @@ const (
 
 // instance is a virtual router on an interface.
 type instance struct {
+	// The loop looks at these fields in every iteration, so they are next to each
+	// other. router is nil until the placement has been without a fault once;
+	// startAt is the time to start it, never if it runs or cannot.
+	router   *vrrp.Router
+	startAt  vrrp.Time
+	announce announceSchedule
+	detector conflict.Detector
+
 	placement
-	phase phase
+	// applied is the router's configuration, which stays behind the placement's
+	// during a fault.
+	applied vrrp.Config
+	phase   phase
 	// cause says why the router is in its state, since when it has been; changed
 	// is since on the clock for decisions.
 	cause   desired.Cause
 	since   time.Time
 	changed vrrp.Time
-
-	// router is nil until the placement has been without a fault once. applied is
-	// its configuration, which stays behind the placement's during a fault.
-	router  *vrrp.Router
-	applied vrrp.Config
-	// startAt is the time to start the router; never if it runs or cannot.
-	startAt vrrp.Time
-	retry   time.Duration
-	// started reports that the router has run: another use of its VRID or its VIPs
-	// does not keep it from starting again.
+	// started reports whether the router has run: another use of its VRID or its
+	// VIPs does not keep it from starting again, after retry if it failed.
 	started bool
+	retry   time.Duration
 
-	// advertised reports that an advertisement went out since the router became
+	// advertised reports whether an advertisement went out since the router became
 	// Master: until then it holds and announces nothing. sendFailures counts those
 	// that failed since the last one that went out.
 	advertised   bool
 	sendFailures int
-	announce     announceSchedule
 	// generation is that of the first hostState with the addresses.
 	generation uint64
 	binding    binding
 	removals   removals
-	detector   *conflict.Detector
 
 	// alarms are those that are on, each reason once. vridConflict is the time
 	// since which the VRID has another use; never if it has none.
@@ -85,7 +87,7 @@ type instance struct {
 func newInstance(p placement) *instance {
 	in := &instance{
 		placement: p, cause: p.fault, since: wallClock(), startAt: never, retry: retryMin,
-		detector: conflict.New(), vridConflict: never,
+		detector: conflict.NewDetector(), vridConflict: never,
 	}
 	in.announce.stop()
 	return in
@@ -135,7 +137,9 @@ func (in *instance) isMaster() bool { return in.state() == vrrp.Master && in.adv
 // known.
 func (in *instance) healthy() bool { return in.isMaster() && in.sendFailures == 0 }
 
-// available reports whether no other host has the VIP with the index i.
+// available reports whether no other host has the VIP with the index i. It may be
+// called from the end of loop.configure until the placement changes again: the
+// detector knows the VIPs by their index.
 func (in *instance) available(i int) bool { return in.detector.State(i) == conflict.Available }
 
 // appendHeld appends the addresses that the instance is to have on the host.
@@ -149,6 +153,13 @@ func (in *instance) appendHeld(all []host.VirtualAddress) []host.VirtualAddress 
 		}
 	}
 	return all
+}
+
+// yield forgets what belongs to a Master.
+func (in *instance) yield() {
+	in.announce.stop()
+	in.detector.Yield()
+	in.sendFailures, in.advertised = 0, false
 }
 
 // destinations are the addresses that advertisements go to.

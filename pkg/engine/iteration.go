@@ -199,7 +199,7 @@ func (l *loop) retrySockets(now vrrp.Time) {
 // updateAlarms passes on the alarms that began or ended since the last call.
 func (l *loop) updateAlarms(now vrrp.Time) {
 	for _, in := range l.instances {
-		alarms := in.alarmsAt(now, l.sockets.sightings[in.port()])
+		alarms := in.alarmsAt(now, l.sockets.seen(in.port()))
 		if len(alarms) == 0 && len(in.alarms) == 0 {
 			continue
 		}

@@ -29,7 +29,11 @@ func (l *loop) apply(in *instance, out vrrp.Output, now vrrp.Time) {
 			l.takeOver(in, now)
 		}
 	case sentToNone:
-		if in.sendFailures++; in.sendFailures >= sendFailuresAllowed && in.state() == vrrp.Master {
+		// The last advertisement of a Master that yields counts no more.
+		if in.state() != vrrp.Master {
+			break
+		}
+		if in.sendFailures++; in.sendFailures >= sendFailuresAllowed {
 			l.fail(in, desired.FaultSendFailed, now)
 		}
 	case notSent:
@@ -55,12 +59,9 @@ func (l *loop) takeOver(in *instance, now vrrp.Time) {
 // changed follows a change of state.
 func (l *loop) changed(in *instance, from, to vrrp.State, cause desired.Cause, now vrrp.Time) {
 	in.cause, in.since, in.changed = cause, wallClock(), now
-	in.binding.reset()
+	in.binding = binding{}
 	if from == vrrp.Master {
-		in.announce.stop()
-		in.detector.Yield()
-		in.sendFailures, in.advertised = 0, false
-		clear(in.binding.failed)
+		in.yield()
 		l.host.request()
 	}
 	t := desired.Transition{

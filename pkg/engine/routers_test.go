@@ -442,3 +442,40 @@ func TestSimulatedStatusFollows(t *testing.T) {
 		w.fatalf("status has %+v after %s, want the last change", got.Routers, publishPause)
 	}
 }
+
+// An advertisement that fails while a Master yields must not count against the
+// next time that it is Master.
+func TestSimulatedYieldLeavesNoSendFailure(t *testing.T) {
+	s := stateOf(vipA)
+	s.Routers[0].Preempt = true
+	w := settledWith(t, 77, 2, s)
+	n := w.nodes[w.oneMaster("before")]
+	other := w.nodes[1-n.id]
+	in := n.loop.instances[0]
+	// The other gets a higher priority and becomes Master; the last
+	// advertisement of n, which yields, does not go out.
+	s.Routers[0].Priority = 200
+	n.sendFails = true
+	other.apply(s)
+	other.turn()
+	for in.state() == vrrp.Master {
+		w.run(time.Millisecond)
+	}
+	if in.state() != vrrp.Backup {
+		w.fatalf("state %s", in.state())
+	}
+	n.sendFails = false
+	w.run(5 * time.Second)
+	other.crash()
+	n.sendFails = true
+	for in.state() != vrrp.Master {
+		w.run(time.Millisecond)
+	}
+	began := w.now
+	for in.state() == vrrp.Master {
+		w.run(time.Millisecond)
+	}
+	if d := time.Duration(w.now - began); in.cause.Reason != desired.FaultSendFailed || d < 190*time.Millisecond {
+		w.fatalf("gave up for %s after %v, want after three advertisements, 200ms", in.cause.Reason, d)
+	}
+}

@@ -119,6 +119,20 @@ func (s *sockets) deaf(p portKey, runs bool) bool {
 	return s.failed[p] != nil || runs && !listening
 }
 
+// since returns the time since which a port is listened on.
+func (s *sockets) since(p portKey) (since vrrp.Time, listening bool) {
+	since, listening = s.listening[p]
+	return since, listening
+}
+
+// seen returns the routers heard on a port, nil if it is not listened on.
+func (s *sockets) seen(p portKey) *vrrp.Sightings { return s.sightings[p] }
+
+// heardFor returns the routers heard on a port that use a VRID.
+func (s *sockets) heardFor(p portKey, vrid uint8, now vrrp.Time) []vrrp.Sighting {
+	return s.sightings[p].HeardFor(now, vrid)
+}
+
 // observe records an advertisement of another node.
 func (s *sockets) observe(p portKey, arrived vrrp.Time, h vrrp.Header, payload []byte) {
 	if seen := s.sightings[p]; seen != nil {
