@@ -10,6 +10,7 @@ import (
 
 	"kube-vrrp-vip/pkg/config"
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/prefix"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -111,7 +112,7 @@ func (b *backend) restrict(ranges []string) {
 		b.sources[family] = append(b.sources[family], p)
 	}
 	for family, networks := range b.sources {
-		if b.sources[family] = desired.Outermost(networks); len(networks) > 0 && b.sources[family][0].Bits() == 0 {
+		if b.sources[family] = prefix.Outermost(networks); len(networks) > 0 && b.sources[family][0].Bits() == 0 {
 			delete(b.sources, family)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kube-vrrp-vip/pkg/config"
-	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/prefix"
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
@@ -189,5 +189,5 @@ func podNetworks(node string, nodes []*corev1.Node) []netip.Prefix {
 			}
 		}
 	}
-	return desired.Outermost(networks)
+	return prefix.Outermost(networks)
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/prefix"
 	"kube-vrrp-vip/pkg/nft"
 )
 
@@ -29,7 +30,7 @@ func emptyElements() elements {
 // addPods adds the networks of the node's pods. The kernel refuses ranges that
 // overlap.
 func (c elements) addPods(prefixes []netip.Prefix) {
-	for _, p := range desired.Outermost(prefixes) {
+	for _, p := range prefix.Outermost(prefixes) {
 		if f, ok := familyOf(p.Addr()); ok {
 			for _, key := range nft.RangeKeys("", p) {
 				c[f.named(setPods)][key] = ""
@@ -107,7 +108,7 @@ func (c elements) addPort(f ipFamily, forward desired.Forward, p desired.Port, z
 	}
 	c[f.named(setLimited)][port] = ""
 	var problem error
-	for _, s := range desired.Outermost(p.Sources) {
+	for _, s := range prefix.Outermost(p.Sources) {
 		source, ok := familyOf(s.Addr())
 		if !ok || source.number != f.number {
 			problem = fmt.Errorf("the source range %s is not of IPv%s", s, f.suffix)

@@ -1,11 +1,11 @@
-package desired_test
+package prefix_test
 
 import (
 	"net/netip"
 	"slices"
 	"testing"
 
-	"kube-vrrp-vip/pkg/desired"
+	"kube-vrrp-vip/pkg/internal/prefix"
 )
 
 func TestOutermost(t *testing.T) {
@@ -28,7 +28,7 @@ func TestOutermost(t *testing.T) {
 		}
 		given := slices.Clone(prefixes)
 		var got []string
-		for _, p := range desired.Outermost(prefixes) {
+		for _, p := range prefix.Outermost(prefixes) {
 			got = append(got, p.String())
 		}
 		if !slices.Equal(got, test.want) {
@@ -38,7 +38,7 @@ func TestOutermost(t *testing.T) {
 			t.Errorf("%s: %v has become %v", test.name, given, prefixes)
 		}
 	}
-	if got := desired.Outermost([]netip.Prefix{{}, netip.MustParsePrefix("10.0.0.0/8")}); !slices.Contains(got, netip.MustParsePrefix("10.0.0.0/8")) {
+	if got := prefix.Outermost([]netip.Prefix{{}, netip.MustParsePrefix("10.0.0.0/8")}); !slices.Contains(got, netip.MustParsePrefix("10.0.0.0/8")) {
 		t.Errorf("beside an invalid one: got %v", got)
 	}
 }

@@ -1,4 +1,5 @@
-package desired
+// Package prefix computes with sets of IP prefixes.
+package prefix
 
 import (
 	"cmp"
@@ -6,8 +7,9 @@ import (
 	"slices"
 )
 
-// Outermost returns the prefixes that are in no other one, once each, masked and
-// sorted: the same addresses, without ranges that overlap.
+// Outermost returns the prefixes that no other one contains, masked, sorted by
+// address, and each once. They cover the same addresses, and do not overlap:
+// nftables refuses a set of intervals that do.
 func Outermost(prefixes []netip.Prefix) []netip.Prefix {
 	all := make([]netip.Prefix, len(prefixes))
 	for i, p := range prefixes {
