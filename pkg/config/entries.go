@@ -147,27 +147,6 @@ func (p *parsed) notice(e Entry, message string) {
 	}
 }
 
-// value reads an entry in the short form.
-func (p *parsed) value(e Entry, key, value string) {
-	var err error
-	if e.VIP, err = parseKey(key, value); err != nil {
-		p.problem(e, err)
-		return
-	}
-	if !p.isFree(e) {
-		return
-	}
-	notice, err := parseValue(&e, value)
-	switch {
-	case err != nil:
-		e.Services, e.Refused = nil, true
-		p.problem(e, untilThen(err))
-	case notice != "":
-		p.notice(e, notice)
-	}
-	p.add(e)
-}
-
 // isFree tells whether e may have its address, and reports why not.
 func (p *parsed) isFree(e Entry) bool {
 	first, taken := p.keys[e.VIP]
@@ -192,20 +171,6 @@ func (p *parsed) add(e Entry) {
 // untilThen adds what happens to a VIP whose entry is wrong.
 func untilThen(err error) error { return fmt.Errorf("%w; until then the VIP refuses every port", err) }
 
-// parseKey reads the key of an entry. The value only decides what the error
-// says about a key that is no address.
-func parseKey(key, value string) (netip.Addr, error) {
-	vip, err := parseVIP(key) // No key of a ConfigMap may contain ':'.
-	if err == nil {
-		return vip, checkVIP(vip)
-	}
-	var v yaml.Node
-	if err := yaml.Unmarshal([]byte(value), &v); err != nil {
-		return vip, fmt.Errorf("the key is not an IP address, and the value is not YAML: %s", yamlError(err))
-	}
-	return vip, errors.New("the key is not an IP address: write one such as 192.168.1.99 or 2001-db8--10")
-}
-
 var broadcastIPv4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // checkVIP accepts what can be a VIP.
@@ -222,44 +187,11 @@ func checkVIP(vip netip.Addr) error {
 	return nil
 }
 
-// parseValue sets e.Services and e.ProxyProtocol from the value of an entry. The notice says how
-// what is served differs from what was asked for.
-func parseValue(e *Entry, value string) (notice string, err error) {
-	if value == "" {
-		return "", nil
+// parseVIP reads an address; '-' stands for ':'.
+func parseVIP(s string) (netip.Addr, error) {
+	if len(s) > maxShown {
+		return netip.Addr{}, errors.New("too long for an address")
 	}
-	name, method, found := strings.Cut(value, ":")
-	service, err := parseService(name)
-	if err != nil {
-		return "", err
-	}
-	e.Services = []Service{{Name: service}}
-	switch {
-	case !found, method == "NAT":
-		return "", nil
-	case method == "DR":
-		return "DR is served as NAT: write namespace/service to say so", nil
-	case method == "PROXY":
-		e.ProxyProtocol = 1 // As HAProxy's send-proxy.
-		return "", nil
-	}
-	if upper := strings.ToUpper(strings.TrimSpace(method)); upper == "NAT" || upper == "DR" || upper == "PROXY" {
-		return "", fmt.Errorf("the method %q must be written %s, in capitals and without blanks", Shorten(method), upper)
-	}
-	return "", fmt.Errorf("the method %q does not exist: leave it out, or write NAT or PROXY", Shorten(method))
-}
-
-// parseService reads the name of a Service.
-func parseService(s string) (ObjectName, error) {
-	service, err := parseObjectName(s)
-	if err != nil {
-		return service, errors.New("the Service is not named in full: write namespace/service, or nothing for the address only")
-	}
-	if err := checkLabel(service.Namespace); err != nil {
-		return service, fmt.Errorf("the namespace %q %w", Shorten(service.Namespace), err)
-	}
-	if err := checkLabel(service.Name); err != nil {
-		return service, fmt.Errorf("the Service name %q %w", Shorten(service.Name), err)
-	}
-	return service, nil
+	vip, err := netip.ParseAddr(strings.ReplaceAll(s, "-", ":"))
+	return vip.Unmap(), err
 }

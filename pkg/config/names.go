@@ -63,3 +63,18 @@ func parseObjectName(s string) (ObjectName, error) {
 	}
 	return ObjectName{Namespace: namespace, Name: name}, nil
 }
+
+// parseService reads the name of a Service.
+func parseService(s string) (ObjectName, error) {
+	service, err := parseObjectName(s)
+	if err != nil {
+		return service, errors.New("the Service is not named in full: write namespace/service, or nothing for the address only")
+	}
+	if err := checkLabel(service.Namespace); err != nil {
+		return service, fmt.Errorf("the namespace %q %w", Shorten(service.Namespace), err)
+	}
+	if err := checkLabel(service.Name); err != nil {
+		return service, fmt.Errorf("the Service name %q %w", Shorten(service.Name), err)
+	}
+	return service, nil
+}

@@ -2,34 +2,11 @@ package config
 
 import (
 	"errors"
-	"io"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
-
-// longForm returns the YAML mapping that value is, nil if it is none, and an
-// error if that is not all of it. A mapping of one slash is none: "ns/svc: NAT"
-// is the short form with a blank too many.
-func longForm(value string) (*yaml.Node, error) {
-	if !strings.Contains(value, ":") {
-		return nil, nil // Most are: a decoder costs more than the rest.
-	}
-	var document, next yaml.Node
-	decoder := yaml.NewDecoder(strings.NewReader(value))
-	if decoder.Decode(&document) != nil || len(document.Content) == 0 {
-		return nil, nil
-	}
-	fields := document.Content[0]
-	if fields.Kind != yaml.MappingNode || len(fields.Content) == 0 || len(fields.Content) == 2 && strings.Contains(fields.Content[0].Value, "/") {
-		return nil, nil
-	}
-	if err := decoder.Decode(&next); !errors.Is(err, io.EOF) {
-		return fields, errors.New(`the value goes on after the end of a YAML document ("---" or "..."): write one document, and another entry for what comes after it`)
-	}
-	return fields, nil
-}
 
 // pair is a field of a YAML mapping, or an entry of one that has free keys.
 type pair struct{ key, value *yaml.Node }
@@ -93,6 +70,16 @@ func parseBool(n *yaml.Node) (b bool, err error) {
 		return false, errors.New("must be true or false")
 	}
 	return b, nil
+}
+
+// parseNumber reads a number from 1 in decimal digits. A zero before it is an
+// error: YAML would take 0120 for 80.
+func parseNumber(s string, bits int) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, bits)
+	if err != nil || n == 0 || s[0] == '0' {
+		return 0, errors.New("not a number")
+	}
+	return n, nil
 }
 
 // show returns n as YAML, shortened. Strings in quotes keep them: "60" is not

@@ -3,12 +3,34 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
+
+// longForm returns the YAML mapping that value is, nil if it is none, and an
+// error if that is not all of it. A mapping of one slash is none: "ns/svc: NAT"
+// is the short form with a blank too many.
+func longForm(value string) (*yaml.Node, error) {
+	if !strings.Contains(value, ":") {
+		return nil, nil // Most are: a decoder costs more than the rest.
+	}
+	var document, next yaml.Node
+	decoder := yaml.NewDecoder(strings.NewReader(value))
+	if decoder.Decode(&document) != nil || len(document.Content) == 0 {
+		return nil, nil
+	}
+	fields := document.Content[0]
+	if fields.Kind != yaml.MappingNode || len(fields.Content) == 0 || len(fields.Content) == 2 && strings.Contains(fields.Content[0].Value, "/") {
+		return nil, nil
+	}
+	if err := decoder.Decode(&next); !errors.Is(err, io.EOF) {
+		return fields, errors.New(`the value goes on after the end of a YAML document ("---" or "..."): write one document, and another entry for what comes after it`)
+	}
+	return fields, nil
+}
 
 // mapping reads an entry in the long form:
 //
@@ -174,23 +196,4 @@ func parseInterfaces(n *yaml.Node) (names []string, err error) {
 		names = append(names, name)
 	}
 	return names, nil
-}
-
-// parseNumber reads a number from 1 in decimal digits. A zero before it is an
-// error: YAML would take 0120 for 80.
-func parseNumber(s string, bits int) (uint64, error) {
-	n, err := strconv.ParseUint(s, 10, bits)
-	if err != nil || n == 0 || s[0] == '0' {
-		return 0, errors.New("not a number")
-	}
-	return n, nil
-}
-
-// parseVIP reads an address; '-' stands for ':'.
-func parseVIP(s string) (netip.Addr, error) {
-	if len(s) > maxShown {
-		return netip.Addr{}, errors.New("too long for an address")
-	}
-	vip, err := netip.ParseAddr(strings.ReplaceAll(s, "-", ":"))
-	return vip.Unmap(), err
 }
