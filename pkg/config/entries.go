@@ -30,8 +30,9 @@ type Entry struct {
 	// Refused tells that Value could not be served: the address is kept and
 	// refuses every port. There are no Services then.
 	Refused bool
-	// Unguarded leaves ports that no Service has to the host.
-	Unguarded bool
+	// AllowHostPorts admits traffic to the ports of the VIP that no Service has:
+	// they belong to the host. Without it they are refused.
+	AllowHostPorts bool
 	// ProxyProtocol is the version of the PROXY protocol header that the TCP
 	// ports are proxied with, 1 or 2; 0: they are not proxied.
 	ProxyProtocol int

@@ -324,8 +324,8 @@ func FuzzParseEntries(f *testing.F) {
 // checkServices checks what whoever reads an Entry relies on.
 func checkServices(t *testing.T, e Entry) {
 	t.Helper()
-	if e.ProxyProtocol < 0 || e.ProxyProtocol > 2 || (e.ProxyProtocol > 0 || e.Unguarded) && len(e.Services) == 0 {
-		t.Errorf("ProxyProtocol %d, Unguarded %v of %d Services", e.ProxyProtocol, e.Unguarded, len(e.Services))
+	if e.ProxyProtocol < 0 || e.ProxyProtocol > 2 || (e.ProxyProtocol > 0 || e.AllowHostPorts) && len(e.Services) == 0 {
+		t.Errorf("ProxyProtocol %d, AllowHostPorts %v of %d Services", e.ProxyProtocol, e.AllowHostPorts, len(e.Services))
 	}
 	type vipPort struct {
 		port     uint16

@@ -84,10 +84,10 @@ func (p *parsed) mapping(e Entry, fields *yaml.Node, more error) {
 	}
 
 	if e.Refused {
-		e.Services, e.Unguarded, e.ProxyProtocol = nil, false, 0
+		e.Services, e.AllowHostPorts, e.ProxyProtocol = nil, false, 0
 	}
 	if guard := field["guard"]; guard != nil && !e.Refused && len(e.Services) == 0 {
-		e.Unguarded = false
+		e.AllowHostPorts = false
 		p.notice(Entry{Key: e.Key, Value: show(guard)}, "guard: without effect: only a VIP with services is guarded, leave it out")
 	}
 	e.Value = e.serviceNames()
@@ -145,7 +145,7 @@ func (e *Entry) setField(name string, n *yaml.Node) (err error) {
 	case "guard":
 		var guard bool
 		guard, err = parseBool(n)
-		e.Unguarded = !guard
+		e.AllowHostPorts = !guard
 	case "proxyProtocol":
 		switch text(n) {
 		case "v1":

@@ -190,7 +190,7 @@ func TestParseMapping(t *testing.T) {
 		{
 			name:    "the guard is off",
 			value:   one + "services: [{name: vip/echo}]\nguard: false",
-			entries: []Entry{{Key: "web", Value: "vip/echo", VIP: ipv4, Services: []Service{{Name: echo}}, Unguarded: true}},
+			entries: []Entry{{Key: "web", Value: "vip/echo", VIP: ipv4, Services: []Service{{Name: echo}}, AllowHostPorts: true}},
 		},
 		{
 			name:    "the guard is on",

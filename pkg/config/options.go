@@ -38,9 +38,9 @@ type Options struct {
 	// ProxyProtocolMode asked kube-keepalived-vip for HAProxy in front of all
 	// entries.
 	ProxyProtocolMode bool
-	// Guard refuses the ports of a VIP with Services that none of them has;
-	// without it they are left to the host, as with Entry.Unguarded.
-	Guard bool
+	// AllowHostPorts is Entry.AllowHostPorts of every entry: the inverse of
+	// --guard.
+	AllowHostPorts bool
 	// HTTPPort serves /healthz, /metrics and /status on all addresses.
 	HTTPPort int
 	// ReleaseVIPs makes a stopping Master resign and remove its addresses;
@@ -83,7 +83,7 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 	fs.StringVar(&o.Interface, "iface", "", "network interface for all VIPs (default: chosen per VIP)")
 	fs.BoolVar(&o.VirtualMAC, "virtual-mac", false, "have the LAN know the VIPs by the MAC address of their virtual router")
 	fs.BoolVar(&o.ProxyProtocolMode, "proxy-protocol-mode", false, "changes nothing: entries with :PROXY or proxyProtocol are proxied with or without it, and the others are forwarded by nftables")
-	fs.BoolVar(&o.Guard, "guard", true, "refuse ports of a VIP that its Services do not have")
+	guard := fs.Bool("guard", true, "refuse ports of a VIP that its Services do not have")
 	fs.IntVar(&o.HTTPPort, "http-port", 8080, "port of /healthz, /readyz, /metrics and /status")
 	fs.BoolVar(&o.ReleaseVIPs, "release-vips", true, "hand the VIPs over on exit")
 	fs.StringVar(&o.WatchNamespace, "watch-namespace", "", "namespace of the Services to watch (default: all)")
@@ -132,6 +132,7 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 			errs = append(errs, fmt.Errorf("--vrids=%s: leave --vrid=%d out, or --vrids", *vrids, o.VRID))
 		}
 	}
+	o.AllowHostPorts = !*guard
 	err = settings.finish()
 	errs = append(errs, o.validate(), err)
 	if err := errors.Join(errs...); err != nil {

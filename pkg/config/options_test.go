@@ -34,7 +34,6 @@ func defaultOptions() Options {
 	return Options{
 		ConfigMap:   ObjectName{Namespace: "vip", Name: "vip-configmap"},
 		VRID:        50,
-		Guard:       true,
 		HTTPPort:    8080,
 		ReleaseVIPs: true,
 		VRRP: vrrp.Settings{
@@ -115,7 +114,7 @@ func TestParseOptions(t *testing.T) {
 		{
 			name: "without the guard",
 			args: []string{"--guard=false"},
-			want: func(o *Options) { o.Guard = false },
+			want: func(o *Options) { o.AllowHostPorts = true },
 		},
 		{
 			name: "as patient as can be",

@@ -25,7 +25,6 @@ func testOptions() config.Options {
 	return config.Options{
 		ConfigMap:   config.ObjectName{Namespace: "vip", Name: "vip-configmap"},
 		VRID:        50,
-		Guard:       true,
 		HTTPPort:    8080,
 		ReleaseVIPs: true,
 		VRRP: vrrp.Settings{

@@ -46,7 +46,7 @@ func (f *forwarder) backend(name config.ObjectName) *backend {
 func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) {
 	p := plan{forwarder: f, entry: e, family: vrrp.FamilyOf(e.VIP)}
 	p.node = f.self.address(p.family)
-	p.open = (e.Unguarded || !f.options.Guard) && !e.Refused
+	p.allowHostPorts = (e.AllowHostPorts || f.options.AllowHostPorts) && !e.Refused
 	for i, s := range e.Services {
 		p.addService(i, s)
 	}
@@ -60,7 +60,7 @@ func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) 
 	for _, c := range conflicts {
 		p.problem("Services %s and %s both have %s: at the VIP that leads to the first by name, map the other's to another port", e.Services[c.first].Name, e.Services[c.second].Name, c.ports)
 	}
-	return desired.Forward{VIP: e.VIP, Open: p.open, Ports: ports}, p.problems
+	return desired.Forward{VIP: e.VIP, Open: p.allowHostPorts, Ports: ports}, p.problems
 }
 
 // plan is a Forward that is being built.
@@ -69,8 +69,8 @@ type plan struct {
 	entry  config.Entry
 	family vrrp.Family
 	// node is this node's own address of the family; it may be invalid.
-	node netip.Addr
-	open bool
+	node           netip.Addr
+	allowHostPorts bool
 
 	ports, nodePorts []candidate
 	// unserved are the ports that need a kube-proxy, and withoutHeader those that
@@ -90,7 +90,7 @@ func (p *plan) notice(format string, args ...any) {
 
 // untilThen describes what happens to a VIP until its Service can be used.
 func (p *plan) untilThen() string {
-	if p.open || len(p.entry.Services) > 1 {
+	if p.allowHostPorts || len(p.entry.Services) > 1 {
 		return "; until then none of its ports is served"
 	}
 	return "; until then the VIP refuses every port"

@@ -257,12 +257,12 @@ func TestForward(t *testing.T) {
 			ports: []string{"80/TCP 10.96.0.16:80", "30080/TCP 10.4.0.11:30080"},
 		},
 		{
-			name: "unguarded", entry: with(entry(ipv4, service("four"), service("gone")), func(e *config.Entry) { e.Unguarded = true }),
+			name: "unguarded", entry: with(entry(ipv4, service("four"), service("gone")), func(e *config.Entry) { e.AllowHostPorts = true }),
 			ports:    []string{"open", "80/TCP 10.96.0.4:80", "81/TCP 10.96.0.4:81"},
 			problems: []string{"Service vip/gone does not exist: create it, or name another" + none},
 		},
 		{
-			name: "unguarded, without its Service", entry: with(entry(ipv4, service("gone")), func(e *config.Entry) { e.Unguarded = true }),
+			name: "unguarded, without its Service", entry: with(entry(ipv4, service("gone")), func(e *config.Entry) { e.AllowHostPorts = true }),
 			ports:    []string{"open"},
 			problems: []string{"Service vip/gone does not exist: create it, or name another" + none},
 		},
@@ -275,7 +275,7 @@ func TestForward(t *testing.T) {
 		},
 		{
 			name:  "refused although unguarded",
-			entry: with(entry(ipv4), func(e *config.Entry) { e.Refused, e.Unguarded = true, true }),
+			entry: with(entry(ipv4), func(e *config.Entry) { e.Refused, e.AllowHostPorts = true, true }),
 		},
 		{
 			name: "PROXY protocol", entry: with(entry(ipv4, service("web"), service("dns")), proxied(1)),
@@ -310,7 +310,7 @@ func TestForward(t *testing.T) {
 			problems: []string{"no kube-proxy was found on this node, and the daemon's own proxy carries TCP only: not served are 53/UDP"},
 		},
 		{
-			name: "no kube-proxy, an unguarded VIP", entry: with(entry(ipv4, service("inner")), func(e *config.Entry) { e.Unguarded = true }), without: "kube-proxy",
+			name: "no kube-proxy, an unguarded VIP", entry: with(entry(ipv4, service("inner")), func(e *config.Entry) { e.AllowHostPorts = true }), without: "kube-proxy",
 			ports: []string{"open", "80/TCP 10.96.0.11:80 proxy plain"},
 		},
 		{
@@ -332,7 +332,7 @@ func TestForward(t *testing.T) {
 			}
 			// The second look finds what the first has read.
 			o := testOptions()
-			o.Guard = tt.without != "guard"
+			o.AllowHostPorts = tt.without == "guard"
 			f := newForwarder(o, in, self)
 			f.forward(tt.entry)
 			got, problems := f.forward(tt.entry)

@@ -43,7 +43,7 @@ func FuzzForward(f *testing.F) {
 		self := member{node: "worker-a", addresses: addrs("10.4.0.11", "2001:db8::b")[:1+flags>>7]}
 		in := inputs{service: func(config.ObjectName) *corev1.Service { return s }, noKubeProxy: bit(2)}
 		for _, vip := range vips {
-			e := config.Entry{Key: "e", VIP: vip, Services: services[:1+flags&1], Unguarded: bit(3), ProxyProtocol: int(flags >> 4 & 3)}
+			e := config.Entry{Key: "e", VIP: vip, Services: services[:1+flags&1], AllowHostPorts: bit(3), ProxyProtocol: int(flags >> 4 & 3)}
 			got, problems := newForwarder(testOptions(), in, self).forward(e)
 			again, problems2 := newForwarder(testOptions(), in, self).forward(e)
 			if !reflect.DeepEqual(got, again) || !slices.Equal(problems, problems2) {
