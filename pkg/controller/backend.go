@@ -23,16 +23,16 @@ type backend struct {
 	byName map[string][]servicePort
 	// invalid are the ports that the API server should have rejected.
 	invalid wordList
-	// externalLocal reports that externalTrafficPolicy is Local: Pods see the
+	// externalPolicyLocal reports that externalTrafficPolicy is Local: Pods see the
 	// client's address.
-	externalLocal bool
-	// sources are the networks of each family whose clients are admitted, sorted
+	externalPolicyLocal bool
+	// sourceRanges are the networks of each family whose clients are admitted, sorted
 	// and none within another. A family without an element is not restricted.
-	sources map[vrrp.Family][]netip.Prefix
+	sourceRanges map[vrrp.Family][]netip.Prefix
 	// fullCost is the cost of a VIP with all ports, with and without the proxy.
 	fullCost map[bool]cost
-	// badRanges are the loadBalancerSourceRanges that cannot be parsed.
-	badRanges wordList
+	// badSourceRanges are the loadBalancerSourceRanges that cannot be parsed.
+	badSourceRanges wordList
 }
 
 // servicePort is a port of a Service; nodePort is 0 for none.
@@ -62,10 +62,10 @@ func newBackend(name config.ObjectName, s *corev1.Service) *backend {
 	}
 	switch s.Spec.Type {
 	case corev1.ServiceTypeLoadBalancer:
-		b.restrict(s.Spec.LoadBalancerSourceRanges)
+		b.parseSourceRanges(s.Spec.LoadBalancerSourceRanges)
 		fallthrough
 	case corev1.ServiceTypeNodePort:
-		b.externalLocal = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+		b.externalPolicyLocal = s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 	default:
 	}
 	return b
@@ -93,50 +93,50 @@ func (b *backend) clusterIP(family vrrp.Family) netip.Addr {
 	return netip.Addr{}
 }
 
-// restrict parses loadBalancerSourceRanges. A range that cannot be parsed admits
+// parseSourceRanges parses loadBalancerSourceRanges. A range that cannot be parsed admits
 // no client. Nor does a family without any range, although kube-proxy admits all
 // of its clients then: a list of networks means only those.
-func (b *backend) restrict(ranges []string) {
+func (b *backend) parseSourceRanges(ranges []string) {
 	if len(ranges) == 0 {
 		return
 	}
-	b.sources = map[vrrp.Family][]netip.Prefix{vrrp.IPv4: nil, vrrp.IPv6: nil}
+	b.sourceRanges = map[vrrp.Family][]netip.Prefix{vrrp.IPv4: nil, vrrp.IPv6: nil}
 	for _, s := range ranges {
 		// The API server accepts blanks.
 		p, err := netip.ParsePrefix(strings.TrimSpace(s))
 		if err != nil || p.Addr().Is4In6() {
-			b.badRanges.add(config.Shorten(s))
+			b.badSourceRanges.add(config.Shorten(s))
 			continue
 		}
 		family := vrrp.FamilyOf(p.Addr())
-		b.sources[family] = append(b.sources[family], p)
+		b.sourceRanges[family] = append(b.sourceRanges[family], p)
 	}
-	for family, networks := range b.sources {
-		if b.sources[family] = prefix.Outermost(networks); len(networks) > 0 && b.sources[family][0].Bits() == 0 {
-			delete(b.sources, family)
+	for family, networks := range b.sourceRanges {
+		if b.sourceRanges[family] = prefix.Outermost(networks); len(networks) > 0 && b.sourceRanges[family][0].Bits() == 0 {
+			delete(b.sourceRanges, family)
 		}
 	}
 }
 
-// mapped is a port of a VIP and the port of a Service that it leads to.
-type mapped struct {
+// portMapping is a port of a VIP and the port of a Service that it leads to.
+type portMapping struct {
 	port uint16
 	to   servicePort
 }
 
-// selected returns the ports that mappings name, and the names of those that b
+// selectPorts returns the ports that mappings name, and the names of those that b
 // does not have. If mappings is nil, it returns all ports by their own number. Of
 // two mappings of a number, the one that names its protocol comes first.
-func (b *backend) selected(mappings []config.PortMapping) (ports []mapped, missing wordList) {
+func (b *backend) selectPorts(mappings []config.PortMapping) (ports []portMapping, missing wordList) {
 	if mappings == nil {
-		ports = make([]mapped, len(b.ports))
+		ports = make([]portMapping, len(b.ports))
 		for i, p := range b.ports {
-			ports[i] = mapped{p.port, p}
+			ports[i] = portMapping{p.port, p}
 		}
 		return ports, nil
 	}
 	if b.byName == nil {
-		b.index()
+		b.indexPorts()
 	}
 	for _, named := range []bool{true, false} {
 		for _, m := range mappings {
@@ -146,7 +146,7 @@ func (b *backend) selected(mappings []config.PortMapping) (ports []mapped, missi
 			found := false
 			for _, p := range b.byName[m.ServicePort] {
 				if m.Protocol == "" || m.Protocol == p.protocol.String() {
-					ports = append(ports, mapped{m.Port, p})
+					ports = append(ports, portMapping{m.Port, p})
 					found = true
 				}
 			}
@@ -162,8 +162,8 @@ func (b *backend) selected(mappings []config.PortMapping) (ports []mapped, missi
 	return ports, missing
 }
 
-// index fills byName.
-func (b *backend) index() {
+// indexPorts fills byName.
+func (b *backend) indexPorts() {
 	b.byName = map[string][]servicePort{}
 	for _, p := range b.ports {
 		number := strconv.Itoa(int(p.port))
@@ -177,8 +177,8 @@ func (b *backend) index() {
 	}
 }
 
-// names describes the ports of b.
-func (b *backend) names() string {
+// portNames describes the ports of b.
+func (b *backend) portNames() string {
 	var words wordList
 	for _, p := range b.ports {
 		word := portLabel(p.protocol, p.port)

@@ -30,9 +30,9 @@ func (c cost) plus(d cost) cost {
 	return cost{c.ports + d.ports, c.zones + d.zones}
 }
 
-// share returns the larger of the two parts of the capacity, in a unit that both
+// dominantShare returns the larger of the two parts of the capacity, in a unit that both
 // have in common.
-func (c cost) share() int { return max(c.ports*maxZones, c.zones*maxPorts) }
+func (c cost) dominantShare() int { return max(c.ports*maxZones, c.zones*maxPorts) }
 
 // overCapacity returns the VIPs of entries that exceed the node's capacity, and
 // why. An entry is rejected as a whole, the largest first, so that none takes the
@@ -63,7 +63,7 @@ func (f *forwarder) overCapacity(entries []config.Entry) map[netip.Addr]string {
 		g.vips = append(g.vips, e.VIP)
 		g.total = g.total.plus(g.each)
 	}
-	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(a.total.share(), b.total.share()) })
+	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(a.total.dominantShare(), b.total.dominantShare()) })
 	rejected := map[netip.Addr]string{}
 	for _, g := range groups {
 		next, why := used.plus(g.total), ""
@@ -110,14 +110,14 @@ func (f *forwarder) cost(e config.Entry) (all cost) {
 // leaves out because it lacks an address count, so that all nodes reject the
 // same.
 func (b *backend) cost(mappings []config.PortMapping, proxied bool) (all cost) {
-	selected, _ := b.selected(mappings)
-	each := 1 + max(len(b.sources[vrrp.IPv4]), len(b.sources[vrrp.IPv6]))
+	selected, _ := b.selectPorts(mappings)
+	each := 1 + max(len(b.sourceRanges[vrrp.IPv4]), len(b.sourceRanges[vrrp.IPv6]))
 	for _, m := range selected {
 		all.ports += each
 		to := m.to.port
 		if m.to.nodePort != 0 {
 			all.ports += each
-			if b.externalLocal {
+			if b.externalPolicyLocal {
 				to = m.to.nodePort
 			}
 		}
@@ -125,7 +125,7 @@ func (b *backend) cost(mappings []config.PortMapping, proxied bool) (all cost) {
 			all.zones++
 		}
 	}
-	if b.externalLocal {
+	if b.externalPolicyLocal {
 		all.zones++ // Of the ports that keep their number.
 	}
 	return all

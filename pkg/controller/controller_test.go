@@ -68,12 +68,12 @@ func startWith(t *testing.T, o config.Options, client kubernetes.Interface) *run
 		}
 	})
 	t.Cleanup(r.stop)
-	r.settle()
+	r.waitForCaches()
 	return r
 }
 
-// settle lets pass what caches are polled for with.
-func (r *run) settle() {
+// waitForCaches lets pass what caches are polled for with.
+func (r *run) waitForCaches() {
 	time.Sleep(time.Second)
 	synctest.Wait()
 }
@@ -172,7 +172,7 @@ func TestControllerAppliesOnlyChanges(t *testing.T) {
 		if _, err := core.Nodes().Update(ctx, node, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		r.settle()
+		r.waitForCaches()
 		if n := len(r.applied()); n != 1 {
 			t.Fatalf("%d states, want 1", n)
 		}
@@ -216,7 +216,7 @@ func TestControllerAppliesOnlyChanges(t *testing.T) {
 			if err := step.do(); err != nil {
 				t.Fatalf("%s: %v", step.name, err)
 			}
-			r.settle()
+			r.waitForCaches()
 			states := r.applied()
 			if len(states) != i+2 {
 				t.Fatalf("%s: %d states, want %d", step.name, len(states), i+2)
@@ -327,7 +327,7 @@ func TestControllerHangingRequest(t *testing.T) {
 			t.Fatalf("%d states at once", n)
 		}
 		time.Sleep(optionalWait)
-		r.settle()
+		r.waitForCaches()
 		if n := len(r.applied()); n != 1 {
 			t.Errorf("%d states, want 1", n)
 		}
@@ -382,7 +382,7 @@ func TestPeersFollowPods(t *testing.T) {
 		pods := r.client.CoreV1().Pods("vip")
 		check := func(want ...string) {
 			t.Helper()
-			r.settle()
+			r.waitForCaches()
 			states := r.applied()
 			last := states[len(states)-1].Routers[0]
 			if diff := cmp.Diff(addrs(want...), last.Peers, compareAddr); diff != "" {
@@ -454,7 +454,7 @@ func TestControllerProblems(t *testing.T) {
 			if _, err := client.CoreV1().ConfigMaps("vip").Update(t.Context(), testConfigMap(data), metav1.UpdateOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			r.settle()
+			r.waitForCaches()
 		}
 		problem := `10.4.0.51: "vip/gone": Service vip/gone does not exist: create it, or name another; until then the VIP refuses every port`
 		notice := `10.4.0.52: "vip/echo:DR": DR is served as NAT: write namespace/service to say so`
@@ -502,7 +502,7 @@ func TestControllerKubeProxy(t *testing.T) {
 			{true, 3, desired.NoProxy},
 		} {
 			r.KubeProxy(step.present)
-			r.settle()
+			r.waitForCaches()
 			states := r.applied()
 			if len(states) != step.states {
 				t.Fatalf("step %d: %d states, want %d", i, len(states), step.states)
@@ -538,7 +538,7 @@ func TestControllerRests(t *testing.T) {
 		if n := len(r.applied()) - before; n != 1 {
 			t.Errorf("%d states right after one change, want 1", n)
 		}
-		r.settle()
+		r.waitForCaches()
 
 		before = len(r.applied())
 		begin := time.Now()
@@ -550,7 +550,7 @@ func TestControllerRests(t *testing.T) {
 		if n := len(r.applied()) - before; n > most || n < most/2 {
 			t.Errorf("%d states in %v of changes, want up to %d", n, time.Since(begin), most)
 		}
-		r.settle()
+		r.waitForCaches()
 		if got := r.applied()[len(r.applied())-1].Datapath.Forwards[0].Ports[0].Port; got != 1000 {
 			t.Errorf("port %d at last, want 1000", got)
 		}

@@ -73,7 +73,7 @@ func (r *run) isEligible(t *testing.T) bool {
 
 func (r *run) wantEligible(t *testing.T, want bool, when string) {
 	t.Helper()
-	r.settle()
+	r.waitForCaches()
 	if got := r.isEligible(t); got != want {
 		t.Errorf("%s: eligible %v, want %v", when, got, want)
 	}

@@ -106,7 +106,7 @@ func TestTransitions(t *testing.T) {
 		gone.From, gone.To, gone.Reason = vrrp.Master, vrrp.Initialize, desired.Reason(vrrp.ReasonShutdown)
 		r.Transition(backup)
 		r.Transition(master)
-		r.settle()
+		r.waitForCaches()
 		// The last one before the end is still written.
 		r.Transition(gone)
 		r.stop()
@@ -190,7 +190,7 @@ func TestAlarmEvents(t *testing.T) {
 		r := start(t, testOptions(), testCluster())
 		alarm := testAlarm()
 		r.Alarm(alarm)
-		r.settle()
+		r.waitForCaches()
 		alarm.On = false
 		r.Alarm(alarm)
 		alarm.Reason, alarm.Source, alarm.VIPs = "unheardOf", netip.Addr{}, nil

@@ -88,67 +88,67 @@ func (p *plan) notice(format string, args ...any) {
 	p.problems[len(p.problems)-1].Notice = true
 }
 
-// untilThen describes what happens to a VIP until its Service can be used.
-func (p *plan) untilThen() string {
+// consequence describes what happens to a VIP until its Service can be used.
+func (p *plan) consequence() string {
 	if p.allowHostPorts || len(p.entry.Services) > 1 {
 		return "; until then none of its ports is served"
 	}
 	return "; until then the VIP refuses every port"
 }
 
-// addService adds the ports of the Service at this place in the entry.
-func (p *plan) addService(place int, s config.Service) {
+// addService adds the ports of the Service at this index of the entry.
+func (p *plan) addService(index int, s config.Service) {
 	b := p.backend(s.Name)
 	ip, message := p.clusterIP(b, s.Name, p.family)
 	if message != "" {
-		p.problem("%s%s", message, p.untilThen())
+		p.problem("%s%s", message, p.consequence())
 		return
 	}
-	selected, missing := b.selected(s.Ports)
+	selected, missing := b.selectPorts(s.Ports)
 	if len(missing) > 0 {
-		p.problem("Service %s has no port %s: there are %s", s.Name, missing, b.names())
+		p.problem("Service %s has no port %s: there are %s", s.Name, missing, b.portNames())
 	}
 	if len(b.invalid) > 0 {
 		p.problem("Service %s has ports that can not be served, %s: a port is TCP, UDP or SCTP, from 1 to 65535", s.Name, b.invalid)
 	}
 	if len(b.ports)+len(b.invalid) == 0 {
-		p.problem("Service %s has no ports%s", s.Name, p.untilThen())
+		p.problem("Service %s has no ports%s", s.Name, p.consequence())
 	}
-	if len(b.badRanges) > 0 {
-		p.problem("Service %s has loadBalancerSourceRanges that are no networks, %s: clients there are refused, the other ranges count", s.Name, b.badRanges)
+	if len(b.badSourceRanges) > 0 {
+		p.problem("Service %s has loadBalancerSourceRanges that are no networks, %s: clients there are refused, the other ranges count", s.Name, b.badSourceRanges)
 	}
-	if sources, restricted := b.sources[p.family]; restricted && len(sources) == 0 {
+	if ranges, restricted := b.sourceRanges[p.family]; restricted && len(ranges) == 0 {
 		p.notice("Service %s has no IPv%d network in its loadBalancerSourceRanges: no IPv%d client is admitted", s.Name, p.family, p.family)
 	}
-	var withoutClientIP wordList
+	var portsHidingClientIP wordList
 	p.ports = slices.Grow(p.ports, len(selected))
 	for _, m := range selected {
-		if p.addPort(place, b, ip, m) {
-			withoutClientIP.add(portLabel(m.to.protocol, m.port))
+		if p.addPort(index, b, ip, m) {
+			portsHidingClientIP.add(portLabel(m.to.protocol, m.port))
 		}
 	}
 	switch {
-	case len(withoutClientIP) == 0:
+	case len(portsHidingClientIP) == 0:
 	case p.noKubeProxy:
 		p.problem("Service %s has externalTrafficPolicy: Local, but without kube-proxy Pods see an address of the node, not the client's: proxyProtocol tells it to them", s.Name)
 	case !p.node.IsValid():
 		p.problem("Service %s has externalTrafficPolicy: Local, but node %s has no IPv%d address for its NodePorts: Pods see an address of the node, not the client's; give it one (--node-ip of the kubelet)", s.Name, p.self.node, p.family)
 	default:
-		p.problem("Service %s has externalTrafficPolicy: Local, but no nodePort for %s of the VIP: Pods see an address of the node there, not the client's; set allocateLoadBalancerNodePorts: true", s.Name, withoutClientIP)
+		p.problem("Service %s has externalTrafficPolicy: Local, but no nodePort for %s of the VIP: Pods see an address of the node there, not the client's; set allocateLoadBalancerNodePorts: true", s.Name, portsHidingClientIP)
 	}
 }
 
 // addPort adds a port that leads to the Service b with this ClusterIP, and its
 // NodePort. It reports whether Pods do not see the client's address there although
 // the Service has externalTrafficPolicy: Local.
-func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (losesClientIP bool) {
-	sources, restricted := b.sources[p.family]
+func (p *plan) addPort(index int, b *backend, ip netip.Addr, m portMapping) (hidesClientIP bool) {
+	ranges, restricted := b.sourceRanges[p.family]
 	port := desired.Port{
 		Protocol:   m.to.protocol,
 		Port:       m.port,
 		Target:     netip.AddrPortFrom(ip, m.to.port),
 		Restricted: restricted,
-		Sources:    sources,
+		Sources:    ranges,
 	}
 	isTCP, hasHeader := port.Protocol == desired.TCP, p.entry.ProxyProtocol != 0
 	hasNodePort := m.to.nodePort != 0 && p.node.IsValid() && !p.noKubeProxy
@@ -156,26 +156,26 @@ func (p *plan) addPort(place int, b *backend, ip netip.Addr, m mapped) (losesCli
 	switch {
 	case isTCP && (hasHeader || p.noKubeProxy):
 		port.Proxy = proxyOf(p.entry)
-		losesClientIP = b.externalLocal && !hasHeader
+		hidesClientIP = b.externalPolicyLocal && !hasHeader
 	case p.noKubeProxy:
 		p.unserved.add(portLabel(port.Protocol, port.Port))
 		return false
-	case b.externalLocal && hasNodePort:
+	case b.externalPolicyLocal && hasNodePort:
 		port.Target, port.KeepSource = nodePort, true
 	default:
-		losesClientIP = b.externalLocal
+		hidesClientIP = b.externalPolicyLocal
 	}
-	p.ports = append(p.ports, candidate{Port: port, service: place})
+	p.ports = append(p.ports, candidate{Port: port, service: index})
 	if hasHeader && !isTCP {
 		p.withoutHeader.add(portLabel(port.Protocol, port.Port))
 	}
 	// An application that expects the header trusts whatever comes first. A client
 	// of its NodePort could forge one, so the VIP has none.
 	if hasNodePort && (!hasHeader || !isTCP) {
-		port.Port, port.Target, port.KeepSource = m.to.nodePort, nodePort, b.externalLocal
-		p.nodePorts = append(p.nodePorts, candidate{Port: port, service: place, isNodePort: true})
+		port.Port, port.Target, port.KeepSource = m.to.nodePort, nodePort, b.externalPolicyLocal
+		p.nodePorts = append(p.nodePorts, candidate{Port: port, service: index, isNodePort: true})
 	}
-	return losesClientIP
+	return hidesClientIP
 }
 
 // proxyOf returns how the daemon serves the TCP ports of e itself.

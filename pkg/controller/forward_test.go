@@ -23,12 +23,12 @@ func dualStackService(name string, n int, ports ...corev1.ServicePort) *corev1.S
 // brief is a Forward as one line for each port.
 func brief(f desired.Forward) (lines []string) {
 	if f.Open {
-		lines = append(lines, "open")
+		lines = append(lines, "hostPorts")
 	}
 	for _, p := range f.Ports {
 		line := fmt.Sprintf("%d/%s %s", p.Port, p.Protocol, p.Target)
 		if p.KeepSource {
-			line += " keep"
+			line += " clientIP"
 		}
 		if p.Restricted {
 			line += fmt.Sprint(" from ", p.Sources)
@@ -203,11 +203,11 @@ func TestForward(t *testing.T) {
 		},
 		{
 			name: "externalTrafficPolicy Local", entry: entry(ipv4, service("local", port(8080, "", "http"))),
-			ports: []string{"8080/TCP 10.4.0.11:30080 keep", "30080/TCP 10.4.0.11:30080 keep"},
+			ports: []string{"8080/TCP 10.4.0.11:30080 clientIP", "30080/TCP 10.4.0.11:30080 clientIP"},
 		},
 		{
 			name: "externalTrafficPolicy Local over IPv6", entry: entry(ipv6, service("local-dns")),
-			ports: []string{"53/TCP [2001:db8::b]:30054 keep", "30054/TCP [2001:db8::b]:30054 keep", "53/UDP [2001:db8::b]:30053 keep", "30053/UDP [2001:db8::b]:30053 keep"},
+			ports: []string{"53/TCP [2001:db8::b]:30054 clientIP", "30054/TCP [2001:db8::b]:30054 clientIP", "53/UDP [2001:db8::b]:30053 clientIP", "30053/UDP [2001:db8::b]:30053 clientIP"},
 		},
 		{
 			name: "externalTrafficPolicy Local without NodePorts", entry: entry(ipv4, service("no-node-ports")),
@@ -258,17 +258,17 @@ func TestForward(t *testing.T) {
 		},
 		{
 			name: "unguarded", entry: with(entry(ipv4, service("four"), service("gone")), func(e *config.Entry) { e.AllowHostPorts = true }),
-			ports:    []string{"open", "80/TCP 10.96.0.4:80", "81/TCP 10.96.0.4:81"},
+			ports:    []string{"hostPorts", "80/TCP 10.96.0.4:80", "81/TCP 10.96.0.4:81"},
 			problems: []string{"Service vip/gone does not exist: create it, or name another" + none},
 		},
 		{
 			name: "unguarded, without its Service", entry: with(entry(ipv4, service("gone")), func(e *config.Entry) { e.AllowHostPorts = true }),
-			ports:    []string{"open"},
+			ports:    []string{"hostPorts"},
 			problems: []string{"Service vip/gone does not exist: create it, or name another" + none},
 		},
 		{
 			name: "no VIP is guarded", entry: entry(ipv4, service("four")), without: "guard",
-			ports: []string{"open", "80/TCP 10.96.0.4:80", "81/TCP 10.96.0.4:81"},
+			ports: []string{"hostPorts", "80/TCP 10.96.0.4:80", "81/TCP 10.96.0.4:81"},
 		},
 		{
 			name: "refused although no VIP is guarded", entry: with(entry(ipv4), func(e *config.Entry) { e.Refused = true }), without: "guard",
@@ -284,7 +284,7 @@ func TestForward(t *testing.T) {
 		},
 		{
 			name: "PROXY protocol and externalTrafficPolicy Local", entry: with(entry(ipv4, service("local-dns")), proxied(2)),
-			ports:    []string{"53/TCP 10.96.0.8:53 proxy v2", "53/UDP 10.4.0.11:30053 keep", "30053/UDP 10.4.0.11:30053 keep"},
+			ports:    []string{"53/TCP 10.96.0.8:53 proxy v2", "53/UDP 10.4.0.11:30053 clientIP", "30053/UDP 10.4.0.11:30053 clientIP"},
 			problems: []string{"notice: the PROXY protocol is for TCP only: served without its header are 53/UDP"},
 		},
 		{
@@ -311,7 +311,7 @@ func TestForward(t *testing.T) {
 		},
 		{
 			name: "no kube-proxy, an unguarded VIP", entry: with(entry(ipv4, service("inner")), func(e *config.Entry) { e.AllowHostPorts = true }), without: "kube-proxy",
-			ports: []string{"open", "80/TCP 10.96.0.11:80 proxy plain"},
+			ports: []string{"hostPorts", "80/TCP 10.96.0.11:80 proxy plain"},
 		},
 		{
 			name: "ports that can not be", entry: entry(ipv4, service("invalid")),

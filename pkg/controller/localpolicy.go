@@ -136,7 +136,7 @@ func internalPolicyLocal(b *backend) bool {
 // endpoints of the same node only. A proxied port leads to the ClusterIP: its
 // header preserves the client's address.
 func nodePortLocal(e config.Entry, b *backend) bool {
-	return b.externalLocal && slices.ContainsFunc(b.ports, func(p servicePort) bool {
+	return b.externalPolicyLocal && slices.ContainsFunc(b.ports, func(p servicePort) bool {
 		return p.nodePort != 0 && (e.ProxyProtocol == 0 || p.protocol != desired.TCP)
 	})
 }

@@ -109,9 +109,9 @@ func TestManifestsPermissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, testOptions(), localCluster(t))
 		r.Transition(testTransition())
-		r.settle()
+		r.waitForCaches()
 		r.Transition(testTransition()) // counted up, so patched
-		r.settle()
+		r.waitForCaches()
 		r.Uninstalled(t.Context())
 
 		for _, a := range r.client.Actions() {

@@ -83,7 +83,7 @@ func TestUninstalled(t *testing.T) {
 				r := start(t, testOptions(), client)
 				for _, s := range tt.steps {
 					s(t, client)
-					r.settle()
+					r.waitForCaches()
 				}
 				if tt.last != nil {
 					client.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, tt.last })
