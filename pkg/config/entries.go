@@ -91,17 +91,17 @@ func (e Entry) Problem(message string) Problem {
 // sorted by key, at most maxProblems and one of a key. Whatever is wrong with
 // one entry leaves the others alone.
 func ParseEntries(data map[string]string) ([]Entry, []Problem) {
-	p := parsed{keys: map[netip.Addr]string{}}
+	p := entryParser{keys: map[netip.Addr]string{}}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		e := Entry{Key: Shorten(key), Value: Shorten(data[key])}
 		value := strings.TrimSpace(data[key])
-		p.ofKey = 0
-		if fields, err := longForm(value); fields != nil {
-			p.mapping(e, fields, err)
+		p.problemsOfKey = 0
+		if fields, err := decodeLongForm(value); fields != nil {
+			p.parseLongForm(e, fields, err)
 		} else {
-			p.value(e, key, value)
+			p.parseShortForm(e, key, value)
 		}
-		if more := p.ofKey - maxProblems; more > 0 {
+		if more := p.problemsOfKey - maxProblems; more > 0 {
 			p.problems = append(p.problems, Problem{Key: e.Key, Message: fmt.Sprintf("%d more problems: they are shown when those before are mended", more)})
 		}
 	}
@@ -109,47 +109,47 @@ func ParseEntries(data map[string]string) ([]Entry, []Problem) {
 	return p.entries, p.problems
 }
 
-// parsed is what was read so far.
-type parsed struct {
+// entryParser is what was read so far.
+type entryParser struct {
 	entries  []Entry
 	problems []Problem
 	// keys has the key of every address in entries.
 	keys map[netip.Addr]string
-	// ofKey is how many Problems the present key has.
-	ofKey int
+	// problemsOfKey is how many Problems the present key has.
+	problemsOfKey int
 }
 
 // maxProblems is how many Problems of one key are shown.
 const maxProblems = 16
 
 // problem reports what is wrong with e.
-func (p *parsed) problem(e Entry, err error) {
-	if p.ofKey++; p.ofKey <= maxProblems {
+func (p *entryParser) problem(e Entry, err error) {
+	if p.problemsOfKey++; p.problemsOfKey <= maxProblems {
 		p.problems = append(p.problems, e.Problem(err.Error()))
 	}
 }
 
-// wrong reports what is wrong with a part of an entry in the long form. What
+// fieldProblem reports what is wrong with a part of an entry in the long form. What
 // is not shown costs nothing.
-func (p *parsed) wrong(key string, n *yaml.Node, err error) {
+func (p *entryParser) fieldProblem(key string, n *yaml.Node, err error) {
 	e := Entry{Key: key}
-	if p.ofKey < maxProblems {
-		e.Value = show(n)
+	if p.problemsOfKey < maxProblems {
+		e.Value = formatNode(n)
 	}
 	p.problem(e, err)
 }
 
 // notice reports how e is served otherwise than was asked for.
-func (p *parsed) notice(e Entry, message string) {
-	if p.ofKey++; p.ofKey <= maxProblems {
+func (p *entryParser) notice(e Entry, message string) {
+	if p.problemsOfKey++; p.problemsOfKey <= maxProblems {
 		n := e.Problem(message)
 		n.Notice = true
 		p.problems = append(p.problems, n)
 	}
 }
 
-// isFree tells whether e may have its address, and reports why not.
-func (p *parsed) isFree(e Entry) bool {
+// canAdd tells whether e may have its address, and reports why not.
+func (p *entryParser) canAdd(e Entry) bool {
 	first, taken := p.keys[e.VIP]
 	switch {
 	case taken && first == e.Key:
@@ -164,13 +164,13 @@ func (p *parsed) isFree(e Entry) bool {
 	return false
 }
 
-func (p *parsed) add(e Entry) {
+func (p *entryParser) add(e Entry) {
 	p.keys[e.VIP] = e.Key
 	p.entries = append(p.entries, e)
 }
 
-// untilThen adds what happens to a VIP whose entry is wrong.
-func untilThen(err error) error { return fmt.Errorf("%w; until then the VIP refuses every port", err) }
+// vipRefused adds what happens to a VIP whose entry is wrong.
+func vipRefused(err error) error { return fmt.Errorf("%w; until then the VIP refuses every port", err) }
 
 var broadcastIPv4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 

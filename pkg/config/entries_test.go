@@ -305,7 +305,7 @@ func FuzzParseEntries(f *testing.F) {
 			}
 			checkServices(t, e)
 		}
-		ofKey := map[string]int{}
+		problemsOfKey := map[string]int{}
 		for _, p := range problems {
 			if s := p.String(); !utf8.ValidString(s) || len(s) > 2048 {
 				t.Errorf("problem of %d bytes: %.200q", len(s), s)
@@ -314,7 +314,7 @@ func FuzzParseEntries(f *testing.F) {
 			if !strings.ContainsFunc(key1+key2, unicode.IsControl) && strings.ContainsFunc(p.Message, unicode.IsControl) {
 				t.Errorf("message %.200q", p.Message)
 			}
-			if ofKey[p.Key]++; ofKey[p.Key] > maxProblems+1 && Shorten(key1) != Shorten(key2) {
+			if problemsOfKey[p.Key]++; problemsOfKey[p.Key] > maxProblems+1 && Shorten(key1) != Shorten(key2) {
 				t.Errorf("more problems of %q than are shown", p.Key)
 			}
 		}

@@ -10,10 +10,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// longForm returns the YAML mapping that value is, nil if it is none, and an
+// decodeLongForm returns the YAML mapping that value is, nil if it is none, and an
 // error if that is not all of it. A mapping of one slash is none: "ns/svc: NAT"
 // is the short form with a blank too many.
-func longForm(value string) (*yaml.Node, error) {
+func decodeLongForm(value string) (*yaml.Node, error) {
 	if !strings.Contains(value, ":") {
 		return nil, nil // Most are: a decoder costs more than the rest.
 	}
@@ -32,7 +32,7 @@ func longForm(value string) (*yaml.Node, error) {
 	return fields, nil
 }
 
-// mapping reads an entry in the long form:
+// parseLongForm reads an entry in the long form:
 //
 //	addresses: [192.168.1.102, "2001:db8::102"]   the VIPs
 //	services:                                     what stands behind them
@@ -49,16 +49,16 @@ func longForm(value string) (*yaml.Node, error) {
 // refuse every port. An address that is wrong costs only itself, and a port
 // that an earlier Service has costs only the later one. The error more says
 // that fields are not all of the value.
-func (p *parsed) mapping(e Entry, fields *yaml.Node, more error) {
+func (p *entryParser) parseLongForm(e Entry, fields *yaml.Node, trailing error) {
 	wrong := func(n *yaml.Node, err error) {
 		e.Refused = true
-		p.wrong(e.Key, n, vipsUntilThen(err))
+		p.fieldProblem(e.Key, n, vipsRefused(err))
 	}
-	if more != nil {
+	if trailing != nil {
 		e.Refused = true
-		p.problem(e, vipsUntilThen(more))
+		p.problem(e, vipsRefused(trailing))
 	}
-	list, _ := pairs(fields)
+	list, _ := mappingPairs(fields)
 	field := map[string]*yaml.Node{}
 	for _, f := range list {
 		name := f.key.Value
@@ -68,7 +68,7 @@ func (p *parsed) mapping(e Entry, fields *yaml.Node, more error) {
 		}
 		field[name] = f.value
 		if name == "services" {
-			p.services(&e, f.value)
+			p.parseServices(&e, f.value)
 		} else if err := e.setField(name, f.value); err != nil {
 			wrong(f.value, fmt.Errorf("%s: %w", fieldName(f.key), err))
 		}
@@ -80,7 +80,7 @@ func (p *parsed) mapping(e Entry, fields *yaml.Node, more error) {
 	if addresses == nil {
 		e.Value = e.serviceNames()
 		e.Refused = true
-		p.problem(e, vipsUntilThen(errors.New("addresses: not there: list the VIPs, a key with fields is only a name")))
+		p.problem(e, vipsRefused(errors.New("addresses: not there: list the VIPs, a key with fields is only a name")))
 	}
 
 	if e.Refused {
@@ -88,27 +88,27 @@ func (p *parsed) mapping(e Entry, fields *yaml.Node, more error) {
 	}
 	if guard := field["guard"]; guard != nil && !e.Refused && len(e.Services) == 0 {
 		e.AllowHostPorts = false
-		p.notice(Entry{Key: e.Key, Value: show(guard)}, "guard: without effect: only a VIP with services is guarded, leave it out")
+		p.notice(Entry{Key: e.Key, Value: formatNode(guard)}, "guard: without effect: only a VIP with services is guarded, leave it out")
 	}
 	e.Value = e.serviceNames()
-	p.addresses(e, addresses)
+	p.parseAddresses(e, addresses)
 }
 
-// addresses adds e for each of its addresses.
-func (p *parsed) addresses(e Entry, n *yaml.Node) {
+// parseAddresses adds e for each of its addresses.
+func (p *entryParser) parseAddresses(e Entry, n *yaml.Node) {
 	if n == nil {
 		// Whoever meant the key to be the VIP keeps it.
 		if vip, err := parseVIP(e.Key); err == nil && checkVIP(vip) == nil {
-			p.address(e, vip, e.Key)
+			p.addAddress(e, vip, e.Key)
 		}
 		return
 	}
-	list, ok := items(n)
+	list, ok := sequenceItems(n)
 	if !ok {
 		list = []*yaml.Node{n} // setField has said what is wrong.
 	}
 	for _, a := range list {
-		vip, err := parseVIP(text(a))
+		vip, err := parseVIP(scalar(a))
 		if err != nil {
 			err = errors.New("not an IP address: write one such as 192.168.1.99 or 2001:db8::10")
 		} else {
@@ -116,22 +116,22 @@ func (p *parsed) addresses(e Entry, n *yaml.Node) {
 		}
 		switch {
 		case err == nil:
-			p.address(e, vip, text(a))
-		case ok || resolve(n).Kind == yaml.ScalarNode:
-			p.wrong(e.Key, a, fmt.Errorf("addresses: %w", err))
+			p.addAddress(e, vip, scalar(a))
+		case ok || resolveAlias(n).Kind == yaml.ScalarNode:
+			p.fieldProblem(e.Key, a, fmt.Errorf("addresses: %w", err))
 		}
 	}
 }
 
-// address adds e as the entry of vip, unless another one is.
-func (p *parsed) address(e Entry, vip netip.Addr, shown string) {
+// addAddress adds e as the entry of vip, unless another one is.
+func (p *entryParser) addAddress(e Entry, vip netip.Addr, shown string) {
 	e.VIP = vip
-	if p.isFree(Entry{Key: e.Key, Value: shown, VIP: vip}) {
+	if p.canAdd(Entry{Key: e.Key, Value: shown, VIP: vip}) {
 		p.add(e)
 	}
 }
 
-func vipsUntilThen(err error) error {
+func vipsRefused(err error) error {
 	return fmt.Errorf("%w; until then its VIPs refuse every port", err)
 }
 
@@ -139,7 +139,7 @@ func vipsUntilThen(err error) error {
 func (e *Entry) setField(name string, n *yaml.Node) (err error) {
 	switch name {
 	case "addresses":
-		if list, _ := items(n); len(list) == 0 {
+		if list, _ := sequenceItems(n); len(list) == 0 {
 			return errors.New("must be a list, such as [192.168.1.99]")
 		}
 	case "guard":
@@ -147,7 +147,7 @@ func (e *Entry) setField(name string, n *yaml.Node) (err error) {
 		guard, err = parseBool(n)
 		e.AllowHostPorts = !guard
 	case "proxyProtocol":
-		switch text(n) {
+		switch scalar(n) {
 		case "v1":
 			e.ProxyProtocol = 1
 		case "v2":
@@ -163,8 +163,8 @@ func (e *Entry) setField(name string, n *yaml.Node) (err error) {
 			e.VirtualMAC = &virtual
 		}
 	case "vrid":
-		vrid, err := parseNumber(text(n), 8)
-		if err != nil || resolve(n).ShortTag() != "!!int" {
+		vrid, err := parseNumber(scalar(n), 8)
+		if err != nil || resolveAlias(n).ShortTag() != "!!int" {
 			return errors.New("must be a number from 1 to 255")
 		}
 		e.VRID = uint8(vrid)
@@ -181,7 +181,7 @@ const maxInterfaces = 64
 
 // parseInterfaces reads the field interface.
 func parseInterfaces(n *yaml.Node) (names []string, err error) {
-	list, ok := items(n)
+	list, ok := sequenceItems(n)
 	if !ok {
 		list = []*yaml.Node{n}
 	}
@@ -189,7 +189,7 @@ func parseInterfaces(n *yaml.Node) (names []string, err error) {
 		return nil, fmt.Errorf("%d names: there can be %d", len(list), maxInterfaces)
 	}
 	for _, n := range list {
-		name := word(n)
+		name := stringScalar(n)
 		if name == "" || !isInterfaceName(name) {
 			return nil, errors.New("must be names of network interfaces: at most 15 characters each, without '/' or blanks")
 		}

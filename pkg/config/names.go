@@ -64,8 +64,8 @@ func parseObjectName(s string) (ObjectName, error) {
 	return ObjectName{Namespace: namespace, Name: name}, nil
 }
 
-// parseService reads the name of a Service.
-func parseService(s string) (ObjectName, error) {
+// parseServiceName reads the name of a Service.
+func parseServiceName(s string) (ObjectName, error) {
 	service, err := parseObjectName(s)
 	if err != nil {
 		return service, errors.New("the Service is not named in full: write namespace/service, or nothing for the address only")

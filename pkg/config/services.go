@@ -26,14 +26,14 @@ func (e Entry) serviceNames() string {
 	return Shorten(strings.Join(names, ", "))
 }
 
-// services reads the field services into e. Whatever is wrong is a Problem, and
+// parseServices reads the field services into e. Whatever is wrong is a Problem, and
 // e is refused.
-func (p *parsed) services(e *Entry, n *yaml.Node) {
+func (p *entryParser) parseServices(e *Entry, n *yaml.Node) {
 	wrong := func(n *yaml.Node, err error) {
 		e.Refused = true
-		p.wrong(e.Key, n, vipsUntilThen(fmt.Errorf("services: %w", err)))
+		p.fieldProblem(e.Key, n, vipsRefused(fmt.Errorf("services: %w", err)))
 	}
-	list, ok := items(n)
+	list, ok := sequenceItems(n)
 	switch {
 	case !ok:
 		wrong(n, errors.New("must be a list, such as [{name: namespace/service}]"))
@@ -43,7 +43,7 @@ func (p *parsed) services(e *Entry, n *yaml.Node) {
 	}
 	count := 0
 	for _, item := range list {
-		s, ok := p.service(item, wrong)
+		s, ok := p.parseServiceFields(item, wrong)
 		if !ok {
 			continue
 		}
@@ -56,12 +56,12 @@ func (p *parsed) services(e *Entry, n *yaml.Node) {
 	slices.SortStableFunc(e.Services, func(a, b Service) int {
 		return cmp.Or(cmp.Compare(a.Name.Namespace, b.Name.Namespace), cmp.Compare(a.Name.Name, b.Name.Name))
 	})
-	p.merge(e, n, wrong)
+	p.mergeServices(e, n, wrong)
 }
 
-// service reads one Service of the list.
-func (p *parsed) service(n *yaml.Node, wrong func(*yaml.Node, error)) (s Service, ok bool) {
-	fields, ok := pairs(n)
+// parseServiceFields reads one Service of the list.
+func (p *entryParser) parseServiceFields(n *yaml.Node, wrong func(*yaml.Node, error)) (s Service, ok bool) {
+	fields, ok := mappingPairs(n)
 	if !ok {
 		wrong(n, errors.New("must be a list, such as [{name: namespace/service}]"))
 		return s, false
@@ -81,11 +81,11 @@ func (p *parsed) service(n *yaml.Node, wrong func(*yaml.Node, error)) (s Service
 	}
 	name := ""
 	if n := field["name"]; n != nil {
-		name = text(n)
+		name = scalar(n)
 	}
 	s.Name, ok = ObjectName{}, true
 	var err error
-	if s.Name, err = parseService(name); err != nil {
+	if s.Name, err = parseServiceName(name); err != nil {
 		wrong(n, err)
 		ok = false
 	}
@@ -93,7 +93,7 @@ func (p *parsed) service(n *yaml.Node, wrong func(*yaml.Node, error)) (s Service
 	if ports == nil {
 		return s, ok
 	}
-	list, isMapping := pairs(ports)
+	list, isMapping := mappingPairs(ports)
 	switch {
 	case !isMapping || len(list) == 0:
 		wrong(ports, errors.New("ports: must be a mapping such as {8080: http}, of ports of the VIP to ports of the Service: leave it out for all ports of the Service"))
@@ -116,7 +116,7 @@ func (p *parsed) service(n *yaml.Node, wrong func(*yaml.Node, error)) (s Service
 
 // parsePortMapping reads VIP port[/protocol]: Service port.
 func parsePortMapping(f pair) (m PortMapping, err error) {
-	number, protocol, found := strings.Cut(text(f.key), "/")
+	number, protocol, found := strings.Cut(scalar(f.key), "/")
 	port, err := parseNumber(number, 16)
 	if err != nil {
 		return m, errors.New("before the colon must be a port of the VIP, from 1 to 65535 in decimal digits, such as 8080 or 53/UDP")
@@ -128,10 +128,10 @@ func parsePortMapping(f pair) (m PortMapping, err error) {
 	case upper != protocol:
 		return m, fmt.Errorf("the protocol is written in capitals: %s/%s", number, upper)
 	}
-	target := text(f.value)
+	target := scalar(f.value)
 	if strings.Trim(target, "0123456789") == "" { // In quotes or not.
 		_, err = parseNumber(target, 16)
-	} else if err = checkLabel(target); word(f.value) == "" {
+	} else if err = checkLabel(target); stringScalar(f.value) == "" {
 		err = errors.New("1e3, 0x50 and true are no strings")
 	}
 	if err != nil {
@@ -140,10 +140,10 @@ func parsePortMapping(f pair) (m PortMapping, err error) {
 	return PortMapping{Port: uint16(port), Protocol: protocol, ServicePort: target}, nil
 }
 
-// merge makes one Service of those of e that have the same name, sorts their
+// mergeServices makes one Service of those of e that have the same name, sorts their
 // ports, and leaves out a port that an earlier Service has. One without a
 // protocol may be of another than it seems: whoever knows the Services looks.
-func (p *parsed) merge(e *Entry, n *yaml.Node, wrong func(*yaml.Node, error)) {
+func (p *entryParser) mergeServices(e *Entry, n *yaml.Node, wrong func(*yaml.Node, error)) {
 	type vipPort struct {
 		port     uint16
 		protocol string

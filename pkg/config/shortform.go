@@ -9,21 +9,21 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// value reads an entry in the short form.
-func (p *parsed) value(e Entry, key, value string) {
+// parseShortForm reads an entry in the short form.
+func (p *entryParser) parseShortForm(e Entry, key, value string) {
 	var err error
 	if e.VIP, err = parseKey(key, value); err != nil {
 		p.problem(e, err)
 		return
 	}
-	if !p.isFree(e) {
+	if !p.canAdd(e) {
 		return
 	}
 	notice, err := parseValue(&e, value)
 	switch {
 	case err != nil:
 		e.Services, e.Refused = nil, true
-		p.problem(e, untilThen(err))
+		p.problem(e, vipRefused(err))
 	case notice != "":
 		p.notice(e, notice)
 	}
@@ -51,7 +51,7 @@ func parseValue(e *Entry, value string) (notice string, err error) {
 		return "", nil
 	}
 	name, method, found := strings.Cut(value, ":")
-	service, err := parseService(name)
+	service, err := parseServiceName(name)
 	if err != nil {
 		return "", err
 	}

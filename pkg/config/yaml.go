@@ -11,15 +11,15 @@ import (
 // pair is a field of a YAML mapping, or an entry of one that has free keys.
 type pair struct{ key, value *yaml.Node }
 
-// pairs returns what a mapping has, in its order and with keys that are there
+// mappingPairs returns what a mapping has, in its order and with keys that are there
 // twice; ok is false if n is no mapping. Nothing is converted, so that 0120 is
 // neither 80 nor a duplicate of it.
-func pairs(n *yaml.Node) (list []pair, ok bool) {
-	if n = resolve(n); n.Kind != yaml.MappingNode {
+func mappingPairs(n *yaml.Node) (list []pair, ok bool) {
+	if n = resolveAlias(n); n.Kind != yaml.MappingNode {
 		return nil, false
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		list = append(list, pair{resolve(n.Content[i]), n.Content[i+1]})
+		list = append(list, pair{resolveAlias(n.Content[i]), n.Content[i+1]})
 	}
 	return list, true
 }
@@ -34,30 +34,30 @@ func fieldName(key *yaml.Node) string {
 	return name
 }
 
-// items returns what a list has; ok is false if n is no list.
-func items(n *yaml.Node) (list []*yaml.Node, ok bool) {
-	n = resolve(n)
+// sequenceItems returns what a list has; ok is false if n is no list.
+func sequenceItems(n *yaml.Node) (list []*yaml.Node, ok bool) {
+	n = resolveAlias(n)
 	return n.Content, n.Kind == yaml.SequenceNode
 }
 
-// text returns a scalar as it is written; "" if n is none.
-func text(n *yaml.Node) string {
-	if n = resolve(n); n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" {
+// scalar returns a scalar as it is written; "" if n is none.
+func scalar(n *yaml.Node) string {
+	if n = resolveAlias(n); n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" {
 		return ""
 	}
 	return n.Value
 }
 
-// word returns a scalar that YAML takes for a string; "" if n is none.
-func word(n *yaml.Node) string {
-	if resolve(n).ShortTag() != "!!str" {
+// stringScalar returns a scalar that YAML takes for a string; "" if n is none.
+func stringScalar(n *yaml.Node) string {
+	if resolveAlias(n).ShortTag() != "!!str" {
 		return ""
 	}
-	return text(n)
+	return scalar(n)
 }
 
-// resolve returns what an alias stands for.
-func resolve(n *yaml.Node) *yaml.Node {
+// resolveAlias returns what an alias stands for.
+func resolveAlias(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias
 	}
@@ -66,7 +66,7 @@ func resolve(n *yaml.Node) *yaml.Node {
 
 // parseBool reads true or false.
 func parseBool(n *yaml.Node) (b bool, err error) {
-	if n = resolve(n); n.ShortTag() == "!!null" || n.Decode(&b) != nil {
+	if n = resolveAlias(n); n.ShortTag() == "!!null" || n.Decode(&b) != nil {
 		return false, errors.New("must be true or false")
 	}
 	return b, nil
@@ -82,9 +82,9 @@ func parseNumber(s string, bits int) (uint64, error) {
 	return n, nil
 }
 
-// show returns n as YAML, shortened. Strings in quotes keep them: "60" is not
+// formatNode returns n as YAML, shortened. Strings in quotes keep them: "60" is not
 // the number 60.
-func show(n *yaml.Node) string {
+func formatNode(n *yaml.Node) string {
 	const quotes = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle
 	switch {
 	case n.Kind == yaml.ScalarNode && n.Style&quotes != 0:

@@ -66,19 +66,19 @@ const (
 func (s *Server) Run(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
 	address := net.JoinHostPort("", strconv.Itoa(s.config.Port))
-	said := ""
+	lastErr := ""
 	for retry := minListenRetry; ; retry = min(2*retry, maxListenRetry) {
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err == nil {
 			logger.Info("Listening", "address", l.Addr())
-			said, retry = "", minListenRetry
+			lastErr, retry = "", minListenRetry
 			err = s.serve(ctx, l)
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err.Error() != said {
-			said = err.Error()
+		if err.Error() != lastErr {
+			lastErr = err.Error()
 			logger.Error(err, "HTTP was not served, trying again")
 		}
 		select {
