@@ -102,7 +102,7 @@ func ParseEntries(data map[string]string) ([]Entry, []Problem) {
 			p.parseShortForm(e, key, value)
 		}
 		if more := p.problemsOfKey - maxProblems; more > 0 {
-			p.problems = append(p.problems, Problem{Key: e.Key, Message: fmt.Sprintf("%d more problems: they are shown when those before are mended", more)})
+			p.problems = append(p.problems, Problem{Key: e.Key, Message: fmt.Sprintf("%d more problems: they are shown once the problems above are fixed", more)})
 		}
 	}
 	slices.SortFunc(p.entries, func(a, b Entry) int { return a.VIP.Compare(b.VIP) })
@@ -153,11 +153,11 @@ func (p *entryParser) canAdd(e Entry) bool {
 	first, taken := p.keys[e.VIP]
 	switch {
 	case taken && first == e.Key:
-		p.problem(e, errors.New("the list has this address twice: remove one of the two"))
+		p.problem(e, errors.New("the address is listed twice: remove one of the two"))
 	case taken:
-		p.problem(e, fmt.Errorf("key %s has the same address and comes first: it is ignored here, remove one of the two", first))
+		p.problem(e, fmt.Errorf("key %s has the same address and comes first: the address is ignored here, remove one of the two", first))
 	case len(p.entries) == MaxVIPs:
-		p.problem(e, fmt.Errorf("not served: %d VIPs come before it in the order of the keys, and there can be no more", MaxVIPs))
+		p.problem(e, fmt.Errorf("not served: %d VIPs, the maximum, come before it in the order of the keys", MaxVIPs))
 	default:
 		return true
 	}
@@ -181,9 +181,9 @@ func checkVIP(vip netip.Addr) error {
 	case bare.Is6() && bare.IsLinkLocalUnicast():
 		return fmt.Errorf("%s is a link-local address: write a global or unique local address", bare)
 	case bare.IsUnspecified(), bare.IsLoopback(), bare.IsMulticast(), bare == broadcastIPv4:
-		return fmt.Errorf("%s can not be a VIP: write a free address of the nodes' network", bare)
+		return fmt.Errorf("%s cannot be a VIP: write a free address of the nodes' network", bare)
 	case bare != vip:
-		return fmt.Errorf("%s has a zone: leave out what begins with '%%'", bare)
+		return fmt.Errorf("%s has a zone: leave out '%%' and the name after it", bare)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func TestParseEntries(t *testing.T) {
 			name:     "service with DR",
 			data:     map[string]string{"10.4.0.50": "vip/echo:DR"},
 			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:DR", VIP: vip, Services: []Service{{Name: echo}}}},
-			problems: []string{`10.4.0.50: "vip/echo:DR": DR is served as NAT: write namespace/service to say so`},
+			problems: []string{`10.4.0.50: "vip/echo:DR": DR is served as NAT: write namespace/service instead`},
 			notice:   true,
 		},
 		{
@@ -60,7 +60,7 @@ func TestParseEntries(t *testing.T) {
 			name:     "short form with a second document",
 			data:     map[string]string{"10.4.0.50": "vip/echo\n---\nvip/other"},
 			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo\n---\nvip/other", VIP: vip, Refused: true}},
-			problems: []string{`10.4.0.50: "vip/echo\n---\nvip/other": the Service is not named in full: write namespace/service, or nothing for the address only` + untilThen},
+			problems: []string{`10.4.0.50: "vip/echo\n---\nvip/other": the name of the Service is incomplete: write namespace/service, or nothing for the address only` + untilThen},
 		},
 		{
 			name:    "address only",
@@ -94,7 +94,7 @@ func TestParseEntries(t *testing.T) {
 				{Key: "10.4.0.51", Value: "echo", VIP: netip.MustParseAddr("10.4.0.51"), Refused: true},
 			},
 			problems: []string{
-				`10.4.0.51: "echo": the Service is not named in full: write namespace/service, or nothing for the address only` + untilThen,
+				`10.4.0.51: "echo": the name of the Service is incomplete: write namespace/service, or nothing for the address only` + untilThen,
 				`web: "vip/echo": the key is not an IP address: write one such as 192.168.1.99 or 2001-db8--10`,
 			},
 		},
@@ -114,13 +114,13 @@ func TestParseEntries(t *testing.T) {
 			name:     "unknown method",
 			data:     map[string]string{"10.4.0.50": "vip/echo:XNATX"},
 			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:XNATX", VIP: vip, Refused: true}},
-			problems: []string{`10.4.0.50: "vip/echo:XNATX": the method "XNATX" does not exist: leave it out, or write NAT or PROXY` + untilThen},
+			problems: []string{`10.4.0.50: "vip/echo:XNATX": unknown method "XNATX": leave it out, or write NAT or PROXY` + untilThen},
 		},
 		{
 			name:     "empty method",
 			data:     map[string]string{"10.4.0.50": "vip/echo:"},
 			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo:", VIP: vip, Refused: true}},
-			problems: []string{`10.4.0.50: "vip/echo:": the method "" does not exist: leave it out, or write NAT or PROXY` + untilThen},
+			problems: []string{`10.4.0.50: "vip/echo:": unknown method "": leave it out, or write NAT or PROXY` + untilThen},
 		},
 		{
 			name:     "bad namespace",
@@ -138,13 +138,13 @@ func TestParseEntries(t *testing.T) {
 			name:     "too many slashes",
 			data:     map[string]string{"10.4.0.50": "vip/echo/x"},
 			entries:  []Entry{{Key: "10.4.0.50", Value: "vip/echo/x", VIP: vip, Refused: true}},
-			problems: []string{`10.4.0.50: "vip/echo/x": the Service is not named in full: write namespace/service, or nothing for the address only` + untilThen},
+			problems: []string{`10.4.0.50: "vip/echo/x": the name of the Service is incomplete: write namespace/service, or nothing for the address only` + untilThen},
 		},
 		{
 			name:     "long form under an address",
 			data:     map[string]string{"10.4.0.50": "interface: eth1"},
 			entries:  []Entry{{Key: "10.4.0.50", VIP: vip, Refused: true, Interfaces: []string{"eth1"}}},
-			problems: []string{`10.4.0.50: addresses: not there: list the VIPs, a key with fields is only a name; until then its VIPs refuse every port`},
+			problems: []string{`10.4.0.50: addresses: missing: list the VIPs, since the key of the long form is only a name; until then its VIPs refuse every port`},
 		},
 		{
 			name: "neither address nor YAML",
@@ -162,13 +162,13 @@ func TestParseEntries(t *testing.T) {
 			},
 		},
 		{
-			name: "IPv6 addresses that can not be a VIP",
+			name: "IPv6 addresses that cannot be a VIP",
 			data: map[string]string{"--": "", "--1": "", "fe80--1": "", "ff02--12": ""},
 			problems: []string{
-				`--: :: can not be a VIP: write a free address of the nodes' network`,
-				`--1: ::1 can not be a VIP: write a free address of the nodes' network`,
+				`--: :: cannot be a VIP: write a free address of the nodes' network`,
+				`--1: ::1 cannot be a VIP: write a free address of the nodes' network`,
 				`fe80--1: fe80::1 is a link-local address: write a global or unique local address`,
-				`ff02--12: ff02::12 can not be a VIP: write a free address of the nodes' network`,
+				`ff02--12: ff02::12 cannot be a VIP: write a free address of the nodes' network`,
 			},
 		},
 		{
@@ -176,17 +176,17 @@ func TestParseEntries(t *testing.T) {
 			data:    map[string]string{"10.4.0.50": "vip/echo", "--ffff-10.4.0.50": "vip/other"},
 			entries: []Entry{{Key: "--ffff-10.4.0.50", Value: "vip/other", VIP: vip, Services: []Service{{Name: ObjectName{Namespace: "vip", Name: "other"}}}}},
 			problems: []string{
-				`10.4.0.50: "vip/echo": key --ffff-10.4.0.50 has the same address and comes first: it is ignored here, remove one of the two`,
+				`10.4.0.50: "vip/echo": key --ffff-10.4.0.50 has the same address and comes first: the address is ignored here, remove one of the two`,
 			},
 		},
 		{
-			name: "addresses that can not be a VIP",
+			name: "addresses that cannot be a VIP",
 			data: map[string]string{"0.0.0.0": "", "127.0.0.1": "", "224.0.0.18": "", "255.255.255.255": ""},
 			problems: []string{
-				`0.0.0.0: 0.0.0.0 can not be a VIP: write a free address of the nodes' network`,
-				`127.0.0.1: 127.0.0.1 can not be a VIP: write a free address of the nodes' network`,
-				`224.0.0.18: 224.0.0.18 can not be a VIP: write a free address of the nodes' network`,
-				`255.255.255.255: 255.255.255.255 can not be a VIP: write a free address of the nodes' network`,
+				`0.0.0.0: 0.0.0.0 cannot be a VIP: write a free address of the nodes' network`,
+				`127.0.0.1: 127.0.0.1 cannot be a VIP: write a free address of the nodes' network`,
+				`224.0.0.18: 224.0.0.18 cannot be a VIP: write a free address of the nodes' network`,
+				`255.255.255.255: 255.255.255.255 cannot be a VIP: write a free address of the nodes' network`,
 			},
 		},
 		{
@@ -232,7 +232,7 @@ func TestParseEntriesLimit(t *testing.T) {
 		t.Fatalf("got %d entries and %d problems, want %d and 2", len(entries), len(problems), MaxVIPs)
 	}
 	for i, value := range []string{"10.5.0.1", "2001:db8::1"} {
-		want := Problem{Key: "z", Value: value, Message: "not served: 4096 VIPs come before it in the order of the keys, and there can be no more"}
+		want := Problem{Key: "z", Value: value, Message: "not served: 4096 VIPs, the maximum, come before it in the order of the keys"}
 		if problems[i] != want {
 			t.Errorf("unclear problem: %s", problems[i])
 		}

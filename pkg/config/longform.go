@@ -27,7 +27,7 @@ func decodeLongForm(value string) (*yaml.Node, error) {
 		return nil, nil
 	}
 	if err := decoder.Decode(&next); !errors.Is(err, io.EOF) {
-		return fields, errors.New(`the value goes on after the end of a YAML document ("---" or "..."): write one document, and another entry for what comes after it`)
+		return fields, errors.New(`the value has text after the end of a YAML document ("---" or "..."): write one document, and another entry for the rest`)
 	}
 	return fields, nil
 }
@@ -63,7 +63,7 @@ func (p *entryParser) parseLongForm(e Entry, fields *yaml.Node, trailing error) 
 	for _, f := range list {
 		name := f.key.Value
 		if field[name] != nil {
-			wrong(f.value, fmt.Errorf("%s: there twice: remove one of the two", fieldName(f.key)))
+			wrong(f.value, fmt.Errorf("%s: set twice: remove one of the two", fieldName(f.key)))
 			continue
 		}
 		field[name] = f.value
@@ -74,13 +74,13 @@ func (p *entryParser) parseLongForm(e Entry, fields *yaml.Node, trailing error) 
 		}
 	}
 	if proxy := field["proxyProtocol"]; proxy != nil && !e.Refused && len(e.Services) == 0 {
-		wrong(proxy, errors.New("proxyProtocol: only with services: name the Service to proxy to, or leave it out"))
+		wrong(proxy, errors.New("proxyProtocol: requires services: name the Service to proxy to, or leave it out"))
 	}
 	addresses := field["addresses"]
 	if addresses == nil {
 		e.Value = e.serviceNames()
 		e.Refused = true
-		p.problem(e, vipsRefused(errors.New("addresses: not there: list the VIPs, a key with fields is only a name")))
+		p.problem(e, vipsRefused(errors.New("addresses: missing: list the VIPs, since the key of the long form is only a name")))
 	}
 
 	if e.Refused {
@@ -88,7 +88,7 @@ func (p *entryParser) parseLongForm(e Entry, fields *yaml.Node, trailing error) 
 	}
 	if guard := field["guard"]; guard != nil && !e.Refused && len(e.Services) == 0 {
 		e.AllowHostPorts = false
-		p.notice(Entry{Key: e.Key, Value: formatNode(guard)}, "guard: without effect: only a VIP with services is guarded, leave it out")
+		p.notice(Entry{Key: e.Key, Value: formatNode(guard)}, "guard: no effect without services: leave it out")
 	}
 	e.Value = e.serviceNames()
 	p.parseAddresses(e, addresses)
@@ -171,7 +171,7 @@ func (e *Entry) setField(name string, n *yaml.Node) (err error) {
 	case "force":
 		e.Force, err = parseBool(n)
 	default:
-		return errors.New("no such field: there are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force")
+		return errors.New("unknown field: the fields are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force")
 	}
 	return err
 }
@@ -186,7 +186,7 @@ func parseInterfaces(n *yaml.Node) (names []string, err error) {
 		list = []*yaml.Node{n}
 	}
 	if len(list) > maxInterfaces {
-		return nil, fmt.Errorf("%d names: there can be %d", len(list), maxInterfaces)
+		return nil, fmt.Errorf("%d names: at most %d are allowed", len(list), maxInterfaces)
 	}
 	for _, n := range list {
 		name := stringScalar(n)

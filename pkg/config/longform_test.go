@@ -17,7 +17,7 @@ func TestParseMapping(t *testing.T) {
 	const (
 		one     = "addresses: [10.4.0.50]\n"
 		refused = "; until then its VIPs refuse every port"
-		second  = `the value goes on after the end of a YAML document ("---" or "..."): write one document, and another entry for what comes after it`
+		second  = `the value has text after the end of a YAML document ("---" or "..."): write one document, and another entry for the rest`
 	)
 	kept := []Entry{{Key: "web", VIP: ipv4, Refused: true}}
 
@@ -48,7 +48,7 @@ func TestParseMapping(t *testing.T) {
 		{
 			name:     "no addresses",
 			value:    "services: [{name: vip/echo}]",
-			problems: []string{`web: "vip/echo": addresses: not there: list the VIPs, a key with fields is only a name` + refused},
+			problems: []string{`web: "vip/echo": addresses: missing: list the VIPs, since the key of the long form is only a name` + refused},
 		},
 		{
 			name:     "empty list of addresses",
@@ -70,14 +70,14 @@ func TestParseMapping(t *testing.T) {
 				`web: "10.4.0.51/24": addresses: not an IP address: write one such as 192.168.1.99 or 2001:db8::10`,
 				`web: "7": addresses: not an IP address: write one such as 192.168.1.99 or 2001:db8::10`,
 				`web: "fe80::1": addresses: fe80::1 is a link-local address: write a global or unique local address`,
-				`web: "10.4.0.50": the list has this address twice: remove one of the two`,
+				`web: "10.4.0.50": the address is listed twice: remove one of the two`,
 			},
 		},
 		{
 			name:     "unknown field",
 			value:    one + "service: vip/echo",
 			entries:  kept,
-			problems: []string{`web: "vip/echo": service: no such field: there are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force` + refused},
+			problems: []string{`web: "vip/echo": service: unknown field: the fields are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force` + refused},
 		},
 		{
 			name:    "every field is wrong",
@@ -102,7 +102,7 @@ func TestParseMapping(t *testing.T) {
 			name:     "a Service without a name",
 			value:    one + "services: [{}]",
 			entries:  kept,
-			problems: []string{`web: "{}": services: the Service is not named in full: write namespace/service, or nothing for the address only` + refused},
+			problems: []string{`web: "{}": services: the name of the Service is incomplete: write namespace/service, or nothing for the address only` + refused},
 		},
 		{
 			name:     "a Service's name is wrong",
@@ -114,7 +114,7 @@ func TestParseMapping(t *testing.T) {
 			name:     "unknown field of a Service",
 			value:    one + "services: [{name: vip/echo, port: 80}]",
 			entries:  kept,
-			problems: []string{`web: "{name: vip/echo, port: 80}": services: no such field "port": there are name and ports` + refused},
+			problems: []string{`web: "{name: vip/echo, port: 80}": services: unknown field "port": the fields are name and ports` + refused},
 		},
 		{
 			name:     "VRID in quotes",
@@ -139,8 +139,8 @@ func TestParseMapping(t *testing.T) {
 			value:   one + "\"\\e[31m\\n\": 1\n? [vrid]\n: 2\n",
 			entries: kept,
 			problems: []string{
-				`web: "1": "\x1b[31m\n": no such field: there are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force` + refused,
-				`web: "2": "": no such field: there are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force` + refused,
+				`web: "1": "\x1b[31m\n": unknown field: the fields are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force` + refused,
+				`web: "2": "": unknown field: the fields are addresses, services, guard, proxyProtocol, interface, virtualMAC, vrid and force` + refused,
 			},
 		},
 		{
@@ -148,7 +148,7 @@ func TestParseMapping(t *testing.T) {
 			value:   "addresses: [10.4.0.50, \"2001:db8::1%\\n\"]",
 			entries: []Entry{{Key: "web", VIP: ipv4}},
 			problems: []string{
-				`web: "\"2001:db8::1%\n\"": addresses: 2001:db8::1 has a zone: leave out what begins with '%'`,
+				`web: "\"2001:db8::1%\n\"": addresses: 2001:db8::1 has a zone: leave out '%' and the name after it`,
 			},
 		},
 		{
@@ -156,7 +156,7 @@ func TestParseMapping(t *testing.T) {
 			value:   one + "vrid: 60\nvrid: 61",
 			entries: []Entry{{Key: "web", VIP: ipv4, Refused: true, VRID: 60}},
 			problems: []string{
-				`web: "61": vrid: there twice: remove one of the two` + refused,
+				`web: "61": vrid: set twice: remove one of the two` + refused,
 			},
 		},
 		{
@@ -201,7 +201,7 @@ func TestParseMapping(t *testing.T) {
 			name:     "guard without services",
 			value:    one + "guard: false",
 			entries:  []Entry{{Key: "web", VIP: ipv4}},
-			problems: []string{`web: "false": guard: without effect: only a VIP with services is guarded, leave it out`},
+			problems: []string{`web: "false": guard: no effect without services: leave it out`},
 		},
 		{
 			name:     "the guard of a VIP that refuses every port stays on",
@@ -251,7 +251,7 @@ func TestParseMapping(t *testing.T) {
 			name:     "PROXY protocol without services",
 			value:    one + "proxyProtocol: v2",
 			entries:  kept,
-			problems: []string{`web: "v2": proxyProtocol: only with services: name the Service to proxy to, or leave it out` + refused},
+			problems: []string{`web: "v2": proxyProtocol: requires services: name the Service to proxy to, or leave it out` + refused},
 		},
 	}
 	for _, tt := range tests {
@@ -289,8 +289,8 @@ func TestSameAddressInTwoForms(t *testing.T) {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
 	want := []Problem{
-		{Key: "b", Value: "10.4.0.50", Message: "key 10.4.0.50 has the same address and comes first: it is ignored here, remove one of the two"},
-		{Key: "b", Value: "10.4.0.51", Message: "key a has the same address and comes first: it is ignored here, remove one of the two"},
+		{Key: "b", Value: "10.4.0.50", Message: "key 10.4.0.50 has the same address and comes first: the address is ignored here, remove one of the two"},
+		{Key: "b", Value: "10.4.0.51", Message: "key a has the same address and comes first: the address is ignored here, remove one of the two"},
 	}
 	if diff := cmp.Diff(want, problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
@@ -336,7 +336,7 @@ func TestMappingProblemsAreFew(t *testing.T) {
 			if len(problems) != maxProblems+2 {
 				t.Fatalf("%d problems", len(problems))
 			}
-			if p := problems[maxProblems]; p.Key != "web" || !strings.HasSuffix(p.Message, " more problems: they are shown when those before are mended") {
+			if p := problems[maxProblems]; p.Key != "web" || !strings.HasSuffix(p.Message, " more problems: they are shown once the problems above are fixed") {
 				t.Errorf("the last is %s", p)
 			}
 			if problems[maxProblems+1].Key != "x" {

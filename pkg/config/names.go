@@ -68,7 +68,7 @@ func parseObjectName(s string) (ObjectName, error) {
 func parseServiceName(s string) (ObjectName, error) {
 	service, err := parseObjectName(s)
 	if err != nil {
-		return service, errors.New("the Service is not named in full: write namespace/service, or nothing for the address only")
+		return service, errors.New("the name of the Service is incomplete: write namespace/service, or nothing for the address only")
 	}
 	if err := checkLabel(service.Namespace); err != nil {
 		return service, fmt.Errorf("the namespace %q %w", Shorten(service.Namespace), err)

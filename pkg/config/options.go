@@ -77,15 +77,15 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 	// The caller shows the error; all flags after it would only hide it.
 	fs.SetOutput(io.Discard)
 	configMap := fs.String("services-configmap", "", "namespace/name of the ConfigMap with the VIPs (default $POD_NAMESPACE/vip-configmap)")
-	unicastPeers := fs.String("unicast-peers", "", "addresses of routers outside of the DaemonSet, with commas between them (default: none)")
+	unicastPeers := fs.String("unicast-peers", "", "comma-separated addresses of routers outside the DaemonSet (default: none)")
 	fs.IntVar(&o.VRID, "vrid", 50, "virtual router identifier, 1 to 255")
 	vrids := fs.String("vrids", "", "spread the VIPs over virtual routers, such as 50-57 (default: --vrid for all)")
 	fs.StringVar(&o.Interface, "iface", "", "network interface for all VIPs (default: chosen per VIP)")
-	fs.BoolVar(&o.VirtualMAC, "virtual-mac", false, "have the LAN know the VIPs by the MAC address of their virtual router")
-	fs.BoolVar(&o.ProxyProtocolMode, "proxy-protocol-mode", false, "changes nothing: entries with :PROXY or proxyProtocol are proxied with or without it, and the others are forwarded by nftables")
+	fs.BoolVar(&o.VirtualMAC, "virtual-mac", false, "advertise the VIPs with the virtual router MAC address")
+	fs.BoolVar(&o.ProxyProtocolMode, "proxy-protocol-mode", false, "no effect: entries with :PROXY or proxyProtocol are proxied with or without it, and the others are forwarded by nftables")
 	guard := fs.Bool("guard", true, "refuse ports of a VIP that its Services do not have")
 	fs.IntVar(&o.HTTPPort, "http-port", 8080, "port of /healthz, /readyz, /metrics and /status")
-	fs.BoolVar(&o.ReleaseVIPs, "release-vips", true, "hand the VIPs over on exit")
+	fs.BoolVar(&o.ReleaseVIPs, "release-vips", true, "on exit, resign as master and remove the VIPs")
 	fs.StringVar(&o.WatchNamespace, "watch-namespace", "", "namespace of the Services to watch (default: all)")
 	fs.StringVar(&o.APIServerHost, "apiserver-host", "", "URL of the API server (default: from the pod)")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "path of a kubeconfig file (default: the pod's service account)")
@@ -129,7 +129,7 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 			errs = append(errs, fmt.Errorf("--vrids=%s: %w", *vrids, err))
 		}
 		if isSet(fs, "vrid") {
-			errs = append(errs, fmt.Errorf("--vrids=%s: leave --vrid=%d out, or --vrids", *vrids, o.VRID))
+			errs = append(errs, fmt.Errorf("--vrids=%s: cannot be combined with --vrid=%d: leave one of the two out", *vrids, o.VRID))
 		}
 	}
 	o.AllowHostPorts = !*guard
@@ -167,7 +167,7 @@ func (o Options) validate() error {
 		}
 	}
 	if len(o.UnicastPeers) > 0 && !o.VRRP.Unicast {
-		bad("unicast-peers", joinAddrs(o.UnicastPeers), "only with --use-unicast")
+		bad("unicast-peers", joinAddrs(o.UnicastPeers), "requires --use-unicast")
 	}
 	if o.VRID < 1 || o.VRID > 255 {
 		bad("vrid", o.VRID, "must be 1 to 255")
@@ -182,7 +182,7 @@ func (o Options) validate() error {
 		bad("watch-namespace", o.WatchNamespace, "must be the name of a namespace, or empty for all")
 	}
 	if o.VRRP.Version != vrrp.V2 && o.AuthPassFile != "" {
-		bad("auth-pass-file", o.AuthPassFile, "only with --vrrp-version=2: VRRPv3 has no authentication")
+		bad("auth-pass-file", o.AuthPassFile, "requires --vrrp-version=2: VRRPv3 has no authentication")
 	}
 	return errors.Join(errs...)
 }
@@ -191,7 +191,7 @@ func (o Options) validate() error {
 func (o Options) Warnings() []string {
 	var warnings []string
 	if o.ProxyProtocolMode {
-		warnings = append(warnings, "--proxy-protocol-mode=true changes nothing: kube-keepalived-vip served every entry by HAProxy then; here entries with :PROXY or proxyProtocol are proxied with or without it, and the others are forwarded by nftables")
+		warnings = append(warnings, "--proxy-protocol-mode=true has no effect: with it kube-keepalived-vip served every entry by HAProxy; here entries with :PROXY or proxyProtocol are proxied with or without it, and the others are forwarded by nftables")
 	}
 	return warnings
 }

@@ -209,16 +209,16 @@ func TestParseOptionsErrors(t *testing.T) {
 		{name: "interval zero", args: []string{"--advertisement-interval=0"}, want: []string{"--advertisement-interval=0s: must be 10ms to 40.95s in steps of 10ms"}},
 		{name: "interval too long", args: []string{"--advertisement-interval=41s"}, want: []string{"--advertisement-interval=41s: must be 10ms to 40.95s in steps of 10ms"}},
 		{name: "interval of version 2", args: []string{"--vrrp-version=2", "--advertisement-interval=100ms"}, want: []string{"--advertisement-interval=100ms: must be 1s to 255s in whole seconds with --vrrp-version=2"}},
-		{name: "peers without unicast", args: []string{"--unicast-peers=10.4.0.9,10.4.0.3"}, want: []string{"--unicast-peers=10.4.0.3,10.4.0.9: only with --use-unicast"}},
-		{name: "peer that is no address", args: []string{"--use-unicast", "--unicast-peers=10.4.0.9,router"}, want: []string{`--unicast-peers=10.4.0.9,router: "router" is not the address of a router: write addresses with commas between them`}},
-		{name: "peer that is a group", args: []string{"--use-unicast", "--unicast-peers=224.0.0.18"}, want: []string{`--unicast-peers=224.0.0.18: "224.0.0.18" is not the address of a router: write addresses with commas between them`}},
-		{name: "peer with a zone", args: []string{"--use-unicast", "--unicast-peers=fe80::1%eth0"}, want: []string{`--unicast-peers=fe80::1%eth0: "fe80::1%eth0" is not the address of a router: write addresses with commas between them`}},
+		{name: "peers without unicast", args: []string{"--unicast-peers=10.4.0.9,10.4.0.3"}, want: []string{"--unicast-peers=10.4.0.3,10.4.0.9: requires --use-unicast"}},
+		{name: "peer that is no address", args: []string{"--use-unicast", "--unicast-peers=10.4.0.9,router"}, want: []string{`--unicast-peers=10.4.0.9,router: "router" is not the address of a router: write addresses separated by commas`}},
+		{name: "peer that is a group", args: []string{"--use-unicast", "--unicast-peers=224.0.0.18"}, want: []string{`--unicast-peers=224.0.0.18: "224.0.0.18" is not the address of a router: write addresses separated by commas`}},
+		{name: "peer with a zone", args: []string{"--use-unicast", "--unicast-peers=fe80::1%eth0"}, want: []string{`--unicast-peers=fe80::1%eth0: "fe80::1%eth0" is not the address of a router: write addresses separated by commas`}},
 		{name: "VRIDs the wrong way round", args: []string{"--vrids=57-50"}, want: []string{"--vrids=57-50: must be FIRST-LAST, such as 50-57, from 1 to 255"}},
 		{name: "VRIDs from 0", args: []string{"--vrids=0-7"}, want: []string{"--vrids=0-7: must be FIRST-LAST, such as 50-57, from 1 to 255"}},
 		{name: "VRIDs to 256", args: []string{"--vrids=250-256"}, want: []string{"--vrids=250-256: must be FIRST-LAST, such as 50-57, from 1 to 255"}},
 		{name: "one VRID is no range", args: []string{"--vrids=50"}, want: []string{"--vrids=50: must be FIRST-LAST, such as 50-57, from 1 to 255"}},
-		{name: "VRID and VRIDs", args: []string{"--vrid=50", "--vrids=50-57"}, want: []string{"--vrids=50-57: leave --vrid=50 out, or --vrids"}},
-		{name: "delay without preempt", args: []string{"--preempt-delay=1s"}, want: []string{"--preempt-delay=1s: only with --preempt"}},
+		{name: "VRID and VRIDs", args: []string{"--vrid=50", "--vrids=50-57"}, want: []string{"--vrids=50-57: cannot be combined with --vrid=50: leave one of the two out"}},
+		{name: "delay without preempt", args: []string{"--preempt-delay=1s"}, want: []string{"--preempt-delay=1s: requires --preempt"}},
 		{name: "delay too long", args: []string{"--preempt", "--preempt-delay=1001s"}, want: []string{"--preempt-delay=16m41s: must be 0 to 1000s"}},
 		{name: "delay below zero", args: []string{"--preempt", "--preempt-delay=-1s"}, want: []string{"--preempt-delay=-1s: must be 0 to 1000s"}},
 		{name: "down adverts too few", args: []string{"--down-adverts=1"}, want: []string{"--down-adverts=1: must be 2 to 100"}},
@@ -228,10 +228,10 @@ func TestParseOptionsErrors(t *testing.T) {
 		{
 			name: "not with version 2",
 			args: []string{"--vrrp-version=2", "--adverts-per-interval=2", "--vrrp-checksum=rfc9568"},
-			want: []string{"--adverts-per-interval=2: only with --vrrp-version=3", "--vrrp-checksum=rfc9568: only with --vrrp-version=3"},
+			want: []string{"--adverts-per-interval=2: requires --vrrp-version=3", "--vrrp-checksum=rfc9568: requires --vrrp-version=3"},
 		},
 		{name: "checksum", args: []string{"--vrrp-checksum=rfc3768"}, want: []string{"--vrrp-checksum=rfc3768: must be rfc5798 or rfc9568"}},
-		{name: "password with version 3", args: []string{"--auth-pass-file=/p"}, want: []string{"--auth-pass-file=/p: only with --vrrp-version=2: VRRPv3 has no authentication"}},
+		{name: "password with version 3", args: []string{"--auth-pass-file=/p"}, want: []string{"--auth-pass-file=/p: requires --vrrp-version=2: VRRPv3 has no authentication"}},
 		{name: "unknown flag", args: []string{"--password=x"}, want: []string{"flag provided but not defined: -password"}},
 		{
 			// kube-keepalived-vip read on, with the opposite of what was meant.
@@ -280,11 +280,11 @@ func TestParsePassword(t *testing.T) {
 			t.Errorf("%q: %q, %v", contents, got[:], err)
 		}
 	}
-	const control = "the password has a control character, such as a second newline or the carriage return of a Windows file: write it without"
+	const control = "the password has a control character, such as a second newline or the carriage return of a Windows file: remove it"
 	for contents, want := range map[string]string{
 		"":            "the password is empty",
 		"\n":          "the password is empty",
-		"swordfish\n": "the password has 9 bytes and VRRPv2 has room for 8: keepalived uses the first 8 of a longer one, write only those",
+		"swordfish\n": "the password has 9 bytes, and VRRPv2 allows 8: write only the first 8, which are those that keepalived uses",
 		"\x00\x00":    control,
 		"secret\r\n":  control,
 		"secret\n\n":  control,
@@ -303,7 +303,7 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("warnings %q", got)
 	}
 	o.ProxyProtocolMode = true
-	if got := o.Warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "--proxy-protocol-mode=true changes nothing: ") {
+	if got := o.Warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "--proxy-protocol-mode=true has no effect: ") {
 		t.Errorf("warnings %q", got)
 	}
 }

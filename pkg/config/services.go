@@ -38,7 +38,7 @@ func (p *entryParser) parseServices(e *Entry, n *yaml.Node) {
 	case !ok:
 		wrong(n, errors.New("must be a list, such as [{name: namespace/service}]"))
 	case len(list) > maxServices:
-		wrong(n, fmt.Errorf("%d Services: there can be %d", len(list), maxServices))
+		wrong(n, fmt.Errorf("%d Services: at most %d are allowed", len(list), maxServices))
 		return
 	}
 	count := 0
@@ -48,7 +48,7 @@ func (p *entryParser) parseServices(e *Entry, n *yaml.Node) {
 			continue
 		}
 		if count += len(s.Ports); count > maxPorts {
-			wrong(n, fmt.Errorf("more than %d ports: there can be no more in an entry", maxPorts))
+			wrong(n, fmt.Errorf("more than %d ports: an entry may have no more", maxPorts))
 			return
 		}
 		e.Services = append(e.Services, s)
@@ -70,10 +70,10 @@ func (p *entryParser) parseServiceFields(n *yaml.Node, wrong func(*yaml.Node, er
 	for _, f := range fields {
 		switch name := f.key.Value; {
 		case name != "name" && name != "ports":
-			wrong(n, fmt.Errorf("no such field %q: there are name and ports", Shorten(name)))
+			wrong(n, fmt.Errorf("unknown field %q: the fields are name and ports", Shorten(name)))
 			return s, false
 		case field[name] != nil:
-			wrong(n, fmt.Errorf("%s: there twice: remove one of the two", name))
+			wrong(n, fmt.Errorf("%s: set twice: remove one of the two", name))
 			return s, false
 		default:
 			field[name] = f.value
@@ -96,10 +96,10 @@ func (p *entryParser) parseServiceFields(n *yaml.Node, wrong func(*yaml.Node, er
 	list, isMapping := mappingPairs(ports)
 	switch {
 	case !isMapping || len(list) == 0:
-		wrong(ports, errors.New("ports: must be a mapping such as {8080: http}, of ports of the VIP to ports of the Service: leave it out for all ports of the Service"))
+		wrong(ports, errors.New("ports: must map ports of the VIP to ports of the Service, such as {8080: http}: leave it out for all ports of the Service"))
 		return s, false
 	case len(list) > maxPorts:
-		wrong(ports, fmt.Errorf("ports: more than %d: there can be no more in an entry", maxPorts))
+		wrong(ports, fmt.Errorf("ports: more than %d: an entry may have no more", maxPorts))
 		return s, false
 	}
 	for _, f := range list {
@@ -119,23 +119,23 @@ func parsePortMapping(f pair) (m PortMapping, err error) {
 	number, protocol, found := strings.Cut(scalar(f.key), "/")
 	port, err := parseNumber(number, 16)
 	if err != nil {
-		return m, errors.New("before the colon must be a port of the VIP, from 1 to 65535 in decimal digits, such as 8080 or 53/UDP")
+		return m, errors.New("the number before the colon must be a port of the VIP, from 1 to 65535 in decimal digits, such as 8080 or 53/UDP")
 	}
 	switch upper := strings.ToUpper(protocol); {
 	case !found:
 	case upper != "TCP" && upper != "UDP" && upper != "SCTP":
-		return m, fmt.Errorf("there is no protocol %q: write TCP, UDP or SCTP, or leave it out for that of the Service's port", Shorten(protocol))
+		return m, fmt.Errorf("unknown protocol %q: write TCP, UDP or SCTP, or leave it out to use the protocol of the Service's port", Shorten(protocol))
 	case upper != protocol:
-		return m, fmt.Errorf("the protocol is written in capitals: %s/%s", number, upper)
+		return m, fmt.Errorf("the protocol must be in capitals: %s/%s", number, upper)
 	}
 	target := scalar(f.value)
 	if strings.Trim(target, "0123456789") == "" { // In quotes or not.
 		_, err = parseNumber(target, 16)
 	} else if err = checkLabel(target); stringScalar(f.value) == "" {
-		err = errors.New("1e3, 0x50 and true are no strings")
+		err = errors.New("not a string: 1e3, 0x50 and true are numbers and booleans")
 	}
 	if err != nil {
-		return m, errors.New("after the colon must be the name of a port of the Service, or its number from 1 to 65535 in decimal digits")
+		return m, errors.New("the value after the colon must be the name of a port of the Service, or its number from 1 to 65535 in decimal digits")
 	}
 	return PortMapping{Port: uint16(port), Protocol: protocol, ServicePort: target}, nil
 }
@@ -155,7 +155,7 @@ func (p *entryParser) mergeServices(e *Entry, n *yaml.Node, wrong func(*yaml.Nod
 		case last < 0 || merged[last].Name != s.Name:
 			merged = append(merged, s)
 		case s.Ports == nil || merged[last].Ports == nil:
-			wrong(n, fmt.Errorf("%s is there twice: name it once, with all its ports or without ports", s.Name))
+			wrong(n, fmt.Errorf("%s is listed twice: list it once, with all its ports or without ports", s.Name))
 		default:
 			merged[last].Ports = append(merged[last].Ports, s.Ports...)
 		}
@@ -169,7 +169,7 @@ func (p *entryParser) mergeServices(e *Entry, n *yaml.Node, wrong func(*yaml.Nod
 			first, taken := owner[vipPort{m.Port, m.Protocol}]
 			switch {
 			case i > 0 && s.Ports[i-1].Port == m.Port && s.Ports[i-1].Protocol == m.Protocol:
-				wrong(n, fmt.Errorf("ports: %s has %s twice: remove one of the two, or write the protocol of each", s.Name, m.vipPort()))
+				wrong(n, fmt.Errorf("ports: %s lists %s twice: remove one of the two, or add the protocol of each", s.Name, m.vipPort()))
 			case taken && m.Protocol != "":
 				p.problem(Entry{Key: e.Key, Value: m.vipPort() + ": " + m.ServicePort}, fmt.Errorf("services: ports: %s leads to %s, which comes first by name, and not to %s: choose another port for one of the two", m.vipPort(), first, s.Name))
 			default:

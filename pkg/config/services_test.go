@@ -13,9 +13,9 @@ func TestParseServices(t *testing.T) {
 	a, b := ObjectName{Namespace: "vip", Name: "a"}, ObjectName{Namespace: "vip", Name: "b"}
 	const (
 		refused   = "; until then its VIPs refuse every port"
-		badPort   = "services: ports: before the colon must be a port of the VIP, from 1 to 65535 in decimal digits, such as 8080 or 53/UDP" + refused
-		badTarget = "services: ports: after the colon must be the name of a port of the Service, or its number from 1 to 65535 in decimal digits" + refused
-		noMapping = "services: ports: must be a mapping such as {8080: http}, of ports of the VIP to ports of the Service: leave it out for all ports of the Service" + refused
+		badPort   = "services: ports: the number before the colon must be a port of the VIP, from 1 to 65535 in decimal digits, such as 8080 or 53/UDP" + refused
+		badTarget = "services: ports: the value after the colon must be the name of a port of the Service, or its number from 1 to 65535 in decimal digits" + refused
+		noMapping = "services: ports: must map ports of the VIP to ports of the Service, such as {8080: http}: leave it out for all ports of the Service" + refused
 	)
 	one := func(ports ...PortMapping) []Service { return []Service{{Name: a, Ports: ports}} }
 
@@ -77,11 +77,11 @@ func TestParseServices(t *testing.T) {
 			name:     "protocols",
 			services: `[{name: vip/a, ports: {53/udp: dns, 1/: x, 2/ICMP: x, 80/TCP/x: http, "3/TCP ": x}}]`,
 			problems: []string{
-				`web: "{53/udp: dns}": services: ports: the protocol is written in capitals: 53/UDP` + refused,
-				`web: "{1/: x}": services: ports: there is no protocol "": write TCP, UDP or SCTP, or leave it out for that of the Service's port` + refused,
-				`web: "{2/ICMP: x}": services: ports: there is no protocol "ICMP": write TCP, UDP or SCTP, or leave it out for that of the Service's port` + refused,
-				`web: "{80/TCP/x: http}": services: ports: there is no protocol "TCP/x": write TCP, UDP or SCTP, or leave it out for that of the Service's port` + refused,
-				`web: "{\"3/TCP \": x}": services: ports: there is no protocol "TCP ": write TCP, UDP or SCTP, or leave it out for that of the Service's port` + refused,
+				`web: "{53/udp: dns}": services: ports: the protocol must be in capitals: 53/UDP` + refused,
+				`web: "{1/: x}": services: ports: unknown protocol "": write TCP, UDP or SCTP, or leave it out to use the protocol of the Service's port` + refused,
+				`web: "{2/ICMP: x}": services: ports: unknown protocol "ICMP": write TCP, UDP or SCTP, or leave it out to use the protocol of the Service's port` + refused,
+				`web: "{80/TCP/x: http}": services: ports: unknown protocol "TCP/x": write TCP, UDP or SCTP, or leave it out to use the protocol of the Service's port` + refused,
+				`web: "{\"3/TCP \": x}": services: ports: unknown protocol "TCP ": write TCP, UDP or SCTP, or leave it out to use the protocol of the Service's port` + refused,
 			},
 		},
 		{
@@ -111,34 +111,34 @@ func TestParseServices(t *testing.T) {
 		{
 			name:     "a port twice, in two ways to write it",
 			services: `[{name: vip/a, ports: {80: http, "80": web}}]`,
-			problems: []string{`web: "[{name: vip/a, ports: {80: http, \"80\": web}}]": services: ports: vip/a has 80 twice: remove one of the two, or write the protocol of each` + refused},
+			problems: []string{`web: "[{name: vip/a, ports: {80: http, \"80\": web}}]": services: ports: vip/a lists 80 twice: remove one of the two, or add the protocol of each` + refused},
 		},
 		{
 			name:     "a port twice, and the same",
 			services: `[{name: vip/a, ports: {80/TCP: http, 80/TCP: http}}]`,
-			problems: []string{`web: "[{name: vip/a, ports: {80/TCP: http, 80/TCP: http}}]": services: ports: vip/a has 80/TCP twice: remove one of the two, or write the protocol of each` + refused},
+			problems: []string{`web: "[{name: vip/a, ports: {80/TCP: http, 80/TCP: http}}]": services: ports: vip/a lists 80/TCP twice: remove one of the two, or add the protocol of each` + refused},
 		},
 		{
 			name:     "the same Service twice",
 			services: `[{name: vip/a}, {name: vip/a}]`,
-			problems: []string{`web: "[{name: vip/a}, {name: vip/a}]": services: vip/a is there twice: name it once, with all its ports or without ports` + refused},
+			problems: []string{`web: "[{name: vip/a}, {name: vip/a}]": services: vip/a is listed twice: list it once, with all its ports or without ports` + refused},
 		},
 		{
 			name:     "the same Service twice, once without ports",
 			services: `[{name: vip/a, ports: {80: http}}, {name: vip/a}]`,
-			problems: []string{`web: "[{name: vip/a, ports: {80: http}}, {name: vip/a}]": services: vip/a is there twice: name it once, with all its ports or without ports` + refused},
+			problems: []string{`web: "[{name: vip/a, ports: {80: http}}, {name: vip/a}]": services: vip/a is listed twice: list it once, with all its ports or without ports` + refused},
 		},
 		{
 			name:     "the same Service twice with the same port",
 			services: `[{name: vip/a, ports: {80: http}}, {name: vip/a, ports: {80: web}}]`,
-			problems: []string{`web: "[{name: vip/a, ports: {80: http}}, {name: vip/a, ports: {80: web}}]": services: ports: vip/a has 80 twice: remove one of the two, or write the protocol of each` + refused},
+			problems: []string{`web: "[{name: vip/a, ports: {80: http}}, {name: vip/a, ports: {80: web}}]": services: ports: vip/a lists 80 twice: remove one of the two, or add the protocol of each` + refused},
 		},
 		{
 			name:     "fields of a Service twice",
 			services: `[{name: vip/a, name: vip/b}, {name: vip/b, ports: {1: x}, ports: {2: y}}]`,
 			problems: []string{
-				`web: "{name: vip/a, name: vip/b}": services: name: there twice: remove one of the two` + refused,
-				`web: "{name: vip/b, ports: {1: x}, ports: {2: y}}": services: ports: there twice: remove one of the two` + refused,
+				`web: "{name: vip/a, name: vip/b}": services: name: set twice: remove one of the two` + refused,
+				`web: "{name: vip/b, ports: {1: x}, ports: {2: y}}": services: ports: set twice: remove one of the two` + refused,
 			},
 		},
 		{
@@ -202,10 +202,10 @@ func TestParseServicesLimits(t *testing.T) {
 		problem  string
 	}{
 		{services(maxServices), ""},
-		{services(maxServices + 1), "65 Services: there can be 64"},
+		{services(maxServices + 1), "65 Services: at most 64 are allowed"},
 		{"{name: vip/a, ports: {" + tcpPorts(maxPorts) + "}}", ""},
-		{"{name: vip/a, ports: {" + tcpPorts(maxPorts+1) + "}}", "ports: more than 1024: there can be no more in an entry"},
-		{"{name: vip/a, ports: {" + tcpPorts(maxPorts) + "}}, {name: vip/b, ports: {2000: 1}}", "more than 1024 ports: there can be no more in an entry"},
+		{"{name: vip/a, ports: {" + tcpPorts(maxPorts+1) + "}}", "ports: more than 1024: an entry may have no more"},
+		{"{name: vip/a, ports: {" + tcpPorts(maxPorts) + "}}, {name: vip/b, ports: {2000: 1}}", "more than 1024 ports: an entry may have no more"},
 	} {
 		entries, problems := ParseEntries(map[string]string{"web": "addresses: [10.4.0.50]\nservices: [" + tt.services + "]"})
 		switch {

@@ -60,7 +60,7 @@ func parseValue(e *Entry, value string) (notice string, err error) {
 	case !found, method == "NAT":
 		return "", nil
 	case method == "DR":
-		return "DR is served as NAT: write namespace/service to say so", nil
+		return "DR is served as NAT: write namespace/service instead", nil
 	case method == "PROXY":
 		e.ProxyProtocol = 1 // As HAProxy's send-proxy.
 		return "", nil
@@ -68,5 +68,5 @@ func parseValue(e *Entry, value string) (notice string, err error) {
 	if upper := strings.ToUpper(strings.TrimSpace(method)); upper == "NAT" || upper == "DR" || upper == "PROXY" {
 		return "", fmt.Errorf("the method %q must be written %s, in capitals and without blanks", Shorten(method), upper)
 	}
-	return "", fmt.Errorf("the method %q does not exist: leave it out, or write NAT or PROXY", Shorten(method))
+	return "", fmt.Errorf("unknown method %q: leave it out, or write NAT or PROXY", Shorten(method))
 }

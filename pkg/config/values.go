@@ -32,7 +32,7 @@ func parsePeers(s string) ([]netip.Addr, error) {
 		}
 		a, err := netip.ParseAddr(word)
 		if a = a.Unmap(); err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a == broadcastIPv4 {
-			return nil, fmt.Errorf("%q is not the address of a router: write addresses with commas between them", Shorten(word))
+			return nil, fmt.Errorf("%q is not the address of a router: write addresses separated by commas", Shorten(word))
 		}
 		peers = append(peers, a)
 	}
@@ -68,10 +68,10 @@ func ParsePassword(contents []byte) (vrrp.Password, error) {
 	case len(contents) == 0:
 		return p, errors.New("the password is empty")
 	case len(contents) > len(p):
-		return p, fmt.Errorf("the password has %d bytes and VRRPv2 has room for %d: keepalived uses the first %d of a longer one, write only those", len(contents), len(p), len(p))
+		return p, fmt.Errorf("the password has %d bytes, and VRRPv2 allows %d: write only the first %d, which are those that keepalived uses", len(contents), len(p), len(p))
 	case bytes.ContainsFunc(contents, unicode.IsControl):
 		// Nobody sees it, and the peers discard what has another password.
-		return p, errors.New("the password has a control character, such as a second newline or the carriage return of a Windows file: write it without")
+		return p, errors.New("the password has a control character, such as a second newline or the carriage return of a Windows file: remove it")
 	}
 	copy(p[:], contents)
 	return p, nil

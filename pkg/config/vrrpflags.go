@@ -43,9 +43,9 @@ func newVRRPFlags(fs *flag.FlagSet, s *vrrp.Settings) vrrpFlags {
 	fs.BoolVar(&s.Unicast, "use-unicast", false, "send advertisements to the other nodes by unicast")
 	fs.DurationVar(&s.AdvertisementInterval, "advertisement-interval", 0, fmt.Sprintf("time between advertisements (default %v, %v with --vrrp-version=2)", vrrp.V3.DefaultInterval(), vrrp.V2.DefaultInterval()))
 	fs.BoolVar(&s.Preempt, "preempt", false, "take over from a master of lower priority")
-	fs.DurationVar(&s.PreemptDelay, "preempt-delay", 0, "how long to leave a master of lower priority alone, "+validPreemptDelay)
-	fs.IntVar(&s.DownAdverts, "down-adverts", vrrp.DefaultDownAdverts, "advertisements that must be missed in a row, "+validDownAdverts)
-	fs.IntVar(&s.AdvertsPerInterval, "adverts-per-interval", vrrp.DefaultAdvertsPerInterval, "advertisements that are sent in an interval, "+validAdvertsPerInterval)
+	fs.DurationVar(&s.PreemptDelay, "preempt-delay", 0, "time to wait before taking over from a master of lower priority, "+validPreemptDelay)
+	fs.IntVar(&s.DownAdverts, "down-adverts", vrrp.DefaultDownAdverts, "consecutive advertisements that must be missed before a takeover, "+validDownAdverts)
+	fs.IntVar(&s.AdvertsPerInterval, "adverts-per-interval", vrrp.DefaultAdvertsPerInterval, "advertisements sent in an interval, "+validAdvertsPerInterval)
 	f.checksum = fs.String("vrrp-checksum", "rfc5798", "checksum of VRRPv3 over IPv4, rfc5798 or rfc9568")
 	return f
 }
@@ -79,7 +79,7 @@ func (f vrrpFlags) finish() error {
 	case d < 0 || d > vrrp.MaxPreemptDelay:
 		bad("preempt-delay", d, "must be "+validPreemptDelay)
 	case d > 0 && !s.Preempt:
-		bad("preempt-delay", d, "only with --preempt")
+		bad("preempt-delay", d, "requires --preempt")
 	}
 	if n := s.DownAdverts; n < minDownAdverts || n > vrrp.MaxDownAdverts {
 		bad("down-adverts", n, "must be "+validDownAdverts)
@@ -88,14 +88,14 @@ func (f vrrpFlags) finish() error {
 	case n < 1 || n > vrrp.MaxAdvertsPerInterval:
 		bad("adverts-per-interval", n, "must be "+validAdvertsPerInterval)
 	case n > 1 && s.Version == vrrp.V2:
-		bad("adverts-per-interval", n, "only with --vrrp-version=3")
+		bad("adverts-per-interval", n, "requires --vrrp-version=3")
 	}
 	form, known := checksums[*f.checksum]
 	switch s.Checksum = form; {
 	case !known:
 		bad("vrrp-checksum", *f.checksum, "must be rfc5798 or rfc9568")
 	case form == vrrp.ChecksumMessage && s.Version == vrrp.V2:
-		bad("vrrp-checksum", *f.checksum, "only with --vrrp-version=3")
+		bad("vrrp-checksum", *f.checksum, "requires --vrrp-version=3")
 	}
 	return errors.Join(errs...)
 }

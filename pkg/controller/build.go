@@ -97,7 +97,7 @@ func build(o config.Options, in inputs) built {
 		if most := vrrp.MaxAddresses(r.Family); len(r.VIPs) > most {
 			b.problems = append(b.problems, config.Problem{
 				Key: o.ConfigMap.String(),
-				Message: fmt.Sprintf("VRID %d has %d IPv%d addresses: if they are on one interface, the first %d are advertised and the others are bound and announced all the same; spread them with --vrids or vrid",
+				Message: fmt.Sprintf("VRID %d has %d IPv%d addresses: if they are on one interface, the first %d are advertised, and the others are only bound and announced; spread them with --vrids or vrid",
 					r.VRID, len(r.VIPs), r.Family, most),
 				Notice: true,
 			})
@@ -118,7 +118,7 @@ func unserved(o config.Options, e config.Entry, self member, nodeOf map[netip.Ad
 		return fmt.Sprintf("not served: VRRPv2 has no IPv6, %s needs --vrrp-version=3", e.VIP)
 	}
 	if o.VRRP.Unicast && !self.address(family).IsValid() {
-		return fmt.Sprintf("not served: node %s has no IPv%d address to send advertisements of %s from, as --use-unicast does: give it one (--node-ip of the kubelet), or use multicast", self.node, family, e.VIP)
+		return fmt.Sprintf("not served: node %s has no IPv%d address to send advertisements of %s from, which --use-unicast requires: give it one (--node-ip of the kubelet), or use multicast", self.node, family, e.VIP)
 	}
 	return ""
 }

@@ -126,7 +126,7 @@ func TestBuildForwards(t *testing.T) {
 			name:     "bad value",
 			value:    "echo",
 			forwards: refused,
-			problems: []string{`10.4.0.50: "echo": the Service is not named in full: write namespace/service, or nothing for the address only` + untilThen},
+			problems: []string{`10.4.0.50: "echo": the name of the Service is incomplete: write namespace/service, or nothing for the address only` + untilThen},
 		},
 		{
 			name:     "missing Service",
@@ -187,7 +187,7 @@ func TestBuildForwards(t *testing.T) {
 			value:    "vip/echo",
 			options:  func(o *config.Options) { o.WatchNamespace = "default" },
 			forwards: refused,
-			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo is outside of --watch-namespace=default: name one inside, or leave the flag out` + untilThen},
+			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo is outside --watch-namespace=default: name one inside, or leave the flag out` + untilThen},
 		},
 	}
 	for _, tt := range tests {

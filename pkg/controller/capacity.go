@@ -69,9 +69,9 @@ func (f *forwarder) overCapacity(entries []config.Entry) map[netip.Addr]string {
 		next, why := used.plus(g.total), ""
 		switch {
 		case next.ports > maxPorts:
-			why = fmt.Sprintf("%d ports of its VIPs, counted with their NodePorts and again for each of the loadBalancerSourceRanges, are more than fit beside the smaller entries: a node serves %d in all, name the ports that are needed (ports), or fewer addresses or ranges; until then its VIPs refuse every port", g.total.ports, maxPorts)
+			why = fmt.Sprintf("%d ports of its VIPs, counting NodePorts, and each port again for each of the loadBalancerSourceRanges, exceed the capacity that the smaller entries leave: a node serves %d in all, list only the ports that are needed (ports), or fewer addresses or ranges; until then its VIPs refuse every port", g.total.ports, maxPorts)
 		case next.zones > maxZones:
-			why = fmt.Sprintf("%d ports of its VIPs that lead to other ports, or to the proxy, are more than fit beside the smaller entries: a node has %d conntrack zones for these and for the VIPs, map fewer ports, or name fewer addresses; until then its VIPs refuse every port", g.total.zones, maxZones)
+			why = fmt.Sprintf("%d ports of its VIPs that lead to other ports, or to the proxy, exceed the capacity that the smaller entries leave: a node has %d conntrack zones for such ports and for the VIPs, map fewer ports, or list fewer addresses; until then its VIPs refuse every port", g.total.zones, maxZones)
 		default:
 			used = next
 			continue

@@ -49,8 +49,8 @@ func TestOverCapacity(t *testing.T) {
 		services["ranges"].Spec.LoadBalancerSourceRanges = append(services["ranges"].Spec.LoadBalancerSourceRanges, fmt.Sprintf("10.%d.0.0/16", 2*i))
 	}
 	const (
-		tooManyPorts = " ports of its VIPs, counted with their NodePorts and again for each of the loadBalancerSourceRanges, are more than fit beside the smaller entries: a node serves 65536 in all, name the ports that are needed (ports), or fewer addresses or ranges; until then its VIPs refuse every port"
-		tooManyZones = " ports of its VIPs that lead to other ports, or to the proxy, are more than fit beside the smaller entries: a node has 10000 conntrack zones for these and for the VIPs, map fewer ports, or name fewer addresses; until then its VIPs refuse every port"
+		tooManyPorts = " ports of its VIPs, counting NodePorts, and each port again for each of the loadBalancerSourceRanges, exceed the capacity that the smaller entries leave: a node serves 65536 in all, list only the ports that are needed (ports), or fewer addresses or ranges; until then its VIPs refuse every port"
+		tooManyZones = " ports of its VIPs that lead to other ports, or to the proxy, exceed the capacity that the smaller entries leave: a node has 10000 conntrack zones for such ports and for the VIPs, map fewer ports, or list fewer addresses; until then its VIPs refuse every port"
 	)
 	tests := []struct {
 		name        string

@@ -457,7 +457,7 @@ func TestControllerProblems(t *testing.T) {
 			r.waitForCaches()
 		}
 		problem := `10.4.0.51: "vip/gone": Service vip/gone does not exist: create it, or name another; until then the VIP refuses every port`
-		notice := `10.4.0.52: "vip/echo:DR": DR is served as NAT: write namespace/service to say so`
+		notice := `10.4.0.52: "vip/echo:DR": DR is served as NAT: write namespace/service instead`
 		update(map[string]string{"10.4.0.50": "vip/echo", "10.4.0.51": "vip/gone", "10.4.0.52": "vip/echo:DR"})
 		update(map[string]string{"10.4.0.53": "vip/echo", "10.4.0.51": "vip/gone", "10.4.0.52": "vip/echo:DR"})
 

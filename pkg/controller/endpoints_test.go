@@ -325,7 +325,7 @@ func TestEligibilityByEndpoints(t *testing.T) {
 		r.wantEligible(t, true, "where nothing is permitted")
 		time.Sleep(time.Hour)
 		r.wantEligible(t, true, "where nothing is permitted for long")
-		if hasNotice(r) != 1 || r.logged("to list and watch endpointslices is not permitted") != 1 {
+		if hasNotice(r) != 1 || r.logged("listing and watching endpointslices is not permitted") != 1 {
 			t.Errorf("problems %v, log:\n%s", r.Problems(), r.log)
 		}
 		slicesAPI.set(nil)

@@ -127,10 +127,10 @@ func transitionEvent(node string, t desired.Transition) (eventType, reason, mess
 		message = fmt.Sprintf("%s no longer serves %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
 	case t.To == vrrp.Initialize && t.Reason == desired.FaultNoLocalEndpoint:
 		reason = reasonIneligible
-		message = fmt.Sprintf("%s leaves %s on %s (VRID %d) to other nodes: %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+		message = fmt.Sprintf("%s is not eligible for %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
 	case t.To == vrrp.Initialize:
 		eventType, reason = corev1.EventTypeWarning, reasonFault
-		message = fmt.Sprintf("%s can not serve %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+		message = fmt.Sprintf("%s cannot serve %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
 	}
 	return eventType, reason, message
 }
@@ -143,15 +143,15 @@ const (
 
 // alarmAdvice explains each reason, and how to end the alarm.
 var alarmAdvice = map[vrrp.AlarmReason]string{
-	vrrp.AlarmIncompatiblePeer: "its advertisements must be discarded, so that both can be Master: give it the same settings, or another VRID",
-	vrrp.AlarmSplitBrain:       "it is Master too: see that each of the two hears the other (IP protocol 112, multicast, VLAN)",
-	vrrp.AlarmPeerDeaf:         "it is Master too and does not hear this node: let its firewall and switch port pass IP protocol 112, and see that its addresses are the same",
-	vrrp.AlarmAddressList:      "it advertises addresses that are not ours, and keepalived wants the very same list: give both the same addresses",
-	vrrp.AlarmAddressOwner:     "it claims priority 255, which nothing can take over from: take the address off it, or lower its priority",
-	vrrp.AlarmOwnSource:        "it sends from this node's own address: find the host that has the address too, or the loop in the network",
+	vrrp.AlarmIncompatiblePeer: "its advertisements are discarded, so that both can be Master: give it the same settings, or another VRID",
+	vrrp.AlarmSplitBrain:       "it is Master too: make sure that each of the two receives the advertisements of the other (IP protocol 112, multicast, VLAN)",
+	vrrp.AlarmPeerDeaf:         "it is Master too and does not receive the advertisements of this node: allow IP protocol 112 in its firewall and at its switch port, and give it the same addresses",
+	vrrp.AlarmAddressList:      "it advertises other addresses than this node, and keepalived requires the same list: give both the same addresses",
+	vrrp.AlarmAddressOwner:     "it advertises priority 255, which no router can take over from: remove the address from it, or lower its priority",
+	vrrp.AlarmOwnSource:        "it sends from the address of this node: find the host with the same address, or the loop in the network",
 	vrrp.AlarmVRIDConflict:     "other routers use this VRID for other addresses: choose another one (--vrid, --vrids, vrid)",
-	vrrp.AlarmVIPInUse:         "another host had the address first, so this node leaves it alone: take it off that host, or choose another VIP",
-	vrrp.AlarmDuplicateAddress: "another host has the address too, and takes its traffic: find it by its MAC and take the address off it",
+	vrrp.AlarmVIPInUse:         "another host had the address first, so this node does not bind it: remove it from that host, or choose another VIP",
+	vrrp.AlarmDuplicateAddress: "another host has the address too, and receives its traffic: find it by its MAC address and remove the address from it",
 }
 
 // Alarm reports the beginning or the end of an alarm as Events, on the

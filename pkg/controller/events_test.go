@@ -61,13 +61,13 @@ func TestTransitionEvent(t *testing.T) {
 			"fault", func(t *desired.Transition) {
 				t.From, t.To, t.Reason, t.VIPs = vrrp.Master, vrrp.Initialize, "noCarrier", nil
 			},
-			"Warning", "Fault", "worker-a can not serve no VIP on eth0 (VRID 50): noCarrier",
+			"Warning", "Fault", "worker-a cannot serve no VIP on eth0 (VRID 50): noCarrier",
 		},
 		{
 			"no endpoint", func(t *desired.Transition) {
 				t.From, t.To, t.Reason = vrrp.Master, vrrp.Initialize, desired.FaultNoLocalEndpoint
 			},
-			"Normal", "Ineligible", "worker-a leaves 10.4.0.50, 10.4.0.51 on eth0 (VRID 50) to other nodes: noLocalEndpoint",
+			"Normal", "Ineligible", "worker-a is not eligible for 10.4.0.50, 10.4.0.51 on eth0 (VRID 50): noLocalEndpoint",
 		},
 	}
 	for _, tt := range tests {
@@ -200,7 +200,7 @@ func TestAlarmEvents(t *testing.T) {
 		r.stop()
 
 		const (
-			began = "worker-a at 10.4.0.50, 10.4.0.51 on eth0 (VRID 50): incompatiblePeer by 10.4.0.12 (version): its advertisements must be discarded, so that both can be Master: give it the same settings, or another VRID"
+			began = "worker-a at 10.4.0.50, 10.4.0.51 on eth0 (VRID 50): incompatiblePeer by 10.4.0.12 (version): its advertisements are discarded, so that both can be Master: give it the same settings, or another VRID"
 			ended = "worker-a at 10.4.0.50, 10.4.0.51 on eth0 (VRID 50): incompatiblePeer by 10.4.0.12 has ended"
 		)
 		want := []string{

@@ -51,14 +51,14 @@ func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) 
 		p.addService(i, s)
 	}
 	if len(p.unserved) > 0 {
-		p.problem("no kube-proxy was found on this node, and the daemon's own proxy carries TCP only: not served are %s", p.unserved)
+		p.problem("no kube-proxy was found on this node, and the daemon's own proxy serves TCP only: these ports are not served: %s", p.unserved)
 	}
 	if len(p.withoutHeader) > 0 {
-		p.notice("the PROXY protocol is for TCP only: served without its header are %s", p.withoutHeader)
+		p.notice("the PROXY protocol is for TCP only: these ports are served without its header: %s", p.withoutHeader)
 	}
 	ports, conflicts := resolvePorts(append(p.ports, p.nodePorts...))
 	for _, c := range conflicts {
-		p.problem("Services %s and %s both have %s: at the VIP that leads to the first by name, map the other's to another port", e.Services[c.first].Name, e.Services[c.second].Name, c.ports)
+		p.problem("Services %s and %s both have %s: the first by name gets them at the VIP, map the ports of the other to other ports", e.Services[c.first].Name, e.Services[c.second].Name, c.ports)
 	}
 	return desired.Forward{VIP: e.VIP, Open: p.allowHostPorts, Ports: ports}, p.problems
 }
@@ -106,16 +106,16 @@ func (p *plan) addService(index int, s config.Service) {
 	}
 	selected, missing := b.selectPorts(s.Ports)
 	if len(missing) > 0 {
-		p.problem("Service %s has no port %s: there are %s", s.Name, missing, b.portNames())
+		p.problem("Service %s has no port %s: it has %s", s.Name, missing, b.portNames())
 	}
 	if len(b.invalid) > 0 {
-		p.problem("Service %s has ports that can not be served, %s: a port is TCP, UDP or SCTP, from 1 to 65535", s.Name, b.invalid)
+		p.problem("Service %s has ports that cannot be served, %s: a port must be TCP, UDP or SCTP, from 1 to 65535", s.Name, b.invalid)
 	}
 	if len(b.ports)+len(b.invalid) == 0 {
 		p.problem("Service %s has no ports%s", s.Name, p.consequence())
 	}
 	if len(b.badSourceRanges) > 0 {
-		p.problem("Service %s has loadBalancerSourceRanges that are no networks, %s: clients there are refused, the other ranges count", s.Name, b.badSourceRanges)
+		p.problem("Service %s has invalid loadBalancerSourceRanges, %s: clients in them are refused, the other ranges are used", s.Name, b.badSourceRanges)
 	}
 	if ranges, restricted := b.sourceRanges[p.family]; restricted && len(ranges) == 0 {
 		p.notice("Service %s has no IPv%d network in its loadBalancerSourceRanges: no IPv%d client is admitted", s.Name, p.family, p.family)
@@ -130,7 +130,7 @@ func (p *plan) addService(index int, s config.Service) {
 	switch {
 	case len(portsHidingClientIP) == 0:
 	case p.noKubeProxy:
-		p.problem("Service %s has externalTrafficPolicy: Local, but without kube-proxy Pods see an address of the node, not the client's: proxyProtocol tells it to them", s.Name)
+		p.problem("Service %s has externalTrafficPolicy: Local, but without kube-proxy Pods see an address of the node, not the client's: set proxyProtocol to send it to them", s.Name)
 	case !p.node.IsValid():
 		p.problem("Service %s has externalTrafficPolicy: Local, but node %s has no IPv%d address for its NodePorts: Pods see an address of the node, not the client's; give it one (--node-ip of the kubelet)", s.Name, p.self.node, p.family)
 	default:
@@ -195,7 +195,7 @@ func proxyOf(e config.Entry) desired.Proxy {
 func (f *forwarder) clusterIP(b *backend, name config.ObjectName, family vrrp.Family) (ip netip.Addr, message string) {
 	switch {
 	case f.options.WatchNamespace != "" && name.Namespace != f.options.WatchNamespace:
-		return ip, fmt.Sprintf("Service %s is outside of --watch-namespace=%s: name one inside, or leave the flag out", name, f.options.WatchNamespace)
+		return ip, fmt.Sprintf("Service %s is outside --watch-namespace=%s: name one inside, or leave the flag out", name, f.options.WatchNamespace)
 	case b == nil:
 		return ip, fmt.Sprintf("Service %s does not exist: create it, or name another", name)
 	case b.spec.Type == corev1.ServiceTypeExternalName:

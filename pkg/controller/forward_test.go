@@ -164,7 +164,7 @@ func TestForward(t *testing.T) {
 		{
 			name: "ports that are not there", entry: entry(ipv4, service("four", port(8080, "", "http"), port(80, "", "80"), port(53, "UDP", "80"), port(82, "", "82"))),
 			ports:    []string{"80/TCP 10.96.0.4:80"},
-			problems: []string{"Service vip/four has no port 80/UDP, http, 82: there are 80/TCP, 81/TCP"},
+			problems: []string{"Service vip/four has no port 80/UDP, http, 82: it has 80/TCP, 81/TCP"},
 		},
 		{
 			name: "a name of digits gives way to the number", entry: entry(ipv4, service("digits", port(1, "", "443"), port(2, "", "8080"))),
@@ -182,9 +182,9 @@ func TestForward(t *testing.T) {
 			name: "port conflict", entry: entry(ipv4, service("any", port(443, "", "80")), service("four"), service("inner"), service("web")),
 			ports: []string{"80/TCP 10.96.0.4:80", "81/TCP 10.96.0.4:81", "443/TCP 10.96.0.13:80", "30080/TCP 10.4.0.11:30080", "30443/TCP 10.4.0.11:30443"},
 			problems: []string{
-				"Services vip/four and vip/inner both have 80/TCP: at the VIP that leads to the first by name, map the other's to another port",
-				"Services vip/any and vip/web both have 443/TCP: at the VIP that leads to the first by name, map the other's to another port",
-				"Services vip/four and vip/web both have 80/TCP: at the VIP that leads to the first by name, map the other's to another port",
+				"Services vip/four and vip/inner both have 80/TCP: the first by name gets them at the VIP, map the ports of the other to other ports",
+				"Services vip/any and vip/web both have 443/TCP: the first by name gets them at the VIP, map the ports of the other to other ports",
+				"Services vip/four and vip/web both have 80/TCP: the first by name gets them at the VIP, map the ports of the other to other ports",
 			},
 		},
 		{
@@ -195,7 +195,7 @@ func TestForward(t *testing.T) {
 				}
 				return lines
 			}(),
-			problems: []string{"Services vip/many and vip/many both have 1000/UDP, 1001/UDP, 1002/UDP, 1003/UDP, 1004/UDP, 1005/UDP, 1006/UDP, 1007/UDP, 1008/UDP, 1009/UDP, 1010/UDP, 1011/UDP and more: at the VIP that leads to the first by name, map the other's to another port"},
+			problems: []string{"Services vip/many and vip/many both have 1000/UDP, 1001/UDP, 1002/UDP, 1003/UDP, 1004/UDP, 1005/UDP, 1006/UDP, 1007/UDP, 1008/UDP, 1009/UDP, 1010/UDP, 1011/UDP and more: the first by name gets them at the VIP, map the ports of the other to other ports"},
 		},
 		{
 			name: "a NodePort gives way", entry: entry(ipv4, service("web", port(8080, "", "http")), service("at-node-port", port(30080, "", "30080"))),
@@ -242,13 +242,13 @@ func TestForward(t *testing.T) {
 		{
 			name: "bad source ranges", entry: entry(ipv4, service("bad-ranges")),
 			ports:    []string{"80/TCP 10.96.0.14:80 from [10.1.2.0/24]", "30080/TCP 10.4.0.11:30080 from [10.1.2.0/24]"},
-			problems: []string{"Service vip/bad-ranges has loadBalancerSourceRanges that are no networks, 10.0.0.0/33, everybody, ::ffff:10.0.0.0/104: clients there are refused, the other ranges count"},
+			problems: []string{"Service vip/bad-ranges has invalid loadBalancerSourceRanges, 10.0.0.0/33, everybody, ::ffff:10.0.0.0/104: clients in them are refused, the other ranges are used"},
 		},
 		{
 			name: "bad source ranges only", entry: entry(ipv4, service("all-bad-ranges")),
 			ports: []string{"80/TCP 10.96.0.15:80 from []", "30080/TCP 10.4.0.11:30080 from []"},
 			problems: []string{
-				"Service vip/all-bad-ranges has loadBalancerSourceRanges that are no networks, 010.0.0.0/8: clients there are refused, the other ranges count",
+				"Service vip/all-bad-ranges has invalid loadBalancerSourceRanges, 010.0.0.0/8: clients in them are refused, the other ranges are used",
 				"notice: Service vip/all-bad-ranges has no IPv4 network in its loadBalancerSourceRanges: no IPv4 client is admitted",
 			},
 		},
@@ -280,12 +280,12 @@ func TestForward(t *testing.T) {
 		{
 			name: "PROXY protocol", entry: with(entry(ipv4, service("web"), service("dns")), proxied(1)),
 			ports:    []string{"53/TCP 10.96.0.2:53 proxy v1", "80/TCP 10.96.0.1:80 proxy v1", "443/TCP 10.96.0.1:443 proxy v1", "53/UDP 10.96.0.2:53", "30053/UDP 10.4.0.11:30053"},
-			problems: []string{"notice: the PROXY protocol is for TCP only: served without its header are 53/UDP"},
+			problems: []string{"notice: the PROXY protocol is for TCP only: these ports are served without its header: 53/UDP"},
 		},
 		{
 			name: "PROXY protocol and externalTrafficPolicy Local", entry: with(entry(ipv4, service("local-dns")), proxied(2)),
 			ports:    []string{"53/TCP 10.96.0.8:53 proxy v2", "53/UDP 10.4.0.11:30053 clientIP", "30053/UDP 10.4.0.11:30053 clientIP"},
-			problems: []string{"notice: the PROXY protocol is for TCP only: served without its header are 53/UDP"},
+			problems: []string{"notice: the PROXY protocol is for TCP only: these ports are served without its header: 53/UDP"},
 		},
 		{
 			name: "PROXY protocol and source ranges", entry: with(entry(ipv4, service("ranges")), proxied(2)),
@@ -294,20 +294,20 @@ func TestForward(t *testing.T) {
 		{
 			name: "no kube-proxy", entry: entry(ipv4, service("dns"), service("ranges"), service("web", port(443, "", "https"))), without: "kube-proxy",
 			ports:    []string{"53/TCP 10.96.0.2:53 proxy plain", "80/TCP 10.96.0.12:80 from [10.0.0.0/8 192.168.7.0/24] proxy plain", "443/TCP 10.96.0.1:443 proxy plain"},
-			problems: []string{"no kube-proxy was found on this node, and the daemon's own proxy carries TCP only: not served are 53/UDP"},
+			problems: []string{"no kube-proxy was found on this node, and the daemon's own proxy serves TCP only: these ports are not served: 53/UDP"},
 		},
 		{
 			name: "no kube-proxy and externalTrafficPolicy Local", entry: entry(ipv4, service("local-dns")), without: "kube-proxy",
 			ports: []string{"53/TCP 10.96.0.8:53 proxy plain"},
 			problems: []string{
-				"Service vip/local-dns has externalTrafficPolicy: Local, but without kube-proxy Pods see an address of the node, not the client's: proxyProtocol tells it to them",
-				"no kube-proxy was found on this node, and the daemon's own proxy carries TCP only: not served are 53/UDP",
+				"Service vip/local-dns has externalTrafficPolicy: Local, but without kube-proxy Pods see an address of the node, not the client's: set proxyProtocol to send it to them",
+				"no kube-proxy was found on this node, and the daemon's own proxy serves TCP only: these ports are not served: 53/UDP",
 			},
 		},
 		{
 			name: "no kube-proxy and the PROXY protocol", entry: with(entry(ipv6, service("local-dns")), proxied(1)), without: "kube-proxy",
 			ports:    []string{"53/TCP [fd00:96::8]:53 proxy v1"},
-			problems: []string{"no kube-proxy was found on this node, and the daemon's own proxy carries TCP only: not served are 53/UDP"},
+			problems: []string{"no kube-proxy was found on this node, and the daemon's own proxy serves TCP only: these ports are not served: 53/UDP"},
 		},
 		{
 			name: "no kube-proxy, an unguarded VIP", entry: with(entry(ipv4, service("inner")), func(e *config.Entry) { e.AllowHostPorts = true }), without: "kube-proxy",
@@ -316,7 +316,7 @@ func TestForward(t *testing.T) {
 		{
 			name: "ports that can not be", entry: entry(ipv4, service("invalid")),
 			ports:    []string{"80/TCP 10.96.0.18:80"},
-			problems: []string{"Service vip/invalid has ports that can not be served, 0/, 65979/, 1/DCCP: a port is TCP, UDP or SCTP, from 1 to 65535"},
+			problems: []string{"Service vip/invalid has ports that cannot be served, 0/, 65979/, 1/DCCP: a port must be TCP, UDP or SCTP, from 1 to 65535"},
 		},
 	}
 	for _, tt := range tests {

@@ -75,7 +75,7 @@ func (l *localPolicy) setEligibility(routers []desired.Router, entries []config.
 			if p == localityForbidden {
 				problems = append(problems, config.Problem{
 					Key:     l.options.ConfigMap.String(),
-					Message: "to list and watch endpointslices is not permitted: VIPs of Services with a Local policy go to any node, also to those without an endpoint; apply manifests/rbac.yaml",
+					Message: "listing and watching endpointslices is not permitted: VIPs of Services with a Local policy go to any node, even to one without an endpoint; apply manifests/rbac.yaml",
 					Notice:  true,
 				})
 			}
@@ -93,11 +93,11 @@ func (l *localPolicy) setEligibility(routers []desired.Router, entries []config.
 		if set == "" || !shared[key{vrrp.FamilyOf(e.VIP), vrid}] {
 			continue
 		}
-		remedy := "leave vrid out, or name one that only VIPs of the same Services have"
+		remedy := "leave vrid out, or choose one that only VIPs of the same Services use"
 		if e.VRID == 0 {
-			remedy = fmt.Sprintf("all VRIDs from %d to %d are in use: name a free one (vrid)", firstAutomaticVRID, lastAutomaticVRID)
+			remedy = fmt.Sprintf("all VRIDs from %d to %d are in use: choose a free one (vrid)", firstAutomaticVRID, lastAutomaticVRID)
 		}
-		p := e.Problem(fmt.Sprintf("VRID %d has other VIPs too, which need no endpoint of %s on their node, or need others: this VIP goes also to nodes without one, where its connections fail; %s", vrid, set, remedy))
+		p := e.Problem(fmt.Sprintf("VRID %d is shared with VIPs that depend on other Services than %s, or on none: this VIP also goes to nodes without an endpoint of these, where its connections fail; %s", vrid, set, remedy))
 		p.Notice = true
 		problems = append(problems, p)
 	}

@@ -103,8 +103,8 @@ func TestBuildLocal(t *testing.T) {
 			absent:   []string{"IPv4 169: 10.4.0.51"},
 			watched:  "[vip/web]",
 			problems: []string{
-				`10.4.0.50: "vip/web": VRID 50 has other VIPs too, which need no endpoint of vip/web on their node, or need others: this VIP goes also to nodes without one, where its connections fail; leave vrid out, or name one that only VIPs of the same Services have`,
-				`10.4.0.60: "vip/dns": VRID 50 has other VIPs too, which need no endpoint of vip/dns on their node, or need others: this VIP goes also to nodes without one, where its connections fail; leave vrid out, or name one that only VIPs of the same Services have`,
+				`10.4.0.50: "vip/web": VRID 50 is shared with VIPs that depend on other Services than vip/web, or on none: this VIP also goes to nodes without an endpoint of these, where its connections fail; leave vrid out, or choose one that only VIPs of the same Services use`,
+				`10.4.0.60: "vip/dns": VRID 50 is shared with VIPs that depend on other Services than vip/dns, or on none: this VIP also goes to nodes without an endpoint of these, where its connections fail; leave vrid out, or choose one that only VIPs of the same Services use`,
 			},
 		},
 		{
@@ -122,7 +122,7 @@ func TestBuildLocal(t *testing.T) {
 			locality: map[string]endpointLocality{"vip/web 4": localityForbidden, "vip/web 6": localityForbidden, "vip/dns 4": localityForbidden},
 			routers:  []string{"IPv4 50: 10.4.0.40; 10.4.0.41", web, dns, "IPv6 169: 2001:db8::50"},
 			watched:  "[vip/dns vip/web]",
-			problems: []string{"vip/vip-configmap: to list and watch endpointslices is not permitted: VIPs of Services with a Local policy go to any node, also to those without an endpoint; apply manifests/rbac.yaml"},
+			problems: []string{"vip/vip-configmap: listing and watching endpointslices is not permitted: VIPs of Services with a Local policy go to any node, even to one without an endpoint; apply manifests/rbac.yaml"},
 		},
 	}
 	for _, test := range tests {

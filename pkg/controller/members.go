@@ -71,7 +71,7 @@ func members(o config.Options, in inputs) (self member, peers []member, problems
 		problems = append(problems, config.Problem{
 			Key:     priorityAnnotation,
 			Value:   config.Shorten(nodes[node].Annotations[priorityAnnotation]),
-			Message: fmt.Sprintf("annotation of node %s: %s; until then the priority is the one from the node's name", node, err),
+			Message: fmt.Sprintf("annotation of node %s: %s; until then the priority is derived from the node's name", node, err),
 		})
 	}
 	// Without a name of the node, the pod's distinguishes it from its peers.

@@ -115,7 +115,7 @@ func TestMembers(t *testing.T) {
 			},
 			self:    self,
 			peers:   []member{m("worker-b", 0, "10.4.0.12")},
-			problem: `kube-vrrp-vip/priority: "255": annotation of node worker-a: must be a number from 1 to 254; until then the priority is the one from the node's name`,
+			problem: `kube-vrrp-vip/priority: "255": annotation of node worker-a: must be a number from 1 to 254; until then the priority is derived from the node's name`,
 		},
 	}
 	for _, tt := range tests {

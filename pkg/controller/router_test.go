@@ -283,7 +283,7 @@ func TestBuildUnserved(t *testing.T) {
 			options:  func(o *config.Options) { o.VRRP.Unicast = true },
 			routers:  []string{"IPv4 50: 10.4.0.50; 10.4.0.51"},
 			forwards: addrs("10.4.0.51"),
-			problems: []string{`web: "vip/echo": not served: node worker-a has no IPv6 address to send advertisements of 2001:db8::51 from, as --use-unicast does: give it one (--node-ip of the kubelet), or use multicast`},
+			problems: []string{`web: "vip/echo": not served: node worker-a has no IPv6 address to send advertisements of 2001:db8::51 from, which --use-unicast requires: give it one (--node-ip of the kubelet), or use multicast`},
 		},
 		{
 			name: "unicast without an IPv4 address of the node",
@@ -293,8 +293,8 @@ func TestBuildUnserved(t *testing.T) {
 			routers:  []string{"IPv6 50: 2001:db8::51"},
 			forwards: addrs("2001:db8::51"),
 			problems: []string{
-				`10.4.0.50: not served: node worker-a has no IPv4 address to send advertisements of 10.4.0.50 from, as --use-unicast does: give it one (--node-ip of the kubelet), or use multicast`,
-				`web: "vip/echo": not served: node worker-a has no IPv4 address to send advertisements of 10.4.0.51 from, as --use-unicast does: give it one (--node-ip of the kubelet), or use multicast`,
+				`10.4.0.50: not served: node worker-a has no IPv4 address to send advertisements of 10.4.0.50 from, which --use-unicast requires: give it one (--node-ip of the kubelet), or use multicast`,
+				`web: "vip/echo": not served: node worker-a has no IPv4 address to send advertisements of 10.4.0.51 from, which --use-unicast requires: give it one (--node-ip of the kubelet), or use multicast`,
 				`web: "vip/echo": Service vip/echo has no IPv6 ClusterIP: add IPv6 to its ipFamilies, or name another; until then the VIP refuses every port`,
 			},
 		},
@@ -363,7 +363,7 @@ func TestMoreThanAnAdvertisementHolds(t *testing.T) {
 	if n := []int{len(got.state.Routers[0].VIPs), len(got.state.Routers[1].VIPs)}; n[0] != 256 || n[1] != 91 {
 		t.Errorf("%v VIPs", n)
 	}
-	const most = " addresses: if they are on one interface, the first %d are advertised and the others are bound and announced all the same; spread them with --vrids or vrid"
+	const most = " addresses: if they are on one interface, the first %d are advertised, and the others are only bound and announced; spread them with --vrids or vrid"
 	want := []config.Problem{
 		{Key: "vip/vip-configmap", Message: "VRID 50 has 256 IPv4" + fmt.Sprintf(most, 255), Notice: true},
 		{Key: "vip/vip-configmap", Message: "VRID 50 has 91 IPv6" + fmt.Sprintf(most, 90), Notice: true},

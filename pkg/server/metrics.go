@@ -86,14 +86,14 @@ var routerMetrics = []metric[desired.RouterStatus]{
 	routerCounter("router_priority_zero_sent_total", "VRRP advertisements sent with priority 0: this node resigned.",
 		func(c vrrp.Counters) uint64 { return c.PriorityZeroSent }),
 	{
-		describe("router_address_removals_total", "Virtual addresses that another program has removed from the interface; they were bound again.", routerLabels...),
+		describe("router_address_removals_total", "Virtual addresses that another program removed from the interface; they were bound again.", routerLabels...),
 		prometheus.CounterValue,
 		func(r desired.RouterStatus) float64 { return float64(r.AddressRemovals) },
 	},
 	routerCounter("router_priority_zero_received_total", "VRRP advertisements received with priority 0: the Master resigned.",
 		func(c vrrp.Counters) uint64 { return c.PriorityZeroReceived }),
 	{
-		describe("router_foreign_claims_total", "ARP and Neighbor Discovery packets by which others claimed an address that this node held.", routerLabels...),
+		describe("router_foreign_claims_total", "ARP and Neighbor Discovery packets of other hosts that claim an address of this node.", routerLabels...),
 		prometheus.CounterValue, func(r desired.RouterStatus) float64 { return float64(r.ForeignClaims) },
 	},
 }
@@ -122,24 +122,24 @@ var snapshotMetrics = []metric[Snapshot]{
 		}),
 	gauge("config_applied", "Whether the configuration was read since the start.",
 		func(s Snapshot) float64 { return boolean(s.Engine.Applied) }),
-	gauge("loop_beat_timestamp_seconds", "When the VRRP loop last went round.",
+	gauge("loop_beat_timestamp_seconds", "When the VRRP loop last ran.",
 		func(s Snapshot) float64 { return timestamp(time.Unix(0, s.Engine.Beat)) }),
 	gauge("loop_lateness_seconds", "Worst lateness of the VRRP loop in the last one to two minutes.",
 		func(s Snapshot) float64 { return s.Engine.Lateness.Seconds() }),
 	{
-		describe("pulse_failures_total", "Pulses of Masters, on which their answers to ARP and neighbor discovery depend, that could not be sent."), prometheus.CounterValue,
+		describe("pulse_failures_total", "Heartbeats (pulses) of Masters that could not be sent; without them a node whose daemon dies answers for its VIPs until their lease ends."), prometheus.CounterValue,
 		func(s Snapshot) float64 { return float64(s.Engine.PulseFailures) },
 	},
 	gauge("datapath_up", "Whether the latest attempt to write the nftables tables, and to listen on the proxy's ports, succeeded.",
 		func(s Snapshot) float64 {
 			return boolean(s.Datapath.Err == "" && s.Datapath.ProxyErr == "" && !s.Datapath.LastSync.IsZero())
 		}),
-	gauge("datapath_last_sync_timestamp_seconds", "When the nftables tables were last made what they should be; 0: never.",
+	gauge("datapath_last_sync_timestamp_seconds", "When the nftables tables were last in sync; 0: never.",
 		func(s Snapshot) float64 { return timestamp(s.Datapath.LastSync) }),
-	gauge("datapath_conflicts", "Rules of other programs on this node that keep traffic of virtual addresses from arriving.",
+	gauge("datapath_conflicts", "Rules of other programs on this node that block traffic to virtual addresses.",
 		func(s Snapshot) float64 { return float64(len(s.Datapath.Conflicts)) }),
 	{
-		describe("datapath_repairs_total", "Times the nftables tables were put right because another program had changed them."), prometheus.CounterValue,
+		describe("datapath_repairs_total", "Times the nftables tables were repaired after another program had changed them."), prometheus.CounterValue,
 		func(s Snapshot) float64 { return float64(s.Datapath.Repairs) },
 	},
 	{
@@ -158,7 +158,7 @@ var proxyConnections = metric[desired.ProxyStatus]{
 }
 
 var proxyEnded = reasonMetric[desired.ProxyStatus]{
-	describe("proxy_connections_total", "Connections of a port that the daemon serves itself that have ended, by how they did.", append(slices.Clip(proxyLabels), "result")...),
+	describe("proxy_connections_total", "Connections that have ended of a port that the daemon serves itself, by result.", append(slices.Clip(proxyLabels), "result")...),
 	prometheus.CounterValue,
 	func(p desired.ProxyStatus) map[string]uint64 { return p.Ended },
 }

@@ -32,13 +32,13 @@ kube_vrrp_vip_config_applied 1
 # HELP kube_vrrp_vip_config_problems Entries of the configuration that are not served as written.
 # TYPE kube_vrrp_vip_config_problems gauge
 kube_vrrp_vip_config_problems 1
-# HELP kube_vrrp_vip_datapath_conflicts Rules of other programs on this node that keep traffic of virtual addresses from arriving.
+# HELP kube_vrrp_vip_datapath_conflicts Rules of other programs on this node that block traffic to virtual addresses.
 # TYPE kube_vrrp_vip_datapath_conflicts gauge
 kube_vrrp_vip_datapath_conflicts 1
-# HELP kube_vrrp_vip_datapath_last_sync_timestamp_seconds When the nftables tables were last made what they should be; 0: never.
+# HELP kube_vrrp_vip_datapath_last_sync_timestamp_seconds When the nftables tables were last in sync; 0: never.
 # TYPE kube_vrrp_vip_datapath_last_sync_timestamp_seconds gauge
 kube_vrrp_vip_datapath_last_sync_timestamp_seconds 9.466848e+08
-# HELP kube_vrrp_vip_datapath_repairs_total Times the nftables tables were put right because another program had changed them.
+# HELP kube_vrrp_vip_datapath_repairs_total Times the nftables tables were repaired after another program had changed them.
 # TYPE kube_vrrp_vip_datapath_repairs_total counter
 kube_vrrp_vip_datapath_repairs_total 11
 # HELP kube_vrrp_vip_datapath_sync_errors_total Failed attempts to write the nftables tables, or to listen on the proxy's ports.
@@ -47,7 +47,7 @@ kube_vrrp_vip_datapath_sync_errors_total 10
 # HELP kube_vrrp_vip_datapath_up Whether the latest attempt to write the nftables tables, and to listen on the proxy's ports, succeeded.
 # TYPE kube_vrrp_vip_datapath_up gauge
 kube_vrrp_vip_datapath_up 1
-# HELP kube_vrrp_vip_loop_beat_timestamp_seconds When the VRRP loop last went round.
+# HELP kube_vrrp_vip_loop_beat_timestamp_seconds When the VRRP loop last ran.
 # TYPE kube_vrrp_vip_loop_beat_timestamp_seconds gauge
 kube_vrrp_vip_loop_beat_timestamp_seconds 9.466848e+08
 # HELP kube_vrrp_vip_loop_lateness_seconds Worst lateness of the VRRP loop in the last one to two minutes.
@@ -59,13 +59,13 @@ kube_vrrp_vip_packets_unheard_total{reason="unknownVRID"} 9
 # HELP kube_vrrp_vip_proxy_connections Connections of a port that the daemon serves itself.
 # TYPE kube_vrrp_vip_proxy_connections gauge
 kube_vrrp_vip_proxy_connections{port="443",vip="10.4.0.50"} 11
-# HELP kube_vrrp_vip_proxy_connections_total Connections of a port that the daemon serves itself that have ended, by how they did.
+# HELP kube_vrrp_vip_proxy_connections_total Connections that have ended of a port that the daemon serves itself, by result.
 # TYPE kube_vrrp_vip_proxy_connections_total counter
 kube_vrrp_vip_proxy_connections_total{port="443",result="closed",vip="10.4.0.50"} 12
-# HELP kube_vrrp_vip_pulse_failures_total Pulses of Masters, on which their answers to ARP and neighbor discovery depend, that could not be sent.
+# HELP kube_vrrp_vip_pulse_failures_total Heartbeats (pulses) of Masters that could not be sent; without them a node whose daemon dies answers for its VIPs until their lease ends.
 # TYPE kube_vrrp_vip_pulse_failures_total counter
 kube_vrrp_vip_pulse_failures_total 12
-# HELP kube_vrrp_vip_router_address_removals_total Virtual addresses that another program has removed from the interface; they were bound again.
+# HELP kube_vrrp_vip_router_address_removals_total Virtual addresses that another program removed from the interface; they were bound again.
 # TYPE kube_vrrp_vip_router_address_removals_total counter
 kube_vrrp_vip_router_address_removals_total{family="IPv4",interface="eth0",vrid="50"} 3
 # HELP kube_vrrp_vip_router_advertisement_interval_seconds Time between advertisements of the virtual router.
@@ -87,7 +87,7 @@ kube_vrrp_vip_router_advertisements_sent_total{family="IPv4",interface="eth0",vr
 # HELP kube_vrrp_vip_router_alarms Alarms of the virtual router that are on.
 # TYPE kube_vrrp_vip_router_alarms gauge
 kube_vrrp_vip_router_alarms{family="IPv4",interface="eth0",reason="addressList",vrid="50"} 1
-# HELP kube_vrrp_vip_router_foreign_claims_total ARP and Neighbor Discovery packets by which others claimed an address that this node held.
+# HELP kube_vrrp_vip_router_foreign_claims_total ARP and Neighbor Discovery packets of other hosts that claim an address of this node.
 # TYPE kube_vrrp_vip_router_foreign_claims_total counter
 kube_vrrp_vip_router_foreign_claims_total{family="IPv4",interface="eth0",vrid="50"} 9
 # HELP kube_vrrp_vip_router_master_transitions_total Times the virtual router became Master.

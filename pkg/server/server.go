@@ -140,7 +140,7 @@ func alive(s Snapshot, now time.Time) error {
 		return errors.New("the VRRP loop has not started")
 	}
 	if age := now.Sub(time.Unix(0, s.Engine.Beat)); age > maxBeatAge {
-		return fmt.Errorf("the VRRP loop has not gone round for %s", age.Round(time.Second))
+		return fmt.Errorf("the VRRP loop has not run for %s", age.Round(time.Second))
 	}
 	return nil
 }

@@ -127,8 +127,8 @@ func TestHealth(t *testing.T) {
 		{
 			name:        "the loop hangs",
 			after:       12 * time.Second,
-			alive:       "the VRRP loop has not gone round for 12s\n",
-			ready:       "the VRRP loop has not gone round for 12s\n",
+			alive:       "the VRRP loop has not run for 12s\n",
+			ready:       "the VRRP loop has not run for 12s\n",
 			wantHealthy: 503,
 			wantReady:   503,
 		},

@@ -96,7 +96,7 @@ func TestClusterBadEntries(t *testing.T) {
 		{"10.89.0.212", "e2e/all:TUNNEL", []string{"TUNNEL", "NAT"}},
 		{"10.89.0.213", "e2e/NotAName", []string{"NotAName"}},
 		{s.Addr("n2").String(), "e2e/all", []string{"address of node n2", "free address"}},
-		{"224.0.0.18", "e2e/all", []string{"can not be a VIP", "free address"}},
+		{"224.0.0.18", "e2e/all", []string{"cannot be a VIP", "free address"}},
 	}
 	for _, b := range bad {
 		if err := s.SetEntry(t.Context(), b.key, b.value); err != nil {

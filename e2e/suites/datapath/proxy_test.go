@@ -385,7 +385,7 @@ func TestNetnsNoKubeProxy(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if found := problems(s, about); len(found) != 1 || !strings.HasSuffix(found[0], ": not served are 443/UDP") {
+		if found := problems(s, about); len(found) != 1 || !strings.HasSuffix(found[0], ": these ports are not served: 443/UDP") {
 			return fmt.Errorf("problems %q", found)
 		}
 		return nil

@@ -69,7 +69,7 @@ var daemonCells = []*cell{
 	},
 	{
 		name: "hang", event: "Its VRRP loop hangs, all else of it works", clients: deadClients,
-		operator: "`/healthz` says `the VRRP loop has not gone round`, and the liveness probe restarts it", remedy: "report it",
+		operator: "`/healthz` says `the VRRP loop has not run`, and the liveness probe restarts it", remedy: "report it",
 		sees: []sight{became(next, "Master", "masterDown"), became(old, "Backup", "stalled")}, dead: true,
 		targets: map[string]time.Duration{noticed: 10500 * time.Millisecond},
 		fault: func(s *site) error {
