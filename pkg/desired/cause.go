@@ -1,14 +1,15 @@
 package desired
 
-// Cause says why a virtual router is in its state.
+// Cause is the reason for the state of a virtual router.
 type Cause struct {
-	// Reason is one word of a closed list: of vrrp.Reason's, or a fault.
+	// Reason is one of vrrp.Reason's constants, Listening, or a fault.
 	Reason Reason `json:"reason"`
-	// Message explains a fault; empty if Reason says it all.
+	// Message gives details of a fault; it may be empty.
 	Message string `json:"message,omitempty"`
 }
 
-// Text returns the cause as it is shown to operators.
+// Text returns the cause as operators read it: the reason, and the message if there
+// is one.
 func (c Cause) Text() string {
 	if c.Message == "" {
 		return string(c.Reason)
@@ -16,11 +17,11 @@ func (c Cause) Text() string {
 	return string(c.Reason) + ": " + c.Message
 }
 
-// Reason is one word of a closed list that says why a virtual router is in its
-// state. docs/operations.md has the remedy for each fault.
+// Reason names the cause of a virtual router's state, in one word.
+// docs/operations.md lists all reasons, with the remedy for each fault.
 type Reason string
 
-// Listening is the reason of a router that is about to start.
+// Listening is the reason of a router that listens before it starts.
 const Listening Reason = "listening"
 
 // The faults: the reasons that keep a virtual router in Initialize.
@@ -40,7 +41,7 @@ const (
 	FaultVRIDConflict    Reason = "vridConflict"
 	FaultVIPInUse        Reason = "vipInUse"
 	FaultVirtualMAC      Reason = "virtualMACFailed"
-	// FaultNoLocalEndpoint is the fault of a router with NoLocalEndpoint. It is no
-	// trouble as long as another node has an endpoint.
+	// FaultNoLocalEndpoint is the fault of a router with NoLocalEndpoint. It needs
+	// no remedy as long as another node has an endpoint.
 	FaultNoLocalEndpoint Reason = "noLocalEndpoint"
 )

@@ -1,12 +1,11 @@
-// Package desired holds the plain values that pass between the half of the
-// daemon that knows Kubernetes and the half that knows the kernel and the LAN.
+// Package desired defines the values that the Kubernetes half of the daemon and
+// the half that manages the kernel and the LAN exchange.
 //
 // State goes down: the controller builds it from the ConfigMap, the Services
-// and the Node, and hands it to the engine and to the nftables tables. Status
-// and Transition come up: the engine publishes them, and the server and the
-// controller show them to an operator.
+// and the Node, and passes it to the engine and to the nftables tables. Status,
+// Transition and AlarmChange come up: the engine publishes them, and the server
+// and the controller present them to operators.
 //
-// None of the values holds a pointer to something live, a function or a
-// channel, so each of them can be copied, compared, logged and, one day, sent
-// to another process.
+// The values hold no functions, no channels and no pointers to shared data, so
+// they can be copied, compared and logged.
 package desired

@@ -7,21 +7,20 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// Transition is one change of state of one virtual router. From Initialize to
-// Initialize it says that a router cannot run, or cannot for another reason
-// than before.
+// Transition is a state change of a virtual router. A transition from Initialize to
+// Initialize reports that the router cannot run, or that the fault has changed.
 type Transition struct {
 	RouterKey
 	From vrrp.State
 	To   vrrp.State
-	// Cause has a word of vrrp.Reason's or, into Initialize, the fault.
+	// Cause is the reason for the transition or, into Initialize, the fault.
 	Cause
-	// Time is the wall clock, for showing only.
+	// Time is the wall clock time, for display only.
 	Time time.Time
-	// Silence is, on becoming Master, how long no Master was heard; zero if
-	// none was ever heard.
+	// Silence is, in a transition to Master, the time since the last advertisement
+	// of a Master; zero if none was ever received.
 	Silence time.Duration
-	// VIPs are the router's addresses at that moment.
+	// VIPs are the addresses of the router at that time.
 	VIPs []netip.Addr
 }
 
@@ -29,8 +28,8 @@ type Transition struct {
 type AlarmChange struct {
 	RouterKey
 	Alarm
-	// On tells that it began; else it has ended.
+	// On reports whether the alarm began. Otherwise it has ended.
 	On bool
-	// VIPs are the router's addresses.
+	// VIPs are the addresses of the router.
 	VIPs []netip.Addr
 }
