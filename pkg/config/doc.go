@@ -1,8 +1,8 @@
-// Package config reads what an operator wrote: the entries of the ConfigMap
-// and the flags and environment of the daemon. It turns words into typed
-// values and mistakes into Problems, and touches nothing else: no clock, no
-// socket, no kernel and no Kubernetes API.
+// Package config parses the operator's configuration: the entries of the ConfigMap,
+// and the flags and the environment of the daemon. It returns typed values, and
+// errors in entries as Problems. It uses no clock, no socket, no kernel interface
+// and no Kubernetes API.
 //
-// One bad entry never costs another one anything, and a bad entry whose
-// address can be read keeps its address.
+// An error in an entry does not affect other entries. An invalid entry whose address
+// is valid keeps the address, and the VIP refuses every port.
 package config

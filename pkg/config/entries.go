@@ -11,85 +11,90 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// MaxVIPs is how many addresses are served. Each is renewed twice a second.
+// MaxVIPs is the maximum number of VIPs. The Master renews the lease of each twice a
+// second.
 const MaxVIPs = 4096
 
-// Entry is one VIP as the ConfigMap asks for it.
+// Entry is the configuration of one VIP.
 type Entry struct {
-	// Key is the key of the ConfigMap.
+	// Key is the key of the entry in the ConfigMap.
 	Key string
-	// Value is what stands there, shortened if it is long; in the long form,
-	// the names of the Services.
+	// Value identifies the entry in Problems: its value in the short form,
+	// shortened if it is long, and the names of the Services in the long form.
 	Value string
-	// VIP is the address that Key names, or one of those that the long form
-	// lists.
+	// VIP is the address that Key contains or, in the long form, one of the listed
+	// addresses.
 	VIP netip.Addr
-	// Services are what the VIP stands in front of, sorted by name; none for
-	// an address only.
+	// Services are the Services behind the VIP, sorted by name. An entry without
+	// Services is an address only.
 	Services []Service
-	// Refused tells that Value could not be served: the address is kept and
-	// refuses every port. There are no Services then.
+	// Refused reports whether the entry is invalid except for its address. The node
+	// keeps the address, and the VIP refuses every port. Services is empty then.
 	Refused bool
-	// AllowHostPorts admits traffic to the ports of the VIP that no Service has:
-	// they belong to the host. Without it they are refused.
+	// AllowHostPorts admits traffic to the ports of the VIP that no Service has: it
+	// reaches the sockets of the node. Without it such traffic is rejected.
 	AllowHostPorts bool
-	// ProxyProtocol is the version of the PROXY protocol header that the TCP
-	// ports are proxied with, 1 or 2; 0: they are not proxied.
+	// ProxyProtocol is the version of the PROXY protocol header with which the TCP
+	// ports are proxied, 1 or 2. If it is 0, they are not proxied.
 	ProxyProtocol int
-	// Interfaces are the names of the interfaces that may have the VIP: the
-	// first that exists. Empty: not named.
+	// Interfaces are the names of the interfaces that may have the VIP: a node takes
+	// the first that it has. If the list is empty, --iface or the node's addresses
+	// decide.
 	Interfaces []string
-	// VirtualMAC tells whether the LAN knows the VIP by the virtual router's MAC
-	// address; nil: not said.
+	// VirtualMAC reports whether the VIP is advertised with the virtual router MAC
+	// address (RFC 9568 section 7.3). If it is nil, --virtual-mac decides.
 	VirtualMAC *bool
-	// VRID is the VIP's virtual router identifier; 0: not named.
+	// VRID is the virtual router identifier of the VIP, 1 to 255, or 0 if the entry
+	// has none.
 	VRID uint8
-	// Force starts its virtual router although others use the VRID.
+	// Force starts the virtual router even if other routers use the VRID for other
+	// addresses.
 	Force bool
 }
 
 // Service is a Service behind a VIP.
 type Service struct {
 	Name ObjectName
-	// Ports are the ports of the VIP that lead to it, sorted by port and
-	// protocol, each once. Nil: all of the Service's, each by its own number.
+	// Ports map ports of the VIP to ports of the Service, sorted by port and
+	// protocol, without duplicates. If Ports is nil, the VIP has all ports of the
+	// Service, with the same numbers.
 	Ports []PortMapping
 }
 
-// PortMapping leads a port of a VIP to one of a Service.
+// PortMapping maps a port of a VIP to a port of a Service.
 type PortMapping struct {
 	Port uint16
-	// Protocol is TCP, UDP or SCTP; empty: whichever ServicePort has, which
-	// may be several. So two Services of an entry may both have a port without
-	// one.
+	// Protocol is TCP, UDP or SCTP. If it is empty, the mapping is for every
+	// protocol of ServicePort. So two Services of an entry may map the same port
+	// without a protocol.
 	Protocol string
-	// ServicePort is the name of a port of the Service, or its number if it is
-	// all digits.
+	// ServicePort is the name of a port of the Service or, if it consists of digits,
+	// its number.
 	ServicePort string
 }
 
-// Forwards tells whether the VIP's ports are the daemon's business. They are
-// not for an address only, whose ports are those of the host.
+// Forwards reports whether the daemon forwards or refuses traffic to the ports of
+// the VIP. If not, e is an address only: its ports are those of the host.
 func (e Entry) Forwards() bool { return e.Refused || len(e.Services) > 0 }
 
-// Problem returns the Problem of e that message tells.
+// Problem returns a Problem with e and this message.
 func (e Entry) Problem(message string) Problem {
 	return Problem{Key: e.Key, Value: e.Value, Message: message}
 }
 
-// ParseEntries reads the data of the ConfigMap. If a value is a YAML mapping,
-// its key is a name and the fields are those of the long form. Else the key is
-// an address, an IPv6 address with '-' for ':', and the value is
+// ParseEntries parses the data of the ConfigMap. If a value is a YAML mapping, its
+// key is a name, and its fields are those of the long form. Otherwise the key is an
+// address, with '-' for ':' in an IPv6 address, and the value is
 //
 //	namespace/service         all ports of the Service
 //	namespace/service:NAT     the same
 //	namespace/service:DR      served as NAT
-//	namespace/service:PROXY   the same with a PROXY protocol header, version 1
+//	namespace/service:PROXY   proxied with a PROXY protocol header, version 1
 //	""                        the address only
 //
-// The entries come sorted by address, each address once, and the Problems
-// sorted by key, at most maxProblems and one of a key. Whatever is wrong with
-// one entry leaves the others alone.
+// The entries are sorted by address, each address once, and the Problems by key.
+// Beyond the first 16 Problems of a key, one more gives the number of the others. An
+// error in an entry does not affect other entries.
 func ParseEntries(data map[string]string) ([]Entry, []Problem) {
 	p := entryParser{keys: map[netip.Addr]string{}}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
@@ -109,28 +114,28 @@ func ParseEntries(data map[string]string) ([]Entry, []Problem) {
 	return p.entries, p.problems
 }
 
-// entryParser is what was read so far.
+// entryParser parses the entries of a ConfigMap, and collects the results.
 type entryParser struct {
 	entries  []Entry
 	problems []Problem
-	// keys has the key of every address in entries.
+	// keys maps every address in entries to its key.
 	keys map[netip.Addr]string
-	// problemsOfKey is how many Problems the present key has.
+	// problemsOfKey counts the Problems of the current key.
 	problemsOfKey int
 }
 
-// maxProblems is how many Problems of one key are shown.
+// maxProblems is the maximum number of Problems of a key that are reported.
 const maxProblems = 16
 
-// problem reports what is wrong with e.
+// problem adds a Problem about an error in e.
 func (p *entryParser) problem(e Entry, err error) {
 	if p.problemsOfKey++; p.problemsOfKey <= maxProblems {
 		p.problems = append(p.problems, e.Problem(err.Error()))
 	}
 }
 
-// fieldProblem reports what is wrong with a part of an entry in the long form. What
-// is not shown costs nothing.
+// fieldProblem adds a Problem about an error in n, a part of an entry in the long
+// form. It formats n only if the Problem is reported.
 func (p *entryParser) fieldProblem(key string, n *yaml.Node, err error) {
 	e := Entry{Key: key}
 	if p.problemsOfKey < maxProblems {
@@ -139,7 +144,7 @@ func (p *entryParser) fieldProblem(key string, n *yaml.Node, err error) {
 	p.problem(e, err)
 }
 
-// notice reports how e is served otherwise than was asked for.
+// notice adds a Problem about e that does not keep it from being served.
 func (p *entryParser) notice(e Entry, message string) {
 	if p.problemsOfKey++; p.problemsOfKey <= maxProblems {
 		n := e.Problem(message)
@@ -148,7 +153,7 @@ func (p *entryParser) notice(e Entry, message string) {
 	}
 }
 
-// canAdd tells whether e may have its address, and reports why not.
+// canAdd reports whether e can have its address. If not, it adds a Problem.
 func (p *entryParser) canAdd(e Entry) bool {
 	first, taken := p.keys[e.VIP]
 	switch {
@@ -169,12 +174,12 @@ func (p *entryParser) add(e Entry) {
 	p.entries = append(p.entries, e)
 }
 
-// vipRefused adds what happens to a VIP whose entry is wrong.
+// vipRefused adds the consequence for the VIP to an error in the short form.
 func vipRefused(err error) error { return fmt.Errorf("%w; until then the VIP refuses every port", err) }
 
 var broadcastIPv4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// checkVIP accepts what can be a VIP.
+// checkVIP returns an error if vip cannot be a VIP.
 func checkVIP(vip netip.Addr) error {
 	bare := vip.WithZone("")
 	switch {
@@ -188,7 +193,8 @@ func checkVIP(vip netip.Addr) error {
 	return nil
 }
 
-// parseVIP reads an address; '-' stands for ':'.
+// parseVIP parses an address, in which '-' stands for ':'. A key of a ConfigMap
+// cannot contain ':'.
 func parseVIP(s string) (netip.Addr, error) {
 	if len(s) > maxShown {
 		return netip.Addr{}, errors.New("too long for an address")

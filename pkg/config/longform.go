@@ -10,12 +10,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// decodeLongForm returns the YAML mapping that value is, nil if it is none, and an
-// error if that is not all of it. A mapping of one slash is none: "ns/svc: NAT"
-// is the short form with a blank too many.
+// decodeLongForm returns the YAML mapping in value, or nil if value is not in the
+// long form. It returns an error together with the mapping if value has more YAML
+// after it. A mapping with a single key that contains a slash is not the long form:
+// "ns/svc: NAT" is the short form with a blank too many.
 func decodeLongForm(value string) (*yaml.Node, error) {
 	if !strings.Contains(value, ":") {
-		return nil, nil // Most are: a decoder costs more than the rest.
+		return nil, nil // The common case: a decoder costs more than all the rest.
 	}
 	var document, next yaml.Node
 	decoder := yaml.NewDecoder(strings.NewReader(value))
@@ -32,12 +33,12 @@ func decodeLongForm(value string) (*yaml.Node, error) {
 	return fields, nil
 }
 
-// parseLongForm reads an entry in the long form:
+// parseLongForm parses an entry in the long form:
 //
 //	addresses: [192.168.1.102, "2001:db8::102"]   the VIPs
-//	services:                                     what stands behind them
+//	services:                                     the Services behind them
 //	  - name: namespace/service
-//	    ports: {8080: http, 53/UDP: dns}          of the VIP: of the Service
+//	    ports: {8080: http, 53/UDP: dns}          port of the VIP: of the Service
 //	guard: false
 //	proxyProtocol: v2
 //	interface: [eth1, ens3]                       or one name
@@ -45,10 +46,10 @@ func decodeLongForm(value string) (*yaml.Node, error) {
 //	vrid: 60
 //	force: true
 //
-// Every field that is wrong is a Problem, and then the VIPs are kept and
-// refuse every port. An address that is wrong costs only itself, and a port
-// that an earlier Service has costs only the later one. The error more says
-// that fields are not all of the value.
+// Each invalid field is a Problem, and the VIPs of the entry then refuse every port.
+// But an invalid address does not affect the others, and of two Services with the
+// same port only the later one loses it. The error trailing, if any, is that of
+// decodeLongForm.
 func (p *entryParser) parseLongForm(e Entry, fields *yaml.Node, trailing error) {
 	wrong := func(n *yaml.Node, err error) {
 		e.Refused = true
@@ -94,10 +95,11 @@ func (p *entryParser) parseLongForm(e Entry, fields *yaml.Node, trailing error) 
 	p.parseAddresses(e, addresses)
 }
 
-// parseAddresses adds e for each of its addresses.
+// parseAddresses adds e for each of the addresses in n, which is nil if the field is
+// missing.
 func (p *entryParser) parseAddresses(e Entry, n *yaml.Node) {
 	if n == nil {
-		// Whoever meant the key to be the VIP keeps it.
+		// The operator may have meant the key to be the VIP.
 		if vip, err := parseVIP(e.Key); err == nil && checkVIP(vip) == nil {
 			p.addAddress(e, vip, e.Key)
 		}
@@ -105,7 +107,7 @@ func (p *entryParser) parseAddresses(e Entry, n *yaml.Node) {
 	}
 	list, ok := sequenceItems(n)
 	if !ok {
-		list = []*yaml.Node{n} // setField has said what is wrong.
+		list = []*yaml.Node{n} // setField has returned the error.
 	}
 	for _, a := range list {
 		vip, err := parseVIP(scalar(a))
@@ -123,7 +125,8 @@ func (p *entryParser) parseAddresses(e Entry, n *yaml.Node) {
 	}
 }
 
-// addAddress adds e as the entry of vip, unless another one is.
+// addAddress adds e as the entry of vip, which is written as shown, unless there is
+// one.
 func (p *entryParser) addAddress(e Entry, vip netip.Addr, shown string) {
 	e.VIP = vip
 	if p.canAdd(Entry{Key: e.Key, Value: shown, VIP: vip}) {
@@ -131,11 +134,13 @@ func (p *entryParser) addAddress(e Entry, vip netip.Addr, shown string) {
 	}
 }
 
+// vipsRefused adds the consequence for the VIPs to an error in the long form.
 func vipsRefused(err error) error {
 	return fmt.Errorf("%w; until then its VIPs refuse every port", err)
 }
 
-// setField sets what a field other than addresses and services says.
+// setField sets the field of e with this name, except for addresses, which it only
+// checks, and services.
 func (e *Entry) setField(name string, n *yaml.Node) (err error) {
 	switch name {
 	case "addresses":
@@ -176,10 +181,10 @@ func (e *Entry) setField(name string, n *yaml.Node) (err error) {
 	return err
 }
 
-// maxInterfaces is how many interfaces an entry may name.
+// maxInterfaces is the maximum number of interfaces in an entry.
 const maxInterfaces = 64
 
-// parseInterfaces reads the field interface.
+// parseInterfaces parses the field interface: a name, or a list of names.
 func parseInterfaces(n *yaml.Node) (names []string, err error) {
 	list, ok := sequenceItems(n)
 	if !ok {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// ObjectName names a namespaced Kubernetes object.
+// ObjectName is the namespace and the name of a Kubernetes object.
 type ObjectName struct {
 	Namespace string
 	Name      string
@@ -15,19 +15,19 @@ type ObjectName struct {
 // String returns "namespace/name".
 func (n ObjectName) String() string { return n.Namespace + "/" + n.Name }
 
-// IsZero tells whether n names nothing.
+// IsZero reports whether n is the zero ObjectName.
 func (n ObjectName) IsZero() bool { return n == ObjectName{} }
 
-// maxLabel is the longest DNS label (RFC 1123 section 2.1).
+// maxLabel is the maximum length of a DNS label (RFC 1123 section 2.1).
 const maxLabel = 63
 
-// maxSubdomain is the longest name of an object such as a ConfigMap.
+// maxSubdomain is the maximum length of the name of an object such as a ConfigMap.
 const maxSubdomain = 253
 
 var errLabel = errors.New("must be 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit")
 
-// checkLabel accepts what Kubernetes takes as the name of a namespace or a
-// Service: a DNS label (RFC 1123).
+// checkLabel returns an error if s is not a DNS label (RFC 1123), which is how
+// Kubernetes defines the name of a namespace or a Service.
 func checkLabel(s string) error {
 	if len(s) == 0 || len(s) > maxLabel || s[0] == '-' || s[len(s)-1] == '-' {
 		return errLabel
@@ -41,8 +41,8 @@ func checkLabel(s string) error {
 	return nil
 }
 
-// checkSubdomain accepts what Kubernetes takes as the name of a ConfigMap:
-// DNS labels with dots between them.
+// checkSubdomain returns an error if s is not a DNS subdomain (RFC 1123), which is
+// how Kubernetes defines the name of a ConfigMap: labels separated by dots.
 func checkSubdomain(s string) error {
 	if len(s) > maxSubdomain {
 		return fmt.Errorf("must be at most %d characters", maxSubdomain)
@@ -55,7 +55,7 @@ func checkSubdomain(s string) error {
 	return nil
 }
 
-// parseObjectName reads "namespace/name" and leaves the two parts unchecked.
+// parseObjectName parses "namespace/name". It does not check the two parts.
 func parseObjectName(s string) (ObjectName, error) {
 	namespace, name, ok := strings.Cut(s, "/")
 	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
@@ -64,7 +64,7 @@ func parseObjectName(s string) (ObjectName, error) {
 	return ObjectName{Namespace: namespace, Name: name}, nil
 }
 
-// parseServiceName reads the name of a Service.
+// parseServiceName parses the namespace and the name of a Service, and checks them.
 func parseServiceName(s string) (ObjectName, error) {
 	service, err := parseObjectName(s)
 	if err != nil {

@@ -12,61 +12,66 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// Options are the flags and the environment of the daemon. The names and
-// meanings of the flags are those of kube-keepalived-vip.
+// Options are the flags and the environment of the daemon. Flags that
+// kube-keepalived-vip has too have the same names and meanings.
 type Options struct {
-	// ConfigMap holds the VIPs.
+	// ConfigMap is the ConfigMap with the VIPs.
 	ConfigMap ObjectName
 	// VRRP are the settings of every virtual router. ParseOptions does not set
-	// the Priority, which the Node decides, nor the Password, which the caller
-	// reads from the file AuthPassFile.
-	VRRP         vrrp.Settings
+	// Priority, which depends on the Node, nor Password, which the caller reads from
+	// AuthPassFile.
+	VRRP vrrp.Settings
+	// AuthPassFile is the path of the file with the VRRPv2 password; empty for no
+	// authentication.
 	AuthPassFile string
-	// UnicastPeers are routers that are no pods of the daemon, sorted; only
-	// with unicast.
+	// UnicastPeers are the addresses of routers outside the DaemonSet, sorted. It
+	// is empty with multicast.
 	UnicastPeers []netip.Addr
 	// VRID is the virtual router identifier, 1 to 255.
 	VRID int
-	// VRIDs spreads the VIPs over several virtual routers; with the zero
-	// value all of them have VRID.
+	// VRIDs are the virtual routers that the VIPs are spread over. If it is zero, all
+	// VIPs have VRID.
 	VRIDs VRIDRange
-	// Interface is where all VIPs go; empty: chosen per VIP.
+	// Interface is the name of the interface of all VIPs whose entry names none. If
+	// it is empty, the interface is chosen for each VIP.
 	Interface string
-	// VirtualMAC has the LAN know VIPs by the MAC address of their virtual
-	// router, but for those whose Entry says otherwise.
+	// VirtualMAC advertises VIPs with the virtual router MAC address (RFC 9568
+	// section 7.3), unless Entry.VirtualMAC is set.
 	VirtualMAC bool
-	// ProxyProtocolMode asked kube-keepalived-vip for HAProxy in front of all
-	// entries.
+	// ProxyProtocolMode is kube-keepalived-vip's flag for HAProxy in front of all
+	// entries. It has no effect except for a warning.
 	ProxyProtocolMode bool
-	// AllowHostPorts is Entry.AllowHostPorts of every entry: the inverse of
+	// AllowHostPorts is Entry.AllowHostPorts for all entries. It is the inverse of
 	// --guard.
 	AllowHostPorts bool
-	// HTTPPort serves /healthz, /metrics and /status on all addresses.
+	// HTTPPort is the port of /healthz, /readyz, /metrics and /status, on all
+	// addresses.
 	HTTPPort int
-	// ReleaseVIPs makes a stopping Master resign and remove its addresses;
-	// without it they stay for the rest of their lease.
+	// ReleaseVIPs makes a Master that stops resign (RFC 9568 section 6.4.3) and
+	// remove its addresses. Without it they stay until their lease ends.
 	ReleaseVIPs bool
-	// WatchNamespace is the only namespace whose Services are seen; empty:
-	// all of them.
+	// WatchNamespace is the namespace whose Services the daemon watches; empty for
+	// all namespaces.
 	WatchNamespace string
-	// APIServerHost and Kubeconfig say how to reach the API; both empty: as
-	// a pod of the cluster.
+	// APIServerHost is the URL of the API server, and Kubeconfig the path of a
+	// kubeconfig file. If both are empty, the daemon uses the service account of its
+	// pod.
 	APIServerHost string
 	Kubeconfig    string
 
 	// PodName and PodNamespace name the daemon's own pod.
 	PodName      string
 	PodNamespace string
-	// NodeName is the Node the daemon runs on; empty: learned from the pod.
+	// NodeName is the name of the Node; if it is empty, the pod has it.
 	NodeName string
-	// HostIP is that Node's address; invalid: learned from the pod.
+	// HostIP is the address of the Node; if it is invalid, the pod has it.
 	HostIP netip.Addr
 }
 
-// ParseOptions reads the arguments, without the program's name, and the
-// environment, and checks them. Each of register may add flags of its own,
-// such as klog's. For -h it writes the usage to out and returns flag.ErrHelp.
-// Any other error names every flag or variable that is wrong, and its value.
+// ParseOptions parses and checks the arguments, without the name of the program, and
+// the environment. Each of register may define further flags, such as those of klog.
+// For -h, ParseOptions writes the usage to out and returns flag.ErrHelp. Any other
+// error names every invalid flag or variable and its value.
 func ParseOptions(args []string, getenv func(string) string, out io.Writer, register ...func(*flag.FlagSet)) (Options, error) {
 	o := Options{
 		PodName:      getenv("POD_NAME"),
@@ -74,7 +79,7 @@ func ParseOptions(args []string, getenv func(string) string, out io.Writer, regi
 		NodeName:     getenv("NODE_NAME"),
 	}
 	fs := flag.NewFlagSet("kube-vrrp-vip", flag.ContinueOnError)
-	// The caller shows the error; all flags after it would only hide it.
+	// The caller reports errors; the usage after them would only hide them.
 	fs.SetOutput(io.Discard)
 	configMap := fs.String("services-configmap", "", "namespace/name of the ConfigMap with the VIPs (default $POD_NAMESPACE/vip-configmap)")
 	unicastPeers := fs.String("unicast-peers", "", "comma-separated addresses of routers outside the DaemonSet (default: none)")
@@ -147,8 +152,8 @@ func isSet(fs *flag.FlagSet, name string) bool {
 	return found
 }
 
-// validate returns an error that names every flag or variable of o that is wrong,
-// but for those of VRRP, its value, and what is right.
+// validate returns an error that names every invalid flag or variable of o, except
+// for those of VRRP, its value, and the accepted values.
 func (o Options) validate() error {
 	var errs []error
 	bad := func(flag string, value any, right string) {
@@ -187,7 +192,7 @@ func (o Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// Warnings returns what the operator asked for and does not get.
+// Warnings returns a message for each flag that has no effect.
 func (o Options) Warnings() []string {
 	var warnings []string
 	if o.ProxyProtocolMode {
@@ -196,8 +201,8 @@ func (o Options) Warnings() []string {
 	return warnings
 }
 
-// isInterfaceName tells whether the kernel would take s as the name of an
-// interface (dev_valid_name), or s is empty.
+// isInterfaceName reports whether s is empty or the kernel accepts it as the name of
+// an interface (dev_valid_name).
 func isInterfaceName(s string) bool {
 	return len(s) <= 15 && s != "." && s != ".." && !strings.ContainsAny(s, "/: \t\n\v\f\r")
 }

@@ -6,20 +6,20 @@ import (
 	"unicode/utf8"
 )
 
-// Problem is one thing an operator should know about the configuration. Two
-// equal Problems are the same Problem.
+// Problem is an error in the configuration or a notice about it, for the operator.
+// Problems are comparable: two equal Problems are the same Problem.
 type Problem struct {
 	// Key is the key of the ConfigMap, or the name of the annotation.
 	Key string `json:"key"`
-	// Value is what was written there, shortened if it is long.
+	// Value is the value that the Problem is about, shortened if it is long.
 	Value string `json:"value"`
-	// Message says what is wrong, what happens instead and what is right.
+	// Message describes the error, its consequence and the remedy.
 	Message string `json:"message"`
-	// Notice tells that the entry is served all the same.
+	// Notice reports whether the entry is served nevertheless.
 	Notice bool `json:"notice,omitempty"`
 }
 
-// String returns the one line that logs and Events show.
+// String returns the Problem on one line, for logs and Events.
 func (p Problem) String() string {
 	if p.Value == "" {
 		return p.Key + ": " + p.Message
@@ -27,10 +27,10 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s: %q: %s", p.Key, p.Value, p.Message)
 }
 
-// maxShown is how many bytes of a key or value a Problem shows.
+// maxShown is the maximum number of bytes of a key or value in a Problem.
 const maxShown = 128
 
-// Shorten cuts s to what a Problem shows of it, and makes it valid UTF-8.
+// Shorten returns s as a Problem shows it: valid UTF-8, and cut after 128 bytes.
 func Shorten(s string) string {
 	if len(s) <= maxShown {
 		return strings.ToValidUTF8(s, "\uFFFD")

@@ -10,14 +10,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// An entry has at most maxServices, and maxPorts mapped ports in all: each
-// is there once for every address.
+// The maximum numbers of Services and of port mappings in an entry. All of them
+// apply to each of its addresses.
 const (
 	maxServices = 64
 	maxPorts    = 1024
 )
 
-// serviceNames returns what an entry in the long form is called in Problems.
+// serviceNames returns the names of the Services, as the Value of an entry in the
+// long form.
 func (e Entry) serviceNames() string {
 	names := make([]string, len(e.Services))
 	for i, s := range e.Services {
@@ -26,8 +27,8 @@ func (e Entry) serviceNames() string {
 	return Shorten(strings.Join(names, ", "))
 }
 
-// parseServices reads the field services into e. Whatever is wrong is a Problem, and
-// e is refused.
+// parseServices parses the field services. An error in it is a Problem, and e is
+// refused.
 func (p *entryParser) parseServices(e *Entry, n *yaml.Node) {
 	wrong := func(n *yaml.Node, err error) {
 		e.Refused = true
@@ -59,7 +60,8 @@ func (p *entryParser) parseServices(e *Entry, n *yaml.Node) {
 	p.mergeServices(e, n, wrong)
 }
 
-// parseServiceFields reads one Service of the list.
+// parseServiceFields parses an element of the list of Services. It calls wrong for
+// each error.
 func (p *entryParser) parseServiceFields(n *yaml.Node, wrong func(*yaml.Node, error)) (s Service, ok bool) {
 	fields, ok := mappingPairs(n)
 	if !ok {
@@ -114,7 +116,7 @@ func (p *entryParser) parseServiceFields(n *yaml.Node, wrong func(*yaml.Node, er
 	return s, ok
 }
 
-// parsePortMapping reads VIP port[/protocol]: Service port.
+// parsePortMapping parses PORT[/PROTOCOL]: SERVICEPORT.
 func parsePortMapping(f pair) (m PortMapping, err error) {
 	number, protocol, found := strings.Cut(scalar(f.key), "/")
 	port, err := parseNumber(number, 16)
@@ -129,7 +131,7 @@ func parsePortMapping(f pair) (m PortMapping, err error) {
 		return m, fmt.Errorf("the protocol must be in capitals: %s/%s", number, upper)
 	}
 	target := scalar(f.value)
-	if strings.Trim(target, "0123456789") == "" { // In quotes or not.
+	if strings.Trim(target, "0123456789") == "" { // With or without quotes.
 		_, err = parseNumber(target, 16)
 	} else if err = checkLabel(target); stringScalar(f.value) == "" {
 		err = errors.New("not a string: 1e3, 0x50 and true are numbers and booleans")
@@ -140,9 +142,10 @@ func parsePortMapping(f pair) (m PortMapping, err error) {
 	return PortMapping{Port: uint16(port), Protocol: protocol, ServicePort: target}, nil
 }
 
-// mergeServices makes one Service of those of e that have the same name, sorts their
-// ports, and leaves out a port that an earlier Service has. One without a
-// protocol may be of another than it seems: whoever knows the Services looks.
+// mergeServices merges the Services of e that have the same name, sorts their ports,
+// and removes ports that an earlier Service has. It compares ports with a protocol
+// only: the protocol of the others depends on the Service in the cluster, so the
+// controller resolves conflicts between these.
 func (p *entryParser) mergeServices(e *Entry, n *yaml.Node, wrong func(*yaml.Node, error)) {
 	type vipPort struct {
 		port     uint16
@@ -177,13 +180,13 @@ func (p *entryParser) mergeServices(e *Entry, n *yaml.Node, wrong func(*yaml.Nod
 				ports = append(ports, m)
 			}
 		}
-		if s.Ports == nil || ports != nil { // Without any it would have all.
+		if s.Ports == nil || ports != nil { // A nil Ports would mean all ports.
 			e.Services = append(e.Services, Service{Name: s.Name, Ports: ports})
 		}
 	}
 }
 
-// vipPort returns the port of the VIP as it is written.
+// vipPort returns the port of the VIP as the ConfigMap has it.
 func (m PortMapping) vipPort() string {
 	if m.Protocol == "" {
 		return fmt.Sprint(m.Port)

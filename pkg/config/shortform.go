@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// parseShortForm reads an entry in the short form.
+// parseShortForm parses an entry in the short form.
 func (p *entryParser) parseShortForm(e Entry, key, value string) {
 	var err error
 	if e.VIP, err = parseKey(key, value); err != nil {
@@ -30,10 +30,11 @@ func (p *entryParser) parseShortForm(e Entry, key, value string) {
 	p.add(e)
 }
 
-// parseKey reads the key of an entry. The value only decides what the error
-// says about a key that is no address.
+// parseKey parses the key of an entry in the short form. A key that is not an
+// address may belong to the long form: value decides which error parseKey returns
+// then.
 func parseKey(key, value string) (netip.Addr, error) {
-	vip, err := parseVIP(key) // No key of a ConfigMap may contain ':'.
+	vip, err := parseVIP(key)
 	if err == nil {
 		return vip, checkVIP(vip)
 	}
@@ -44,8 +45,8 @@ func parseKey(key, value string) (netip.Addr, error) {
 	return vip, errors.New("the key is not an IP address: write one such as 192.168.1.99 or 2001-db8--10")
 }
 
-// parseValue sets e.Services and e.ProxyProtocol from the value of an entry. The notice says how
-// what is served differs from what was asked for.
+// parseValue sets e.Services and e.ProxyProtocol from the value of an entry. The
+// notice is not empty if the entry is not served as written.
 func parseValue(e *Entry, value string) (notice string, err error) {
 	if value == "" {
 		return "", nil
@@ -62,7 +63,7 @@ func parseValue(e *Entry, value string) (notice string, err error) {
 	case method == "DR":
 		return "DR is served as NAT: write namespace/service instead", nil
 	case method == "PROXY":
-		e.ProxyProtocol = 1 // As HAProxy's send-proxy.
+		e.ProxyProtocol = 1 // Like send-proxy of HAProxy.
 		return "", nil
 	}
 	if upper := strings.ToUpper(strings.TrimSpace(method)); upper == "NAT" || upper == "DR" || upper == "PROXY" {

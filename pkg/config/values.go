@@ -13,17 +13,18 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// VRIDRange is First to Last; the zero value is no VRID at all.
+// VRIDRange is the range of VRIDs from First to Last, inclusive. The zero value is
+// the empty range.
 type VRIDRange struct{ First, Last uint8 }
 
-// IsZero tells whether r holds no VRID.
+// IsZero reports whether r is empty.
 func (r VRIDRange) IsZero() bool { return r == VRIDRange{} }
 
 // String returns "first-last".
 func (r VRIDRange) String() string { return fmt.Sprintf("%d-%d", r.First, r.Last) }
 
-// parsePeers reads addresses with commas between them; the result is sorted
-// and has each once.
+// parsePeers parses addresses separated by commas. It returns them sorted, without
+// duplicates.
 func parsePeers(s string) ([]netip.Addr, error) {
 	var peers []netip.Addr
 	for word := range strings.SplitSeq(s, ",") {
@@ -48,7 +49,7 @@ func joinAddrs(addrs []netip.Addr) string {
 	return strings.Join(words, ",")
 }
 
-// parseVRIDs reads "first-last".
+// parseVRIDs parses "first-last".
 func parseVRIDs(s string) (VRIDRange, error) {
 	first, last, found := strings.Cut(s, "-")
 	from, err := strconv.ParseUint(first, 10, 8)
@@ -59,8 +60,9 @@ func parseVRIDs(s string) (VRIDRange, error) {
 	return VRIDRange{uint8(from), uint8(to)}, nil
 }
 
-// ParsePassword reads the contents of --auth-pass-file: a password of 1 to 8
-// bytes, with or without a newline after it. The error does not show it.
+// ParsePassword parses the contents of --auth-pass-file: a VRRPv2 password (RFC 2338
+// section 5.3.10) of 1 to 8 bytes, with or without a newline after it. Its errors do
+// not contain the password.
 func ParsePassword(contents []byte) (vrrp.Password, error) {
 	var p vrrp.Password
 	contents = bytes.TrimSuffix(contents, []byte("\n"))
@@ -70,7 +72,7 @@ func ParsePassword(contents []byte) (vrrp.Password, error) {
 	case len(contents) > len(p):
 		return p, fmt.Errorf("the password has %d bytes, and VRRPv2 allows %d: write only the first %d, which are those that keepalived uses", len(contents), len(p), len(p))
 	case bytes.ContainsFunc(contents, unicode.IsControl):
-		// Nobody sees it, and the peers discard what has another password.
+		// It is invisible, and peers discard advertisements with another password.
 		return p, errors.New("the password has a control character, such as a second newline or the carriage return of a Windows file: remove it")
 	}
 	copy(p[:], contents)

@@ -9,33 +9,34 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// minDownAdverts keeps the loss of one advertisement from being a takeover,
-// which vrrp would allow.
+// minDownAdverts is the minimum of --down-adverts. The vrrp package allows 1, but
+// then the loss of one advertisement would cause a takeover.
 const minDownAdverts = 2
 
-// The accepted values, for the usage and the errors of the flags.
+// The accepted values of flags, for their usage and errors.
 var (
 	validPreemptDelay       = fmt.Sprintf("0 to %ds", vrrp.MaxPreemptDelay/time.Second)
 	validDownAdverts        = fmt.Sprintf("%d to %d", minDownAdverts, vrrp.MaxDownAdverts)
 	validAdvertsPerInterval = fmt.Sprintf("1 to %d", vrrp.MaxAdvertsPerInterval)
 )
 
-// checksums are the values of --vrrp-checksum, the RFCs, and the form of each.
+// checksums maps the values of --vrrp-checksum to the form of the checksum in each
+// RFC.
 var checksums = map[string]vrrp.ChecksumForm{
 	"rfc5798": vrrp.ChecksumPseudoHeader,
 	"rfc9568": vrrp.ChecksumMessage,
 }
 
-// vrrpFlags are the flags of vrrp.Settings.
+// vrrpFlags are the flags that set vrrp.Settings.
 type vrrpFlags struct {
 	flags    *flag.FlagSet
 	settings *vrrp.Settings
-	// Values that finish converts to settings.
+	// The values of flags that finish converts.
 	version  *int
 	checksum *string
 }
 
-// newVRRPFlags adds the flags to fs. Parsing them sets s, except for the settings
+// newVRRPFlags defines the flags in fs. Parsing fs sets s, except for the settings
 // that finish sets.
 func newVRRPFlags(fs *flag.FlagSet, s *vrrp.Settings) vrrpFlags {
 	f := vrrpFlags{flags: fs, settings: s}
@@ -50,8 +51,8 @@ func newVRRPFlags(fs *flag.FlagSet, s *vrrp.Settings) vrrpFlags {
 	return f
 }
 
-// finish completes the settings once all flags are parsed. Its error
-// names every flag that is wrong, its value, and what is right.
+// finish checks and completes the settings after all flags are parsed. Its error
+// names every invalid flag, its value, and the accepted values.
 func (f vrrpFlags) finish() error {
 	var errs []error
 	bad := func(flag string, value any, right string) {

@@ -8,12 +8,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// pair is a field of a YAML mapping, or an entry of one that has free keys.
+// pair is a key of a YAML mapping with its value.
 type pair struct{ key, value *yaml.Node }
 
-// mappingPairs returns what a mapping has, in its order and with keys that are there
-// twice; ok is false if n is no mapping. Nothing is converted, so that 0120 is
-// neither 80 nor a duplicate of it.
+// mappingPairs returns the pairs of a mapping in their order, including duplicate
+// keys; ok is false if n is not a mapping. It does not convert keys: yaml would
+// decode 0120 as 80.
 func mappingPairs(n *yaml.Node) (list []pair, ok bool) {
 	if n = resolveAlias(n); n.Kind != yaml.MappingNode {
 		return nil, false
@@ -24,8 +24,8 @@ func mappingPairs(n *yaml.Node) (list []pair, ok bool) {
 	return list, true
 }
 
-// fieldName returns the key of a field as Problems name it: quoted if it is
-// none that could be printed.
+// fieldName returns the key of a field for Problems, quoted if it is empty or has
+// characters that are not printable.
 func fieldName(key *yaml.Node) string {
 	name := Shorten(key.Value)
 	if quoted := strconv.Quote(name); name == "" || quoted != `"`+name+`"` {
@@ -34,13 +34,14 @@ func fieldName(key *yaml.Node) string {
 	return name
 }
 
-// sequenceItems returns what a list has; ok is false if n is no list.
+// sequenceItems returns the elements of a sequence; ok is false if n is not a
+// sequence.
 func sequenceItems(n *yaml.Node) (list []*yaml.Node, ok bool) {
 	n = resolveAlias(n)
 	return n.Content, n.Kind == yaml.SequenceNode
 }
 
-// scalar returns a scalar as it is written; "" if n is none.
+// scalar returns the text of a scalar, or "" if n is not a scalar or is null.
 func scalar(n *yaml.Node) string {
 	if n = resolveAlias(n); n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" {
 		return ""
@@ -48,7 +49,8 @@ func scalar(n *yaml.Node) string {
 	return n.Value
 }
 
-// stringScalar returns a scalar that YAML takes for a string; "" if n is none.
+// stringScalar returns the text of a scalar that YAML resolves to a string, or "" if
+// n is anything else.
 func stringScalar(n *yaml.Node) string {
 	if resolveAlias(n).ShortTag() != "!!str" {
 		return ""
@@ -56,7 +58,7 @@ func stringScalar(n *yaml.Node) string {
 	return scalar(n)
 }
 
-// resolveAlias returns what an alias stands for.
+// resolveAlias returns the node that n refers to if n is an alias, and otherwise n.
 func resolveAlias(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias
@@ -64,7 +66,7 @@ func resolveAlias(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// parseBool reads true or false.
+// parseBool parses true or false.
 func parseBool(n *yaml.Node) (b bool, err error) {
 	if n = resolveAlias(n); n.ShortTag() == "!!null" || n.Decode(&b) != nil {
 		return false, errors.New("must be true or false")
@@ -72,8 +74,8 @@ func parseBool(n *yaml.Node) (b bool, err error) {
 	return b, nil
 }
 
-// parseNumber reads a number from 1 in decimal digits. A zero before it is an
-// error: YAML would take 0120 for 80.
+// parseNumber parses a positive decimal number of at most this many bits. A leading
+// zero is an error: YAML would decode 0120 as 80.
 func parseNumber(s string, bits int) (uint64, error) {
 	n, err := strconv.ParseUint(s, 10, bits)
 	if err != nil || n == 0 || s[0] == '0' {
@@ -82,8 +84,8 @@ func parseNumber(s string, bits int) (uint64, error) {
 	return n, nil
 }
 
-// formatNode returns n as YAML, shortened. Strings in quotes keep them: "60" is not
-// the number 60.
+// formatNode returns n as YAML, shortened. It keeps the quotes of strings: "60" is
+// not the number 60.
 func formatNode(n *yaml.Node) string {
 	const quotes = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle
 	switch {
@@ -99,7 +101,7 @@ func formatNode(n *yaml.Node) string {
 	return Shorten(strings.TrimSpace(string(out)))
 }
 
-// yamlError returns the text of an error of the YAML package as one line.
+// yamlError returns the text of an error of package yaml on one line.
 func yamlError(err error) string {
 	return Shorten(strings.Join(strings.Fields(err.Error()), " "))
 }

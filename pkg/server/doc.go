@@ -1,4 +1,4 @@
-// Package server shows what the daemon is doing over HTTP: /healthz and
-// /readyz for the kubelet, /metrics for Prometheus, /status for people. All
-// of them are views of one Snapshot, taken per request.
+// Package server serves the status of the daemon over HTTP: /healthz and /readyz for
+// the kubelet, /metrics for Prometheus, /status for operators. Each request takes one
+// Snapshot and presents it.
 package server

@@ -18,17 +18,18 @@ import (
 
 const namespace = "kube_vrrp_vip_"
 
-// routerLabels identify a virtual router in all its metrics.
+// routerLabels are the labels of a virtual router in all its metrics.
 var routerLabels = []string{"interface", "family", "vrid"}
 
-// metric is one metric of something of type T.
+// metric is a metric of a value of type T.
 type metric[T any] struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
 	value func(T) float64
 }
 
-// reasonMetric is a metric for each reason that T counts something for.
+// reasonMetric is a metric of a value of type T with a label for the reason, or the
+// result, that it counts.
 type reasonMetric[T any] struct {
 	desc   *prometheus.Desc
 	kind   prometheus.ValueType
@@ -148,7 +149,7 @@ var snapshotMetrics = []metric[Snapshot]{
 	},
 }
 
-// proxyLabels identify a port that the daemon serves itself.
+// proxyLabels are the labels of a port that the daemon serves itself.
 var proxyLabels = []string{"vip", "port"}
 
 var proxyConnections = metric[desired.ProxyStatus]{
@@ -169,7 +170,7 @@ var unheardMetric = reasonMetric[Snapshot]{
 	func(s Snapshot) map[string]uint64 { return s.Engine.Unheard },
 }
 
-// collector makes metrics of one Snapshot per scrape.
+// collector takes one Snapshot for each scrape and returns its metrics.
 type collector struct{ snapshot func() Snapshot }
 
 // Describe implements prometheus.Collector.
@@ -221,11 +222,11 @@ func (m reasonMetric[T]) collect(metrics chan<- prometheus.Metric, of T, labels 
 	}
 }
 
-// metricsHandler serves the metrics of a registry of its own.
+// metricsHandler serves the metrics of a new registry.
 func metricsHandler(c Config) http.Handler {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        namespace + "build_info",
-		Help:        "Always 1; the labels say what the daemon was built from.",
+		Help:        "Always 1, with the version of the daemon and of Go as labels.",
 		ConstLabels: prometheus.Labels{"version": c.Version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
@@ -246,7 +247,7 @@ func familyLabel(f vrrp.Family) string {
 	return "IPv4"
 }
 
-// timestamp returns t as Prometheus wants it, and 0 for the zero time.
+// timestamp returns t in seconds of Unix time, and 0 for the zero time.
 func timestamp(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

@@ -16,36 +16,36 @@ import (
 	"kube-vrrp-vip/pkg/desired"
 )
 
-// Snapshot is everything the server shows, as it is at one moment.
+// Snapshot is the status of the daemon at one time.
 type Snapshot struct {
 	Engine   desired.Status         `json:"engine"`
 	Datapath desired.DatapathStatus `json:"datapath"`
 	Problems []config.Problem       `json:"problems"`
 }
 
-// Config is what a Server needs.
+// Config is the configuration of a Server.
 type Config struct {
-	// Port is listened on, on all addresses.
+	// Port is the TCP port to listen on, on all addresses.
 	Port int
-	// Version and Node name this daemon.
+	// Version is the version of the daemon, and Node the name of its node.
 	Version string
 	Node    string
-	// Snapshot is called from any goroutine.
+	// Snapshot returns the current status. It is called from several goroutines.
 	Snapshot func() Snapshot
 }
 
-// Server serves HTTP. Make one with New.
+// Server serves HTTP. Use New to create one.
 type Server struct {
 	config  Config
 	handler http.Handler
 }
 
-// New returns a Server.
+// New returns a Server. It serves nothing until Run is called.
 func New(c Config) *Server {
 	s := &Server{config: c}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.check(alive))
-	// kube-keepalived-vip's path, which old manifests probe.
+	// The path of kube-keepalived-vip, which old manifests probe.
 	mux.HandleFunc("GET /health", s.check(alive))
 	mux.HandleFunc("GET /readyz", s.check(ready))
 	mux.HandleFunc("GET /status", s.status)
@@ -54,15 +54,15 @@ func New(c Config) *Server {
 	return s
 }
 
-// The waits between attempts to listen.
+// The minimum and maximum time between attempts to listen.
 const (
 	minListenRetry = time.Second
 	maxListenRetry = 30 * time.Second
 )
 
-// Run serves until ctx is done and the requests that were under way then have
-// ended, or a second has passed. The VIPs do not depend on it: a port that can
-// not be listened on is tried again, for as long as it takes.
+// Run serves until ctx is done, and returns nil once the requests in progress have
+// ended or a second has passed. If it cannot listen, it logs the error and retries
+// until it can: the VIPs do not depend on the Server.
 func (s *Server) Run(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
 	address := net.JoinHostPort("", strconv.Itoa(s.config.Port))
@@ -89,7 +89,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// serve answers on l until ctx is done.
+// serve serves on l until ctx is done.
 func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           s.handler,
@@ -116,7 +116,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// check answers 200, or 503 and what is wrong.
+// check responds with status 200, or with 503 and the error of f.
 func (s *Server) check(f func(Snapshot, time.Time) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -130,11 +130,12 @@ func (s *Server) check(f func(Snapshot, time.Time) error) http.HandlerFunc {
 	}
 }
 
-// maxBeatAge is how old the loop's last beat may be. The loop beats far more
-// often: only one that hangs is older.
+// maxBeatAge is the maximum time since the last iteration of the loop. The loop
+// normally runs twice a second or more: only one that hangs exceeds it.
 const maxBeatAge = 10 * time.Second
 
-// alive tells whether the loop goes round. A daemon without VIPs is alive.
+// alive returns an error if the VRRP loop hangs or has not started. A daemon without
+// VIPs is alive.
 func alive(s Snapshot, now time.Time) error {
 	if s.Engine.Beat == 0 {
 		return errors.New("the VRRP loop has not started")
@@ -145,7 +146,7 @@ func alive(s Snapshot, now time.Time) error {
 	return nil
 }
 
-// ready tells whether the daemon does what it was asked to.
+// ready returns an error if the daemon has not applied the configuration.
 func ready(s Snapshot, now time.Time) error {
 	if err := alive(s, now); err != nil {
 		return err
@@ -162,14 +163,14 @@ func ready(s Snapshot, now time.Time) error {
 	return nil
 }
 
-// status shows the Snapshot as JSON.
+// status responds with the Snapshot as JSON.
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	body := struct {
 		Node    string `json:"node"`
 		Version string `json:"version"`
 		Snapshot
 	}{s.config.Node, s.config.Version, s.config.Snapshot()}
-	// A list that is empty is shown as one.
+	// Encode a nil slice as [], not as null.
 	if body.Problems == nil {
 		body.Problems = []config.Problem{}
 	}
@@ -180,6 +181,6 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	// A client that went away is no concern of ours.
+	// An error means that the client closed the connection.
 	_, _ = w.Write(append(text, '\n'))
 }
