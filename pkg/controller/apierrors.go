@@ -8,12 +8,11 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// apiErrorLog logs the results of requests to the API server, a line for each
-// change of the result: a request that fails is repeated for as long as it
-// takes.
+// apiErrorLog logs the results of requests to the API server, but only changes of
+// the result, since failed requests are retried without end.
 type apiErrorLog struct {
 	mu sync.Mutex
-	// last is the latest result of each request that did not always succeed.
+	// last is the latest result of each request that has ever failed.
 	last map[string]apiResult
 }
 
@@ -28,8 +27,8 @@ const (
 
 func newAPIErrorLog() *apiErrorLog { return &apiErrorLog{last: map[string]apiResult{}} }
 
-// record logs the result of one request, such as "list services", if it is not
-// the one before.
+// record logs the result of a request, such as "list services", if it differs from
+// the previous result of the same request.
 func (l *apiErrorLog) record(ctx context.Context, request string, err error) {
 	now := resultFailed
 	switch {
@@ -38,7 +37,7 @@ func (l *apiErrorLog) record(ctx context.Context, request string, err error) {
 	case isDenied(err):
 		now = resultDenied
 	case ctx.Err() != nil, apierrors.IsResourceExpired(err), apierrors.IsGone(err):
-		// We ended the request, or a watch must start over.
+		// The daemon canceled the request, or the watch must start over.
 		return
 	}
 	l.mu.Lock()
@@ -58,5 +57,5 @@ func (l *apiErrorLog) record(ctx context.Context, request string, err error) {
 	}
 }
 
-// isDenied reports whether the API server did not permit a request.
+// isDenied reports whether err means that the API server denied the request.
 func isDenied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }

@@ -19,23 +19,25 @@ type backend struct {
 	name  config.ObjectName
 	spec  *corev1.ServiceSpec
 	ports []servicePort
-	// byName has the ports by name and by number; nil until a VIP maps ports.
+	// byName maps names and numbers to ports; nil until a VIP maps ports.
 	byName map[string][]servicePort
-	// invalid are the ports that the API server should have rejected.
+	// invalid lists the ports that the API server should have rejected.
 	invalid wordList
-	// externalPolicyLocal reports that externalTrafficPolicy is Local: Pods see the
-	// client's address.
+	// externalPolicyLocal reports whether externalTrafficPolicy is Local, so that
+	// NodePorts preserve the client IP.
 	externalPolicyLocal bool
-	// sourceRanges are the networks of each family whose clients are admitted, sorted
-	// and none within another. A family without an element is not restricted.
+	// sourceRanges are the loadBalancerSourceRanges of each family, sorted and
+	// without overlaps. Clients of a family that is not in the map are not
+	// restricted.
 	sourceRanges map[vrrp.Family][]netip.Prefix
-	// fullCost is the cost of a VIP with all ports, with and without the proxy.
+	// fullCost caches the cost of a VIP with all ports; the key reports whether the
+	// ports are proxied.
 	fullCost map[bool]cost
-	// badSourceRanges are the loadBalancerSourceRanges that cannot be parsed.
+	// badSourceRanges lists the loadBalancerSourceRanges that cannot be parsed.
 	badSourceRanges wordList
 }
 
-// servicePort is a port of a Service; nodePort is 0 for none.
+// servicePort is a port of a Service; nodePort is 0 if it has none.
 type servicePort struct {
 	name           string
 	protocol       desired.Protocol
@@ -79,7 +81,7 @@ func portNumber(n int32) uint16 {
 	return uint16(n)
 }
 
-// clusterIP returns the ClusterIP of a family, invalid if there is none.
+// clusterIP returns the ClusterIP of a family, or the zero Addr if there is none.
 func (b *backend) clusterIP(family vrrp.Family) netip.Addr {
 	isOf := func(ip netip.Addr) bool { return ip.IsValid() && vrrp.FamilyOf(ip) == family }
 	if ip := parseAddr(b.spec.ClusterIP); isOf(ip) {
@@ -93,9 +95,10 @@ func (b *backend) clusterIP(family vrrp.Family) netip.Addr {
 	return netip.Addr{}
 }
 
-// parseSourceRanges parses loadBalancerSourceRanges. A range that cannot be parsed admits
-// no client. Nor does a family without any range, although kube-proxy admits all
-// of its clients then: a list of networks means only those.
+// parseSourceRanges parses loadBalancerSourceRanges. A range that cannot be parsed
+// admits no client. If there are ranges of one family only, no client of the other
+// family is admitted, although kube-proxy would admit all of them: a list of networks
+// means only these networks.
 func (b *backend) parseSourceRanges(ranges []string) {
 	if len(ranges) == 0 {
 		return
@@ -118,15 +121,15 @@ func (b *backend) parseSourceRanges(ranges []string) {
 	}
 }
 
-// portMapping is a port of a VIP and the port of a Service that it leads to.
+// portMapping is a port of a VIP and the port of the Service behind it.
 type portMapping struct {
 	port uint16
 	to   servicePort
 }
 
-// selectPorts returns the ports that mappings name, and the names of those that b
-// does not have. If mappings is nil, it returns all ports by their own number. Of
-// two mappings of a number, the one that names its protocol comes first.
+// selectPorts resolves mappings. It also returns the names of ports that b does not
+// have. If mappings is nil, it returns all ports with their own numbers. Mappings
+// that name a protocol come first, so that they take precedence.
 func (b *backend) selectPorts(mappings []config.PortMapping) (ports []portMapping, missing wordList) {
 	if mappings == nil {
 		ports = make([]portMapping, len(b.ports))
@@ -177,7 +180,7 @@ func (b *backend) indexPorts() {
 	}
 }
 
-// portNames describes the ports of b.
+// portNames returns the names of all ports of b, for Problems.
 func (b *backend) portNames() string {
 	var words wordList
 	for _, p := range b.ports {

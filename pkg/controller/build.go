@@ -17,26 +17,28 @@ import (
 type inputs struct {
 	// configMap is nil if it does not exist.
 	configMap *corev1.ConfigMap
-	// service returns nil for one that does not exist.
+	// service returns a Service, or nil if it does not exist.
 	service func(config.ObjectName) *corev1.Service
-	// pods are those of the daemon's namespace, nodes those of the cluster;
-	// empty where watching them is not permitted.
+	// pods are the pods in the daemon's namespace, and nodes the Nodes of the
+	// cluster. They are empty if watching them is not permitted.
 	pods  []*corev1.Pod
 	nodes []*corev1.Node
-	// noKubeProxy reports that no kube-proxy runs on this node.
+	// noKubeProxy reports whether this node runs no kube-proxy.
 	noKubeProxy bool
-	// locality returns where the endpoints of a Service are, as seen from a node.
+	// locality returns the location of the endpoints of a Service, relative to node.
 	locality func(n config.ObjectName, node string, f vrrp.Family) endpointLocality
-	// wasEligible reports whether this node takes part in a virtual router now.
+	// wasEligible reports whether this node was eligible for a virtual router in the
+	// last State.
 	wasEligible func(f vrrp.Family, vrid uint8) bool
 }
 
 // built is the result of build.
 type built struct {
 	state desired.State
-	// servicesOf names the Services behind each VIP that has any.
+	// servicesOf maps each VIP with Services to their names.
 	servicesOf map[netip.Addr][]config.ObjectName
-	// watchedServices are the Services whose endpoints are to be watched, sorted.
+	// watchedServices are the Services whose endpoints the Controller must watch,
+	// sorted.
 	watchedServices []config.ObjectName
 	// problems are sorted by key.
 	problems []config.Problem
@@ -108,7 +110,7 @@ func build(o config.Options, in inputs) built {
 	return b
 }
 
-// unserved returns why this node cannot serve e at all, or "" if it can.
+// unserved returns the reason why this node cannot serve e, or "" if it can.
 func unserved(o config.Options, e config.Entry, self member, nodeOf map[netip.Addr]string) string {
 	family := vrrp.FamilyOf(e.VIP)
 	if node, ok := nodeOf[e.VIP]; ok {
@@ -123,7 +125,7 @@ func unserved(o config.Options, e config.Entry, self member, nodeOf map[netip.Ad
 	return ""
 }
 
-// distinct removes duplicates: several VIPs may share a Service and its Problem.
+// distinct removes duplicates: VIPs that share a Service share its Problems.
 func distinct(problems []config.Problem) []config.Problem {
 	known := map[config.Problem]bool{}
 	return slices.DeleteFunc(problems, func(p config.Problem) bool {

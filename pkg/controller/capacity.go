@@ -12,38 +12,38 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// The capacity of a node. It serves maxPorts ports of VIPs in all: as many as
-// one address has. NodePorts count too, and a port once more for each source
-// range, since the rules have an element for each. It has maxZones conntrack
-// zones for them. One entry with 4096 addresses and 1024 ports would need 64
-// times as many ports.
+// The capacity of a node: maxPorts ports of VIPs, which is the number of ports of one
+// address, and maxZones conntrack zones. NodePorts count as ports, and a port counts
+// once more for each of its source ranges, because the nftables sets have an element
+// for each. An entry with 4096 addresses and 1024 ports would need 64 times as many
+// ports.
 const (
 	maxPorts = 65536
 	maxZones = wire.Zones
 )
 
-// cost is the part of a node's capacity that a VIP takes, without the zone that
-// each VIP has.
+// cost is the part of a node's capacity that a VIP needs. It does not include the
+// conntrack zone that every VIP has.
 type cost struct{ ports, zones int }
 
 func (c cost) plus(d cost) cost {
 	return cost{c.ports + d.ports, c.zones + d.zones}
 }
 
-// dominantShare returns the larger of the two parts of the capacity, in a unit that both
-// have in common.
+// dominantShare returns the larger of the shares of the ports and of the zones, as a
+// fraction of the capacity times maxPorts times maxZones.
 func (c cost) dominantShare() int { return max(c.ports*maxZones, c.zones*maxPorts) }
 
-// overCapacity returns the VIPs of entries that exceed the node's capacity, and
-// why. An entry is rejected as a whole, the largest first, so that none takes the
-// ports of a smaller one. All nodes with a kube-proxy reject the same.
+// overCapacity returns the VIPs that exceed the node's capacity, and a message for
+// each. It rejects all VIPs of an entry together, and larger entries before smaller
+// ones. All nodes with a kube-proxy reject the same VIPs.
 func (f *forwarder) overCapacity(entries []config.Entry) map[netip.Addr]string {
 	type group struct {
 		vips        []netip.Addr
 		each, total cost
 	}
 	var groups []*group
-	// The VIPs of one entry of the ConfigMap share their Services.
+	// The VIPs of one entry of the ConfigMap share the slice of Services.
 	byServices := map[*config.Service]*group{}
 	var used cost
 	for _, e := range entries {
@@ -106,9 +106,9 @@ func (f *forwarder) cost(e config.Entry) (all cost) {
 	return all
 }
 
-// cost returns the cost of the ports that mappings ask for. Ports that a node
-// leaves out because it lacks an address count, so that all nodes reject the
-// same.
+// cost returns the cost of the ports of a VIP with these mappings. It includes ports
+// that this node cannot serve for lack of an address, so that all nodes reject the
+// same VIPs.
 func (b *backend) cost(mappings []config.PortMapping, proxied bool) (all cost) {
 	selected, _ := b.selectPorts(mappings)
 	each := 1 + max(len(b.sourceRanges[vrrp.IPv4]), len(b.sourceRanges[vrrp.IPv6]))
@@ -126,7 +126,7 @@ func (b *backend) cost(mappings []config.PortMapping, proxied bool) (all cost) {
 		}
 	}
 	if b.externalPolicyLocal {
-		all.zones++ // Of the ports that keep their number.
+		all.zones++ // For the ports that are not translated.
 	}
 	return all
 }

@@ -14,8 +14,8 @@ import (
 // userAgent names the daemon in the API server's logs and in Events.
 const userAgent = "kube-vrrp-vip"
 
-// NewClient returns a client for the API server that o names, or, if it names
-// none, for the one of the cluster the daemon is a pod of. It sends nothing.
+// NewClient returns a client for the API server in o or, if o names none, for the API
+// server of the cluster in which the daemon runs as a pod. It sends no request.
 func NewClient(o config.Options) (kubernetes.Interface, error) {
 	c, err := clientConfig(o)
 	if err != nil {
@@ -24,8 +24,8 @@ func NewClient(o config.Options) (kubernetes.Interface, error) {
 	c.UserAgent = userAgent
 	c.ContentType = runtime.ContentTypeProtobuf
 	c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	// A few watches and rare Events need no rate limit, and the requests on
-	// SIGTERM must not wait for one.
+	// A few watches and rare Events need no rate limit, and it must not delay the
+	// requests on SIGTERM.
 	c.QPS = -1
 	client, err := kubernetes.NewForConfig(c)
 	if err != nil {

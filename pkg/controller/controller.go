@@ -22,47 +22,47 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// optionalWait is how long the first State waits for the optional informers:
-// priorities and peers.
+// optionalWait is the maximum time that the first State waits for the optional
+// informers, which provide priorities and peers.
 const optionalWait = 3 * time.Second
 
-// After a sync the Controller rests for restFactor times as long as that took,
-// but not for more than maxRest: a cluster whose endpoints and Services change all
-// the time costs at most a fifth of a processor, and a change after a quiet time
-// takes effect at once.
+// After a sync the Controller pauses for restFactor times the duration of the sync,
+// but at most for maxRest. So frequent changes in the cluster use at most a fifth of
+// a processor, and a change after a quiet period takes effect at once.
 const (
 	restFactor = 4
 	maxRest    = time.Second
 )
 
-// Controller keeps the desired State up to date. Use New to create one.
+// Controller builds the desired State from the objects of the cluster and keeps it up
+// to date. Use New to create one.
 type Controller struct {
 	client  kubernetes.Interface
 	options config.Options
 	apply   func(desired.State)
 
-	// Required informers: there is no State before their caches are filled.
+	// Required informers: the first State waits until their caches are filled.
 	configMaps, services *informer
 	// Optional informers.
 	pods, nodes, daemonSets, namespaces *informer
 
 	apiErrors *apiErrorLog
 	recorder  *recorder
-	// queue is the work queue. It has one key, since every change of a cache
-	// leads to the same sync.
+	// queue is the work queue. It has a single key, since every change of a cache
+	// causes the same sync.
 	queue chan struct{}
-	// noKubeProxy is the last value that KubeProxy was called with, negated.
+	// noKubeProxy is the negated argument of the last call of KubeProxy.
 	noKubeProxy atomic.Bool
 
-	// events are the Events about virtual routers that wait to be recorded.
+	// events queues Events about virtual routers.
 	events chan routerEvent
 
-	// Run's own: the ConfigMap and the State that were accepted and applied last,
-	// and the watches of endpoints, by Service.
+	// Only Run uses these: the last ConfigMap that was accepted, the last State that
+	// was applied, and the watches of endpoints, by Service.
 	accepted          *corev1.ConfigMap
 	applied           *desired.State
 	endpointsWatchers map[config.ObjectName]*endpointsWatcher
-	// endpointsRunning are the goroutines of endpointsWatchers.
+	// endpointsRunning waits for the goroutines of endpointsWatchers.
 	endpointsRunning sync.WaitGroup
 
 	mu         sync.Mutex
@@ -71,8 +71,8 @@ type Controller struct {
 	daemonSet  daemonSet
 }
 
-// New returns a Controller that calls apply, from Run, with every State that
-// differs from the one before.
+// New returns a Controller. It starts nothing: Run calls apply with the first State
+// and with every State that differs from the previous one.
 func New(client kubernetes.Interface, o config.Options, apply func(desired.State)) *Controller {
 	c := &Controller{
 		client:    client,
@@ -103,19 +103,19 @@ func (c *Controller) enqueue() {
 	}
 }
 
-// KubeProxy tells c whether kube-proxy runs on this node. Until the first call it
-// does. KubeProxy may be called by any goroutine.
+// KubeProxy sets whether kube-proxy runs on this node. The default is true. It may be
+// called by any goroutine.
 func (c *Controller) KubeProxy(present bool) {
 	if c.noKubeProxy.Swap(!present) == present {
 		c.enqueue()
 	}
 }
 
-// host names this node in Events.
+// host returns the name of this node for Events.
 func (c *Controller) host() string { return cmp.Or(c.options.NodeName, c.options.PodName) }
 
-// Run watches the cluster until ctx is done, and returns when all goroutines that
-// it started have ended. Events that were queued by then are still written.
+// Run watches the cluster until ctx is done. It returns nil after all goroutines that
+// it started have ended, and after it has tried to write the queued Events.
 func (c *Controller) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -135,7 +135,8 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !waitFor(ctx, required, (*informer).HasSynced) {
 		return nil
 	}
-	// With unicast a node that knows no peers hears none, and would become Master.
+	// With unicast a node without peers receives no advertisements, and would become
+	// Master.
 	if c.options.VRRP.Unicast && !waitFor(ctx, []*informer{c.pods}, (*informer).ready) {
 		return nil
 	}
@@ -163,8 +164,8 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 }
 
-// waitFor waits until condition holds for all of informers, or ctx is done. It
-// reports whether they do.
+// waitFor waits until condition holds for all informers or ctx is done. It reports
+// whether the condition holds.
 func waitFor(ctx context.Context, informers []*informer, condition func(*informer) bool) bool {
 	var all []cache.InformerSynced
 	for _, i := range informers {
@@ -173,12 +174,12 @@ func waitFor(ctx context.Context, informers []*informer, condition func(*informe
 	return cache.WaitForCacheSync(ctx.Done(), all...)
 }
 
-// configMap returns the ConfigMap, nil if it does not exist.
+// configMap returns the ConfigMap, or nil if it does not exist.
 func (c *Controller) configMap() *corev1.ConfigMap {
 	return getObject[corev1.ConfigMap](c.configMaps, c.options.ConfigMap.Namespace, c.options.ConfigMap.Name)
 }
 
-// build builds the State and the rest from the caches.
+// build calls the function build with the contents of the caches.
 func (c *Controller) build(configMap *corev1.ConfigMap) built {
 	return build(c.options, inputs{
 		configMap: configMap,
@@ -199,7 +200,7 @@ func (c *Controller) build(configMap *corev1.ConfigMap) built {
 	})
 }
 
-// wasEligible reports whether this node took part in a virtual router in the
+// wasEligible reports whether this node was eligible for a virtual router in the
 // State that was applied last.
 func (c *Controller) wasEligible(f vrrp.Family, vrid uint8) bool {
 	return c.applied != nil && slices.ContainsFunc(c.applied.Routers, func(r desired.Router) bool {
@@ -207,8 +208,8 @@ func (c *Controller) wasEligible(f vrrp.Family, vrid uint8) bool {
 	})
 }
 
-// sync builds everything from the caches, reports the Problems, and applies the
-// State if it differs from the one that was applied last.
+// sync builds the State from the caches, reports the Problems, and applies the State
+// if it differs from the last one.
 func (c *Controller) sync(ctx context.Context) {
 	start := time.Now()
 	logger := klog.LoggerWithValues(klog.FromContext(ctx), "configMap", klog.KRef(c.options.ConfigMap.Namespace, c.options.ConfigMap.Name))
@@ -234,8 +235,8 @@ func (c *Controller) sync(ctx context.Context) {
 	}
 }
 
-// reportProblems reports new and resolved Problems as log lines, and the new ones
-// as Events on the ConfigMap too.
+// reportProblems logs new and resolved Problems, and records new ones as Events on
+// the ConfigMap.
 func (c *Controller) reportProblems(logger klog.Logger, configMap *corev1.ConfigMap, before, now []config.Problem) {
 	known := map[config.Problem]bool{}
 	for _, p := range before {

@@ -16,20 +16,20 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// endpointsWatcher watches the endpoints of one Service: its EndpointSlices or,
-// where these are not permitted, its Endpoints.
+// endpointsWatcher watches the endpoints of a Service: its EndpointSlices or, if
+// watching these is not permitted, its Endpoints.
 type endpointsWatcher struct {
 	slices *informer
-	// endpoints is nil until it is needed.
+	// endpoints is nil until EndpointSlices turn out to be forbidden.
 	endpoints *informer
-	// overdue reports that the caches were not filled within optionalWait.
+	// overdue reports whether the caches were not filled within optionalWait.
 	overdue atomic.Bool
 	ctx     context.Context
 	stop    context.CancelFunc
 }
 
-// watchEndpoints watches the endpoints of the Services of these names, and of no
-// others. The watches end with ctx, and c.endpointsRunning waits for them.
+// watchEndpoints starts watches of the endpoints of these Services, and stops those
+// of all others. The watches end with ctx, and c.endpointsRunning waits for them.
 func (c *Controller) watchEndpoints(ctx context.Context, names []config.ObjectName) {
 	for n, w := range c.endpointsWatchers {
 		if !slices.Contains(names, n) {
@@ -47,14 +47,14 @@ func (c *Controller) watchEndpoints(ctx context.Context, names []config.ObjectNa
 			c.endpointsRunning.Go(func() { w.run(w.slices, c.enqueue) })
 		}
 		if w.endpoints == nil && w.slices.forbidden.Load() {
-			w.endpoints = newInformer(c.client.CoreV1().Endpoints(n.Namespace), &corev1.Endpoints{}, "endpoints", named(n.Name), c.enqueue, c.apiErrors) //nolint:staticcheck // For API servers that permit no more.
+			w.endpoints = newInformer(c.client.CoreV1().Endpoints(n.Namespace), &corev1.Endpoints{}, "endpoints", named(n.Name), c.enqueue, c.apiErrors) //nolint:staticcheck // For roles that do not permit EndpointSlices.
 			c.endpointsRunning.Go(func() { w.run(w.endpoints, c.enqueue) })
 		}
 	}
 }
 
-// run runs an informer of w until w is stopped. It calls enqueue once the cache
-// is filled too, since one that stays empty has no changes.
+// run runs an informer of w until w is stopped. It also calls enqueue when the cache
+// is filled, since an empty cache causes no change.
 func (w *endpointsWatcher) run(i *informer, enqueue func()) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -77,8 +77,8 @@ func (w *endpointsWatcher) run(i *informer, enqueue func()) {
 	}
 }
 
-// locality returns where the endpoints are, as seen from node. The last known
-// ones count for as long as no newer ones can be learned.
+// locality returns the location of the endpoints, relative to node. While the API
+// server does not provide newer ones, the last known endpoints count.
 func (w *endpointsWatcher) locality(node string, family vrrp.Family) endpointLocality {
 	fallback := w.endpoints != nil
 	switch {
@@ -97,8 +97,8 @@ func (w *endpointsWatcher) locality(node string, family vrrp.Family) endpointLoc
 	}
 }
 
-// fromEndpointSlices returns the endpoints of EndpointSlices. A missing condition
-// has the API's default: ready, serving if ready, not terminating.
+// fromEndpointSlices returns the endpoints in EndpointSlices. A condition that is not
+// set has the default of the API: ready, serving if ready, not terminating.
 func fromEndpointSlices(all []*discoveryv1.EndpointSlice) (endpoints []endpoint) {
 	families := map[discoveryv1.AddressType]vrrp.Family{discoveryv1.AddressTypeIPv4: vrrp.IPv4, discoveryv1.AddressTypeIPv6: vrrp.IPv6}
 	for _, s := range all {
@@ -121,8 +121,8 @@ func fromEndpointSlices(all []*discoveryv1.EndpointSlice) (endpoints []endpoint)
 	return endpoints
 }
 
-// fromEndpoints returns the endpoints of Endpoints, which list only those that
-// are ready.
+// fromEndpoints returns the ready addresses of Endpoints: those that are not ready
+// are in another field.
 func fromEndpoints(all []*corev1.Endpoints) (endpoints []endpoint) { //nolint:staticcheck // As above.
 	for _, o := range all {
 		for _, subset := range o.Subsets {
@@ -144,31 +144,28 @@ func deref(s *string) string {
 // endpoint is an endpoint of a Service.
 type endpoint struct {
 	node string
-	// family is 0 if it counts for both: Endpoints have one family only, of the
-	// same pods.
+	// family is 0 if the endpoint counts for both families: Endpoints list the
+	// addresses of one family only, but of the same pods.
 	family vrrp.Family
 	ready  bool
-	// draining reports that it is terminating and still serves.
+	// draining reports whether the endpoint is terminating and still serving.
 	draining bool
 }
 
-// endpointLocality is where the endpoints of a Service are, as seen from a node.
+// endpointLocality is the location of the endpoints of a Service, relative to a node.
 type endpointLocality int
 
 const (
-	// localityUnknown is the state right after the watch began.
-	localityUnknown endpointLocality = iota
-	localityNone
-	localityOtherNode
-	localityThisNode
-	// localityOverdue: they could not be learned for a long time.
-	// localityForbidden: watching them is not permitted.
-	localityOverdue
-	localityForbidden
+	localityUnknown   endpointLocality = iota // The watch has just begun.
+	localityNone                              // There is no usable endpoint.
+	localityOtherNode                         // All usable endpoints are on other nodes.
+	localityThisNode                          // The node has a usable endpoint.
+	localityOverdue                           // The endpoints are still unknown after optionalWait.
+	localityForbidden                         // Watching is not permitted.
 )
 
-// localityOn returns where endpoints are, as seen from node. Like kube-proxy it
-// falls back to those that are terminating, once no other is left.
+// localityOn returns the location of endpoints, relative to node. Like kube-proxy it
+// uses terminating endpoints only if there are no others.
 func localityOn(node string, family vrrp.Family, endpoints []endpoint) endpointLocality {
 	ready, draining := localityNone, localityNone
 	for _, e := range endpoints {

@@ -18,7 +18,7 @@ import (
 // routerEvent is an Event about a virtual router, on the ConfigMap.
 type routerEvent struct {
 	eventType, reason, message string
-	// onServices records it on the Services of vips too.
+	// onServices records the Event on the Services of vips too.
 	onServices bool
 	vips       []netip.Addr
 }
@@ -31,8 +31,7 @@ func (c *Controller) queueEvent(e routerEvent) {
 	}
 }
 
-// recordEvents records the queued Events, until ctx is done and the queue is
-// empty.
+// recordEvents records the queued Events until ctx is done and the queue is empty.
 func (c *Controller) recordEvents(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
@@ -66,7 +65,7 @@ func (c *Controller) recordEvent(e routerEvent) {
 	}
 }
 
-// servicesBehind returns the Services behind vips, each once.
+// servicesBehind returns the names of the Services behind vips, without duplicates.
 func (c *Controller) servicesBehind(vips []netip.Addr) []config.ObjectName {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +80,8 @@ func (c *Controller) servicesBehind(vips []netip.Addr) []config.ObjectName {
 	return names
 }
 
-// joinVIPs lists the VIPs, no more than an Event has room for.
+// joinVIPs returns the VIPs separated by commas, but only the first few: an Event has
+// room for 1024 bytes.
 func joinVIPs(vips []netip.Addr) string {
 	const shown = 12
 	var words []string
@@ -98,17 +98,17 @@ func joinVIPs(vips []netip.Addr) string {
 	return strings.Join(words, ", ")
 }
 
-// The reasons of the Events of a transition to Initialize. The others are the
-// names of the states.
+// The reasons of Events about a transition to Initialize. For other transitions, the
+// name of the state is the reason.
 const (
 	reasonFault      = "Fault"
 	reasonIneligible = "Ineligible"
 	reasonShutdown   = "Shutdown"
 )
 
-// Transition reports a change of state of a virtual router as Events, on the
-// ConfigMap and, if a Master comes or goes, on the Services of its VIPs. It
-// does not block: if the queue is full, the Event is dropped.
+// Transition records a state transition of a virtual router as Events on the
+// ConfigMap and, from or to Master, on the Services of its VIPs. It does not block: if
+// the queue is full, it drops the Event.
 func (c *Controller) Transition(t desired.Transition) {
 	e := routerEvent{vips: t.VIPs, onServices: t.From == vrrp.Master || t.To == vrrp.Master}
 	e.eventType, e.reason, e.message = transitionEvent(c.host(), t)
@@ -135,13 +135,13 @@ func transitionEvent(node string, t desired.Transition) (eventType, reason, mess
 	return eventType, reason, message
 }
 
-// The reasons of the Events of an alarm.
+// The reasons of Events about an alarm.
 const (
 	reasonAlarm      = "Alarm"
 	reasonAlarmEnded = "AlarmEnded"
 )
 
-// alarmAdvice explains each reason, and how to end the alarm.
+// alarmAdvice explains the reason of an alarm, and gives the remedy.
 var alarmAdvice = map[vrrp.AlarmReason]string{
 	vrrp.AlarmIncompatiblePeer: "its advertisements are discarded, so that both can be Master: give it the same settings, or another VRID",
 	vrrp.AlarmSplitBrain:       "it is Master too: make sure that each of the two receives the advertisements of the other (IP protocol 112, multicast, VLAN)",
@@ -154,9 +154,9 @@ var alarmAdvice = map[vrrp.AlarmReason]string{
 	vrrp.AlarmDuplicateAddress: "another host has the address too, and receives its traffic: find it by its MAC address and remove the address from it",
 }
 
-// Alarm reports the beginning or the end of an alarm as Events, on the
-// ConfigMap and the Services of the virtual router. It does not block: if the
-// queue is full, the Event is dropped.
+// Alarm records the beginning or the end of an alarm as Events on the ConfigMap and
+// the Services of the virtual router. It does not block: if the queue is full, it
+// drops the Event.
 func (c *Controller) Alarm(a desired.AlarmChange) {
 	e := routerEvent{vips: a.VIPs, onServices: true}
 	e.eventType, e.reason, e.message = alarmEvent(c.host(), a)

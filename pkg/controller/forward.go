@@ -13,15 +13,15 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// forwarder decides where the ports of VIPs lead.
+// forwarder determines the destinations of the ports of VIPs.
 type forwarder struct {
 	options config.Options
 	self    member
-	// noKubeProxy reports that nothing on this node translates the ClusterIPs of
+	// noKubeProxy reports whether nothing on this node translates the ClusterIPs of
 	// forwarded packets.
 	noKubeProxy bool
 	service     func(config.ObjectName) *corev1.Service
-	// backends caches Services, since many VIPs may share one.
+	// backends caches the backends, since many VIPs may share a Service.
 	backends map[config.ObjectName]*backend
 }
 
@@ -29,7 +29,7 @@ func newForwarder(o config.Options, in inputs, self member) *forwarder {
 	return &forwarder{options: o, self: self, noKubeProxy: in.noKubeProxy, service: in.service, backends: map[config.ObjectName]*backend{}}
 }
 
-// backend returns the Service of this name; nil if it does not exist.
+// backend returns the Service with this name, or nil if it does not exist.
 func (f *forwarder) backend(name config.ObjectName) *backend {
 	b, known := f.backends[name]
 	if !known {
@@ -41,8 +41,8 @@ func (f *forwarder) backend(name config.ObjectName) *backend {
 	return b
 }
 
-// forward returns where the ports of e's VIP lead, and the Problems of its
-// Services. A Problem of one Service does not affect the others.
+// forward returns the Forward of e's VIP and the Problems of its Services. A Problem
+// of one Service does not affect the others.
 func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) {
 	p := plan{forwarder: f, entry: e, family: vrrp.FamilyOf(e.VIP)}
 	p.node = f.self.address(p.family)
@@ -63,18 +63,19 @@ func (f *forwarder) forward(e config.Entry) (desired.Forward, []config.Problem) 
 	return desired.Forward{VIP: e.VIP, Open: p.allowHostPorts, Ports: ports}, p.problems
 }
 
-// plan is a Forward that is being built.
+// plan is a Forward under construction.
 type plan struct {
 	*forwarder
 	entry  config.Entry
 	family vrrp.Family
 	// node is this node's own address of the family; it may be invalid.
-	node           netip.Addr
+	node netip.Addr
+	// allowHostPorts is the Open of the Forward.
 	allowHostPorts bool
 
 	ports, nodePorts []candidate
-	// unserved are the ports that need a kube-proxy, and withoutHeader those that
-	// cannot have the PROXY protocol's header.
+	// unserved lists the ports that need a kube-proxy, and withoutHeader those that
+	// cannot have a PROXY protocol header.
 	unserved, withoutHeader wordList
 	problems                []config.Problem
 }
@@ -88,7 +89,8 @@ func (p *plan) notice(format string, args ...any) {
 	p.problems[len(p.problems)-1].Notice = true
 }
 
-// consequence describes what happens to a VIP until its Service can be used.
+// consequence returns the part of a message that describes how the VIP behaves while
+// its Service cannot be used.
 func (p *plan) consequence() string {
 	if p.allowHostPorts || len(p.entry.Services) > 1 {
 		return "; until then none of its ports is served"
@@ -96,7 +98,7 @@ func (p *plan) consequence() string {
 	return "; until then the VIP refuses every port"
 }
 
-// addService adds the ports of the Service at this index of the entry.
+// addService adds the ports of s, which has this index in the Services of the entry.
 func (p *plan) addService(index int, s config.Service) {
 	b := p.backend(s.Name)
 	ip, message := p.clusterIP(b, s.Name, p.family)
@@ -139,8 +141,8 @@ func (p *plan) addService(index int, s config.Service) {
 }
 
 // addPort adds a port that leads to the Service b with this ClusterIP, and its
-// NodePort. It reports whether Pods do not see the client's address there although
-// the Service has externalTrafficPolicy: Local.
+// NodePort. It reports whether the port does not preserve the client IP although the
+// Service has externalTrafficPolicy: Local.
 func (p *plan) addPort(index int, b *backend, ip netip.Addr, m portMapping) (hidesClientIP bool) {
 	ranges, restricted := b.sourceRanges[p.family]
 	port := desired.Port{
@@ -169,8 +171,8 @@ func (p *plan) addPort(index int, b *backend, ip netip.Addr, m portMapping) (hid
 	if hasHeader && !isTCP {
 		p.withoutHeader.add(portLabel(port.Protocol, port.Port))
 	}
-	// An application that expects the header trusts whatever comes first. A client
-	// of its NodePort could forge one, so the VIP has none.
+	// An application that expects the header trusts the first bytes of a connection.
+	// A client could forge a header at a NodePort, so the VIP has no NodePort then.
 	if hasNodePort && (!hasHeader || !isTCP) {
 		port.Port, port.Target, port.KeepSource = m.to.nodePort, nodePort, b.externalPolicyLocal
 		p.nodePorts = append(p.nodePorts, candidate{Port: port, service: index, isNodePort: true})
@@ -178,7 +180,7 @@ func (p *plan) addPort(index int, b *backend, ip netip.Addr, m portMapping) (hid
 	return hidesClientIP
 }
 
-// proxyOf returns how the daemon serves the TCP ports of e itself.
+// proxyOf returns the Proxy of the proxied TCP ports of e.
 func proxyOf(e config.Entry) desired.Proxy {
 	switch e.ProxyProtocol {
 	case 1:
@@ -190,8 +192,8 @@ func proxyOf(e config.Entry) desired.Proxy {
 	}
 }
 
-// clusterIP returns the ClusterIP of a family that b, the Service of this name,
-// has, or a message that says why it has none.
+// clusterIP returns the ClusterIP of b, the Service with this name, of a family. If
+// there is none, it returns a message with the reason and the remedy.
 func (f *forwarder) clusterIP(b *backend, name config.ObjectName, family vrrp.Family) (ip netip.Addr, message string) {
 	switch {
 	case f.options.WatchNamespace != "" && name.Namespace != f.options.WatchNamespace:
@@ -211,10 +213,10 @@ func (f *forwarder) clusterIP(b *backend, name config.ObjectName, family vrrp.Fa
 	return ip, message
 }
 
-// wordList lists ports and the like in a Problem, the first few of them.
+// wordList is a list of ports or other words in a Problem. It shows the first few.
 type wordList []string
 
-// maxListed is how many words a Problem lists.
+// maxListed is the maximum number of words that a wordList shows.
 const maxListed = 12
 
 func (l *wordList) add(word string) {
@@ -223,7 +225,7 @@ func (l *wordList) add(word string) {
 	}
 }
 
-// String returns the words with commas between them.
+// String returns the words separated by commas.
 func (l wordList) String() string {
 	if len(l) > maxListed {
 		return strings.Join(l[:maxListed], ", ") + " and more"
@@ -231,5 +233,5 @@ func (l wordList) String() string {
 	return strings.Join(l, ", ")
 }
 
-// portLabel returns the name of a port in Problems, such as 80/TCP.
+// portLabel returns the form of a port in Problems, such as 80/TCP.
 func portLabel(p desired.Protocol, port uint16) string { return fmt.Sprintf("%d/%s", port, p) }

@@ -15,29 +15,29 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// informer is a client-go informer that knows whether the API server permits
-// what it does.
+// informer is a client-go informer that also tracks whether the API server permits
+// its requests.
 type informer struct {
 	cache.SharedIndexInformer
-	// forbidden reports that a list or a watch was not permitted, and that no
-	// watch has begun since.
+	// forbidden reports whether a list or a watch was not permitted, and no watch
+	// has begun since.
 	forbidden atomic.Bool
 }
 
-// typedClient is the part of a typed client that an informer needs.
+// typedClient is the part of a typed client that an informer uses.
 type typedClient[L runtime.Object] interface {
 	List(ctx context.Context, opts metav1.ListOptions) (L, error)
 	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 }
 
-// newInformer returns an informer of the objects of client that the selectors
-// of only match; resource is their name in log lines. It calls enqueue after
-// every change of its cache, and of forbidden.
+// newInformer returns an informer for the objects of client that match the selectors
+// of only; resource is their name in log lines. The informer calls enqueue after
+// every change of its cache or of forbidden.
 func newInformer[L runtime.Object](client typedClient[L], object runtime.Object, resource string, only metav1.ListOptions, enqueue func(), apiErrors *apiErrorLog) *informer {
 	i := &informer{}
 	result := func(ctx context.Context, verb string, err error) {
-		// Unauthorized is an outage, like one of the network: a client that is
-		// not known is permitted nothing at all.
+		// Unauthorized is an outage, not a missing permission: the API server does
+		// not recognize the client.
 		if apierrors.IsForbidden(err) && !i.forbidden.Swap(true) || err == nil && verb == "watch" && i.forbidden.Swap(false) {
 			enqueue()
 		}
@@ -72,23 +72,22 @@ func newInformer[L runtime.Object](client typedClient[L], object runtime.Object,
 // everything selects all objects.
 var everything = metav1.ListOptions{}
 
-// named selects the object of a name.
+// named selects the object with this name.
 func named(name string) metav1.ListOptions {
 	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()}
 }
 
-// ready reports whether the cache is filled, or is not permitted to be.
+// ready reports whether the cache is filled, or filling it is forbidden.
 func (i *informer) ready() bool { return i.HasSynced() || i.forbidden.Load() }
 
-// listThenWatch keeps client-go from streaming the initial list through a
-// watch: while the API server cannot be reached, that delays the end of Run by up
-// to 30 s.
+// listThenWatch keeps client-go from streaming the initial list through a watch:
+// while the API server is unreachable, that would delay the end of Run by up to 30 s.
 type listThenWatch struct{ *cache.ListWatch }
 
 func (listThenWatch) IsWatchListSemanticsUnSupported() bool { return true }
 
-// strip removes from an object all that the controller does not read, since a
-// cluster may have many Services.
+// strip removes the fields of an object that the controller does not read, to save
+// memory in clusters with many objects.
 func strip(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.ConfigMap:
@@ -114,7 +113,7 @@ func strip(object any) (any, error) {
 		for i, e := range o.Endpoints {
 			o.Endpoints[i] = discoveryv1.Endpoint{Conditions: e.Conditions, NodeName: e.NodeName}
 		}
-	case *corev1.Endpoints: //nolint:staticcheck // For API servers that permit no more.
+	case *corev1.Endpoints: //nolint:staticcheck // For roles that do not permit EndpointSlices.
 		o.ManagedFields, o.Annotations, o.Labels = nil, nil, nil
 		for i, subset := range o.Subsets {
 			for j, a := range subset.Addresses {
@@ -126,7 +125,7 @@ func strip(object any) (any, error) {
 	return object, nil
 }
 
-// listObjects returns the objects in the cache of i, which are of type T.
+// listObjects returns all objects in the cache of i. Their type is *T.
 func listObjects[T any](i *informer) []*T {
 	list := i.GetStore().List()
 	typed := make([]*T, 0, len(list))
@@ -136,8 +135,8 @@ func listObjects[T any](i *informer) []*T {
 	return typed
 }
 
-// getObject returns one object from the cache of i, or nil. The namespace of a
-// cluster-wide object is empty.
+// getObject returns an object from the cache of i, or nil if there is none. The
+// namespace of a cluster-scoped object is empty.
 func getObject[T any](i *informer, namespace, name string) *T {
 	o, ok, err := i.GetStore().GetByKey(cache.NewObjectName(namespace, name).String())
 	if err != nil || !ok {

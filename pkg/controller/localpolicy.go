@@ -15,22 +15,22 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// localPolicy knows the VIPs of Services with a Local traffic policy: their
-// traffic stays on the node that it reaches, so they go only to nodes with an
-// endpoint.
+// localPolicy determines the VRIDs and the eligibility of nodes for VIPs of Services
+// with a Local traffic policy. Their traffic stays on the node that it reaches, so
+// only a node with an endpoint may be their Master.
 type localPolicy struct {
 	options config.Options
 	in      inputs
 	self    member
 	backend func(config.ObjectName) *backend
-	// sets has the set of such Services of each VIP that has any (see
-	// localServiceSet), vrids the VRID of each set that has one of its own.
+	// sets maps each VIP with such Services to the set of them (see
+	// localServiceSet). vrids maps sets to the VRIDs that are assigned automatically.
 	sets  map[netip.Addr]string
 	vrids map[string]uint8
 }
 
-// newLocalPolicy reads all entries: also those that this node does not serve
-// count for the VRIDs, on which all nodes must agree.
+// newLocalPolicy returns the localPolicy of all entries. They include entries that
+// this node does not serve: all nodes must assign the same VRIDs.
 func newLocalPolicy(o config.Options, in inputs, self member, backend func(config.ObjectName) *backend, entries []config.Entry) *localPolicy {
 	l := &localPolicy{options: o, in: in, self: self, backend: backend, sets: map[netip.Addr]string{}}
 	for _, e := range entries {
@@ -42,8 +42,8 @@ func newLocalPolicy(o config.Options, in inputs, self member, backend func(confi
 	return l
 }
 
-// vridOf returns the VRID of an entry: its own, else that of its set, else the
-// one of other VIPs.
+// vridOf returns the VRID of an entry: its own, or else the automatic VRID of its
+// set, or else the VRID that the flags determine.
 func (l *localPolicy) vridOf(e config.Entry) uint8 {
 	if set := l.sets[e.VIP]; set != "" && e.VRID == 0 && l.vrids[set] != 0 {
 		return l.vrids[set]
@@ -51,9 +51,9 @@ func (l *localPolicy) vridOf(e config.Entry) uint8 {
 	return vridOf(l.options, e)
 }
 
-// setEligibility sets NoLocalEndpoint of those of routers, the ones of entries,
-// that this node is not eligible for. It returns the Services whose endpoints
-// decide that, sorted.
+// setEligibility sets NoLocalEndpoint in the routers that this node is not eligible
+// for; routers are those of entries. It returns the Services whose endpoints decide
+// the eligibility, sorted.
 func (l *localPolicy) setEligibility(routers []desired.Router, entries []config.Entry) (services []config.ObjectName, problems []config.Problem) {
 	type key struct {
 		family vrrp.Family
@@ -82,7 +82,7 @@ func (l *localPolicy) setEligibility(routers []desired.Router, entries []config.
 			all = append(all, p)
 		}
 		if slices.Contains(all, localityUnknown) {
-			// It will be known soon: until then a VIP stays where it is.
+			// The endpoints will be known soon: until then the VIPs do not move.
 			r.NoLocalEndpoint = !l.in.wasEligible(r.Family, r.VRID)
 			continue
 		}
@@ -105,45 +105,45 @@ func (l *localPolicy) setEligibility(routers []desired.Router, entries []config.
 	return slices.Compact(services), problems
 }
 
-// watchedServices returns the Services of a set whose endpoints matter on this
-// node.
+// watchedServices returns the Services of a set whose endpoints decide the
+// eligibility of this node.
 func (l *localPolicy) watchedServices(set string) []config.ObjectName {
 	if set == "" || l.self.node == l.options.PodName {
-		return nil // Which endpoints are on this node is not known.
+		return nil // The name of the node is unknown, and so are its endpoints.
 	}
 	return slices.DeleteFunc(servicesOfSet(set), func(n config.ObjectName) bool {
-		// The proxy leads to the ClusterIP.
+		// The daemon's own proxy connects to the ClusterIP.
 		return l.in.noKubeProxy && !internalPolicyLocal(l.backend(n))
 	})
 }
 
-// hasLocalPolicy reports whether a node sends traffic of e to its Service b only
-// to endpoints on the node itself. It depends on the ConfigMap and the Services
-// alone, since all nodes must come to the same virtual routers. A Service that
-// refuses every port does so on any node.
+// hasLocalPolicy reports whether a node forwards traffic of e to its Service b only
+// to endpoints on the node itself. The result depends only on the ConfigMap and the
+// Services, since all nodes must assign the same VRIDs. A Service without a ClusterIP
+// of the family does not count: every node refuses its ports.
 func hasLocalPolicy(e config.Entry, b *backend) bool {
 	return b != nil && (internalPolicyLocal(b) || nodePortLocal(e, b)) && b.clusterIP(vrrp.FamilyOf(e.VIP)).IsValid()
 }
 
-// internalPolicyLocal reports whether the ClusterIP of b leads to endpoints of the same
-// node only.
+// internalPolicyLocal reports whether the internalTrafficPolicy of b is Local: its
+// ClusterIP leads only to endpoints on the same node.
 func internalPolicyLocal(b *backend) bool {
 	p := b.spec.InternalTrafficPolicy
 	return p != nil && *p == corev1.ServiceInternalTrafficPolicyLocal
 }
 
-// nodePortLocal reports whether a port of e leads to a NodePort that is served by
-// endpoints of the same node only. A proxied port leads to the ClusterIP: its
-// header preserves the client's address.
+// nodePortLocal reports whether a port of e leads to a NodePort with
+// externalTrafficPolicy: Local. A proxied port leads to the ClusterIP instead: its
+// header carries the client's address.
 func nodePortLocal(e config.Entry, b *backend) bool {
 	return b.externalPolicyLocal && slices.ContainsFunc(b.ports, func(p servicePort) bool {
 		return p.nodePort != 0 && (e.ProxyProtocol == 0 || p.protocol != desired.TCP)
 	})
 }
 
-// localServiceSet returns the set of Services of e with a Local policy, as one
-// string: VIPs of the same set go to the same nodes, and those of the empty set
-// to any node.
+// localServiceSet returns the set of Services of e with a Local policy, as a string.
+// The same nodes are eligible for VIPs of the same set, and all nodes for VIPs of the
+// empty set.
 func localServiceSet(e config.Entry, backend func(config.ObjectName) *backend) string {
 	var names []string
 	for _, s := range e.Services {
@@ -155,7 +155,7 @@ func localServiceSet(e config.Entry, backend func(config.ObjectName) *backend) s
 	return strings.Join(slices.Compact(names), setSeparator)
 }
 
-// setSeparator joins the names of a set of Services.
+// setSeparator separates the names in a set of Services.
 const setSeparator = ", "
 
 // servicesOfSet returns the Services of a set.
@@ -167,9 +167,8 @@ func servicesOfSet(set string) (names []config.ObjectName) {
 	return names
 }
 
-// eligible reports whether a node can serve VIPs of several Services, from the
-// locality of the endpoints of each. A Service without any endpoint does not
-// count.
+// eligible reports whether a node can serve VIPs of several Services with endpoints
+// at these locations. A Service without endpoints does not count.
 func eligible(all []endpointLocality) bool {
 	served := false
 	for _, p := range all {
@@ -184,19 +183,19 @@ func eligible(all []endpointLocality) bool {
 	return served
 }
 
-// The VRIDs that VIPs of Services with a Local policy get if their entry names
-// none: such VIPs need a virtual router that may have another Master than the
-// one of other VIPs.
+// The range of automatic VRIDs. VIPs of Services with a Local policy get one if their
+// entry has no VRID: their virtual router must be able to have another Master than
+// that of other VIPs.
 const (
 	firstAutomaticVRID = 128
 	lastAutomaticVRID  = 255
 )
 
-// automaticVRIDs returns the VRID of each set of Services that needs one, while
-// there are free ones; sets has the set of each VIP. A set gets its VRID from a
-// hash of its name. If that is taken by a flag, an entry or a set that comes
-// first by name, the set gets the next free one: only those VRIDs can change when
-// other sets come and go.
+// automaticVRIDs assigns a VRID to each set of Services that needs one, as long as
+// there are free VRIDs; sets maps VIPs to their set. The hash of a set determines its
+// VRID. If a flag, an entry or a set that comes first by name has this VRID already,
+// the set gets the next free one. Only such a VRID can change when other sets are
+// added or removed.
 func automaticVRIDs(o config.Options, entries []config.Entry, sets map[netip.Addr]string) map[string]uint8 {
 	taken := map[int]bool{}
 	if o.VRIDs.IsZero() {
@@ -215,7 +214,7 @@ func automaticVRIDs(o config.Options, entries []config.Entry, sets map[netip.Add
 		}
 	}
 	const n = lastAutomaticVRID - firstAutomaticVRID + 1
-	home := func(set string) int {
+	offset := func(set string) int {
 		h := fnv.New32a()
 		h.Write([]byte(set))
 		return int(h.Sum32() % n)
@@ -223,7 +222,7 @@ func automaticVRIDs(o config.Options, entries []config.Entry, sets map[netip.Add
 	vrids := map[string]uint8{}
 	var moved []string
 	for _, set := range slices.Sorted(maps.Keys(needed)) {
-		vrid := firstAutomaticVRID + home(set)
+		vrid := firstAutomaticVRID + offset(set)
 		if taken[vrid] {
 			moved = append(moved, set)
 			continue
@@ -232,7 +231,7 @@ func automaticVRIDs(o config.Options, entries []config.Entry, sets map[netip.Add
 	}
 	for _, set := range moved {
 		for i := range n {
-			vrid := firstAutomaticVRID + (home(set)+i)%n
+			vrid := firstAutomaticVRID + (offset(set)+i)%n
 			if !taken[vrid] {
 				taken[vrid], vrids[set] = true, uint8(vrid)
 				break

@@ -18,13 +18,13 @@ import (
 // member is a node that runs the daemon.
 type member struct {
 	node string
-	// addresses are the node's own, at most one of each family, IPv4 first.
+	// addresses are the node's own addresses, at most one of each family, IPv4 first.
 	addresses []netip.Addr
-	// annotated is the priority in the Node's annotation; 0 if none.
+	// annotated is the priority in the Node's annotation, or 0 if it has none.
 	annotated uint8
 }
 
-// address returns the address of a family, invalid if there is none.
+// address returns the address of a family, or the zero Addr if there is none.
 func (m member) address(f vrrp.Family) netip.Addr {
 	for _, a := range m.addresses {
 		if vrrp.FamilyOf(a) == f {
@@ -34,7 +34,7 @@ func (m member) address(f vrrp.Family) netip.Addr {
 	return netip.Addr{}
 }
 
-// priority returns the node's priority in the virtual routers with a VRID.
+// priority returns the priority of the node in virtual routers with this VRID.
 func (m member) priority(vrid uint8) uint8 {
 	if m.annotated != 0 {
 		return m.annotated
@@ -43,7 +43,7 @@ func (m member) priority(vrid uint8) uint8 {
 }
 
 // members returns this node and the other nodes that run the daemon, sorted by
-// address. The only Problem can be one with this node's annotation.
+// address. The only possible Problem is an invalid annotation of this node.
 func members(o config.Options, in inputs) (self member, peers []member, problems []config.Problem) {
 	nodes := map[string]*corev1.Node{}
 	for _, n := range in.nodes {
@@ -74,7 +74,7 @@ func members(o config.Options, in inputs) (self member, peers []member, problems
 			Message: fmt.Sprintf("annotation of node %s: %s; until then the priority is derived from the node's name", node, err),
 		})
 	}
-	// Without a name of the node, the pod's distinguishes it from its peers.
+	// Without the name of the node, that of the pod distinguishes it from its peers.
 	self.node = cmp.Or(self.node, o.PodName)
 
 	known := slices.Clone(self.addresses)
@@ -134,8 +134,7 @@ func internalAddresses(n *corev1.Node) []netip.Addr {
 	return addresses
 }
 
-// firstOfEach returns the first IPv4 address and the first IPv6 address, if there
-// are any.
+// firstOfEach returns the first IPv4 address and the first IPv6 address, if any.
 func firstOfEach(addresses []netip.Addr) []netip.Addr {
 	var first []netip.Addr
 	for _, f := range []vrrp.Family{vrrp.IPv4, vrrp.IPv6} {
@@ -153,15 +152,15 @@ func parseAddr(s string) netip.Addr {
 	return a.Unmap()
 }
 
-// nodeAddresses returns the name of the node of each address of a node, whether or
-// not the daemon runs there. Such an address as a VIP would take the node off the
+// nodeAddresses maps the addresses of all nodes, with or without the daemon, to the
+// names of the nodes. Such an address as a VIP would disconnect the node from the
 // network.
 func nodeAddresses(self member, peers []member, nodes []*corev1.Node) map[netip.Addr]string {
 	nodeOf := map[netip.Addr]string{}
 	for _, n := range nodes {
-		// The first only: some infrastructures list a bound VIP among the others.
+		// Only the first of each family: some infrastructure providers list bound VIPs too.
 		for _, a := range firstOfEach(internalAddresses(n)) {
-			// The caches have no order: of two nodes, always name the same.
+			// The caches have no order: choose the same of two nodes each time.
 			if other, ok := nodeOf[a]; !ok || n.Name < other {
 				nodeOf[a] = n.Name
 			}
@@ -175,8 +174,7 @@ func nodeAddresses(self member, peers []member, nodes []*corev1.Node) map[netip.
 	return nodeOf
 }
 
-// podNetworks returns the networks of a node's own pods, sorted, or nil if they
-// are not known.
+// podNetworks returns the pod CIDRs of a node, sorted, or nil if they are not known.
 func podNetworks(node string, nodes []*corev1.Node) []netip.Prefix {
 	var networks []netip.Prefix
 	for _, n := range nodes {

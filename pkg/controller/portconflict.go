@@ -7,15 +7,15 @@ import (
 	"kube-vrrp-vip/pkg/desired"
 )
 
-// candidate is a port that a Service asks for at a VIP.
+// candidate is a port that a Service of a VIP requests at the VIP.
 type candidate struct {
 	desired.Port
-	// service is the Service's place among those of the VIP.
+	// service is the index of the Service in the Services of the VIP.
 	service    int
 	isNodePort bool
 }
 
-// portConflict lists the ports of a VIP that two Services ask for. The first one
+// portConflict lists the ports of a VIP that two Services request. The first Service
 // gets them.
 type portConflict struct {
 	first, second int
@@ -23,7 +23,7 @@ type portConflict struct {
 }
 
 // resolvePorts returns the ports of a VIP, sorted, and the conflicts, sorted by
-// the Services. Of several candidates for a port the first gets it.
+// Services. The first of several candidates for a port gets it.
 func resolvePorts(candidates []candidate) (ports []desired.Port, conflicts []portConflict) {
 	if len(candidates) == 0 {
 		return nil, nil
@@ -31,7 +31,7 @@ func resolvePorts(candidates []candidate) (ports []desired.Port, conflicts []por
 	slices.SortStableFunc(candidates, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port.Port, b.Port.Port))
 	})
-	found := map[[2]int]int{} // The index in conflicts of two Services.
+	found := map[[2]int]int{} // Maps two Services to an index in conflicts.
 	ports = make([]desired.Port, 0, len(candidates))
 	first := candidates[0]
 	for i, c := range candidates {
@@ -41,7 +41,7 @@ func resolvePorts(candidates []candidate) (ports []desired.Port, conflicts []por
 			continue
 		}
 		if c.isNodePort || c.service == first.service {
-			continue // A NodePort gives way, and the more general of two mappings.
+			continue // A NodePort or a less specific mapping gives way.
 		}
 		pair := [2]int{first.service, c.service}
 		if _, known := found[pair]; !known {

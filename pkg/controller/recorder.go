@@ -15,23 +15,23 @@ import (
 	"k8s.io/client-go/tools/record/util"
 )
 
-// The reasons of the Events about the configuration.
+// The reasons of Events about the configuration.
 const (
 	reasonProblem = "ConfigProblem"
 	reasonNotice  = "ConfigNotice"
 )
 
 const (
-	// maxQueuedEvents bounds the queue while the API server cannot be reached.
+	// maxQueuedEvents limits the queue while the API server is unreachable.
 	maxQueuedEvents = 256
-	// eventRetry is the time between two attempts then.
+	// eventRetry is the time between attempts while the API server is unreachable.
 	eventRetry = 10 * time.Second
-	// eventTimeout bounds one request, and all of them on exit.
+	// eventTimeout limits one request and, on exit, all requests together.
 	eventTimeout = time.Second
 )
 
-// recorder writes Events. Unlike client-go's it logs only once that it is not
-// permitted to, and when it is stopped it writes the queued Events first.
+// recorder writes Events. Unlike the recorder of client-go it logs a missing
+// permission only once, and writes the queued Events before it stops.
 type recorder struct {
 	client    kubernetes.Interface
 	source    corev1.EventSource
@@ -48,7 +48,7 @@ func newRecorder(client kubernetes.Interface, host string, apiErrors *apiErrorLo
 	}
 }
 
-// reference returns a reference to the object o, of a kind of core/v1.
+// reference returns a reference to o, an object of this kind in core/v1.
 func reference(kind string, o metav1.Object) corev1.ObjectReference {
 	return corev1.ObjectReference{
 		APIVersion:      "v1",
@@ -82,10 +82,11 @@ func (r *recorder) record(about corev1.ObjectReference, eventType, reason, messa
 	}
 }
 
-// run writes Events until ctx is done, and then, for eventTimeout, the queued ones.
+// run writes Events until ctx is done. Then it writes the queued Events, for at most
+// eventTimeout.
 func (r *recorder) run(ctx context.Context) {
 	correlator := record.NewEventCorrelatorWithOptions(record.CorrelatorOptions{
-		// Many Problems must not use up what transitions may write.
+		// Many Problems must not use up the rate limit of transitions.
 		SpamKeyFunc: func(e *corev1.Event) string {
 			return strings.Join([]string{string(e.InvolvedObject.UID), e.InvolvedObject.Namespace, e.InvolvedObject.Name, e.Reason}, "/")
 		},
@@ -109,7 +110,7 @@ func (r *recorder) run(ctx context.Context) {
 	}
 }
 
-// write writes one Event, and retries while the API server cannot be reached.
+// write writes an Event, and retries while the API server is unreachable.
 func (r *recorder) write(ctx context.Context, correlator *record.EventCorrelator, event *corev1.Event) {
 	result, err := correlator.EventCorrelate(event)
 	if err != nil || result.Skip {
@@ -143,7 +144,7 @@ func (r *recorder) send(ctx context.Context, result *record.EventCorrelateResult
 			return written, err
 		}
 	}
-	// An Event lives for an hour: the one whose count rose may be gone.
+	// Events expire after an hour: the Event to patch may not exist any more.
 	event := result.Event.DeepCopy()
 	event.ResourceVersion = ""
 	return events.Create(ctx, event, metav1.CreateOptions{})

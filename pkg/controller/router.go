@@ -12,8 +12,8 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// routers returns the virtual routers of entries, which are sorted by address:
-// one for each family and VRID. vridOf returns the VRID of an entry.
+// routers returns the virtual routers of entries, one for each family and VRID. The
+// entries are sorted by address, and vridOf returns the VRID of an entry.
 func routers(o config.Options, self member, peers []member, entries []config.Entry, vridOf func(config.Entry) uint8) []desired.Router {
 	type key struct {
 		family vrrp.Family
@@ -51,7 +51,7 @@ func routers(o config.Options, self member, peers []member, entries []config.Ent
 func newRouter(o config.Options, self member, peers []member, family vrrp.Family, vrid uint8) *desired.Router {
 	delay, step := takeoverDelay(self, peers, family, vrid, o.VRRP.AdvertisementInterval)
 	if len(o.UnicastPeers) > 0 {
-		// The rank behind delay does not count a Master among those.
+		// The rank in delay does not include the routers of --unicast-peers.
 		step = 0
 	}
 	r := &desired.Router{
@@ -69,11 +69,11 @@ func newRouter(o config.Options, self member, peers []member, family vrrp.Family
 	return r
 }
 
-// vridOf returns the VRID of an entry: its own, else one of --vrids by a hash
-// of the address, so that it stays when others come and go, else --vrid. The
-// hash is Fibonacci's (Knuth, The Art of Computer Programming, section 6.4): it
-// spreads addresses in sequence, or at equal distances, more evenly than a random
-// one.
+// vridOf returns the VRID of an entry: its own, or else one of --vrids, or else
+// --vrid. A hash of the address selects one of --vrids, so that it does not change
+// when other VIPs are added or removed. Fibonacci hashing (Knuth, The Art of Computer
+// Programming, section 6.4) distributes addresses in sequence, or at equal distances,
+// more evenly than a random hash.
 func vridOf(o config.Options, e config.Entry) uint8 {
 	switch {
 	case e.VRID != 0:
@@ -89,8 +89,8 @@ func vridOf(o config.Options, e config.Entry) uint8 {
 	return o.VRIDs.First + uint8(offset)
 }
 
-// peerAddresses returns the addresses that the other members of the virtual
-// routers of a family have, sorted.
+// peerAddresses returns the addresses of the other members of the virtual routers of
+// a family, sorted.
 func peerAddresses(o config.Options, self member, peers []member, family vrrp.Family) []netip.Addr {
 	var addresses []netip.Addr
 	for _, p := range peers {
@@ -98,7 +98,7 @@ func peerAddresses(o config.Options, self member, peers []member, family vrrp.Fa
 	}
 	addresses = append(addresses, o.UnicastPeers...)
 	addresses = slices.DeleteFunc(addresses, func(a netip.Addr) bool {
-		// All nodes have the same --unicast-peers: this one may be among them.
+		// All nodes have the same --unicast-peers, which may include this node.
 		return !a.IsValid() || vrrp.FamilyOf(a) != family || a == self.address(family)
 	})
 	if len(addresses) == 0 {

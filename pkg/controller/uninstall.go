@@ -13,17 +13,17 @@ import (
 	"kube-vrrp-vip/pkg/config"
 )
 
-// uninstallTimeout bounds the last requests to the API server.
+// uninstallTimeout limits the last requests to the API server.
 const uninstallTimeout = time.Second
 
 // Uninstalled reports whether the daemon is being removed from the cluster, as
-// opposed to being restarted: its DaemonSet is gone or being deleted, or its
-// namespace is. It is meant to be called once, on SIGTERM, may be called after
+// opposed to being restarted: its DaemonSet or its namespace does not exist or is
+// being deleted. It is meant to be called once, on SIGTERM, may be called after
 // Run has returned, and takes at most one second.
 //
-// It asks the API server one last time. The daemon's permissions may be deleted
-// together with the DaemonSet: then the caches decide. An object that was never
-// seen counts as existing.
+// It reads both objects from the API server. If that fails, for example because the
+// permissions of the daemon are deleted together with the DaemonSet, the caches
+// decide. An object that was never in a cache counts as existing.
 func (c *Controller) Uninstalled(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, uninstallTimeout)
 	defer cancel()
@@ -51,8 +51,8 @@ func (c *Controller) Uninstalled(ctx context.Context) bool {
 	return namespaceGone || daemonSetGone
 }
 
-// gone reports whether an object is gone or being deleted, from the result of a
-// get, or known if that failed.
+// gone reports whether an object does not exist or is being deleted, from the result
+// of a get request. If the request failed, it returns known.
 func gone(o metav1.Object, err error, known bool) bool {
 	switch {
 	case err == nil:
@@ -64,11 +64,12 @@ func gone(o metav1.Object, err error, known bool) bool {
 	}
 }
 
-// daemonSet is the last known state of the DaemonSet that owns this pod.
+// daemonSet is the last known status of the DaemonSet that owns this pod.
 type daemonSet struct {
 	// name is empty until it is known.
 	name string
-	// seen reports that it existed, deleted that it is gone or being deleted.
+	// seen reports whether the DaemonSet was in the cache, and deleted whether it
+	// does not exist any more or is being deleted.
 	seen, deleted bool
 }
 
@@ -76,7 +77,7 @@ type daemonSet struct {
 func (d *daemonSet) update(pods, daemonSets *informer, o config.Options) {
 	pod := getObject[corev1.Pod](pods, o.PodNamespace, o.PodName)
 	if pod != nil {
-		// An orphaned pod has no owner any more: the name stays.
+		// An orphaned pod has no owner any more: keep the last name.
 		if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == "DaemonSet" && owner.Name != d.name {
 			*d = daemonSet{name: owner.Name}
 		}
