@@ -29,8 +29,8 @@ func readDocument(t *testing.T) string {
 	return string(text)
 }
 
-// table returns the rows of the table of the document whose header begins with
-// these cells.
+// table returns the rows of the table in the document whose header begins with these
+// cells.
 func table(t *testing.T, document string, header ...string) [][]string {
 	t.Helper()
 	_, after, found := strings.Cut(document, "\n| "+strings.Join(header, " | ")+" |")
@@ -46,7 +46,7 @@ func table(t *testing.T, document string, header ...string) [][]string {
 		}
 		switch {
 		case line == "\n" && len(rows) > 0:
-			return rows[1:] // Without the line below the header.
+			return rows[1:] // Skip the line below the header.
 		case strings.HasPrefix(line, "|"):
 			rows = append(rows, cells)
 		}
@@ -56,7 +56,7 @@ func table(t *testing.T, document string, header ...string) [][]string {
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// code returns what stands in back quotes.
+// code returns the text within each pair of back quotes.
 func code(cell string) (words []string) {
 	for _, match := range quoted.FindAllStringSubmatch(cell, -1) {
 		words = append(words, match[1])
@@ -100,7 +100,7 @@ func TestDocumentExamples(t *testing.T) {
 	}
 }
 
-// TestDocumentArguments: the daemon understands the arguments in each example.
+// TestDocumentArguments: the daemon accepts the arguments in each example.
 func TestDocumentArguments(t *testing.T) {
 	t.Parallel()
 	argument := regexp.MustCompile(`(?m)^ *(?:-|value:) (--\S+)$`)
@@ -124,8 +124,8 @@ func TestDocumentArguments(t *testing.T) {
 	}
 }
 
-// TestDocumentMessages: each bad entry in the document has the message and the
-// consequence that stand beside it.
+// TestDocumentMessages: each invalid entry in the document has the message and the
+// consequence in its row.
 func TestDocumentMessages(t *testing.T) {
 	t.Parallel()
 	document := readDocument(t)
@@ -170,8 +170,8 @@ func TestDocumentMessages(t *testing.T) {
 	}
 }
 
-// TestDocumentClusterMessages: the controller's own messages about entries are
-// those of the document, with examples for their verbs.
+// TestDocumentClusterMessages: the document has all messages of the controller about
+// entries, with examples for their verbs, and no others.
 func TestDocumentClusterMessages(t *testing.T) {
 	t.Parallel()
 	var documented []string
@@ -198,8 +198,7 @@ func TestDocumentClusterMessages(t *testing.T) {
 	}
 }
 
-// sentences returns the string literals of a Go file that have more than one
-// word.
+// sentences returns the string literals in a Go file that have more than one word.
 func sentences(t *testing.T, file string) (found []string) {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
@@ -219,8 +218,8 @@ func sentences(t *testing.T, file string) (found []string) {
 	return found
 }
 
-// TestDocumentFlags: the document has every flag, with its type and default,
-// and no other.
+// TestDocumentFlags: the document has all flags, with their types and defaults, and no
+// others.
 func TestDocumentFlags(t *testing.T) {
 	t.Parallel()
 	type option struct{ Type, Default string }
@@ -228,7 +227,7 @@ func TestDocumentFlags(t *testing.T) {
 	for _, row := range table(t, readDocument(t), "flag", "type", "default") {
 		documented[code(row[0])[0]] = option{row[1], code(row[2])[0]}
 	}
-	// A default that is not the flag's zero value stands in the usage.
+	// The usage contains a default that differs from the zero value of the flag.
 	inUsage := regexp.MustCompile(`\(default:? (.+)\)$`)
 	_, err := ParseOptions(nil, environment(nil), io.Discard, func(fs *flag.FlagSet) {
 		fs.VisitAll(func(f *flag.Flag) {
@@ -250,8 +249,8 @@ func TestDocumentFlags(t *testing.T) {
 	}
 }
 
-// TestDocumentEnvironment: the document has every environment variable that is
-// read, and no other.
+// TestDocumentEnvironment: the document has all environment variables that are read,
+// and no others.
 func TestDocumentEnvironment(t *testing.T) {
 	t.Parallel()
 	var documented, read []string

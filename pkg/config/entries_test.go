@@ -310,7 +310,7 @@ func FuzzParseEntries(f *testing.F) {
 			if s := p.String(); !utf8.ValidString(s) || len(s) > 2048 {
 				t.Errorf("problem of %d bytes: %.200q", len(s), s)
 			}
-			// Kubernetes takes no such keys.
+			// Kubernetes does not accept such keys.
 			if !strings.ContainsFunc(key1+key2, unicode.IsControl) && strings.ContainsFunc(p.Message, unicode.IsControl) {
 				t.Errorf("message %.200q", p.Message)
 			}
@@ -321,7 +321,7 @@ func FuzzParseEntries(f *testing.F) {
 	})
 }
 
-// checkServices checks what whoever reads an Entry relies on.
+// checkServices checks the guarantees of ParseEntries for the Services of an Entry.
 func checkServices(t *testing.T, e Entry) {
 	t.Helper()
 	if e.ProxyProtocol < 0 || e.ProxyProtocol > 2 || (e.ProxyProtocol > 0 || e.AllowHostPorts) && len(e.Services) == 0 {

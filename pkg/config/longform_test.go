@@ -135,7 +135,7 @@ func TestParseMapping(t *testing.T) {
 			problems: []string{`web: "060": vrid: must be a number from 1 to 255` + refused},
 		},
 		{
-			name:    "fields that can not be printed",
+			name:    "fields that cannot be printed",
 			value:   one + "\"\\e[31m\\n\": 1\n? [vrid]\n: 2\n",
 			entries: kept,
 			problems: []string{
@@ -272,8 +272,8 @@ func TestParseMapping(t *testing.T) {
 	}
 }
 
-// TestSameAddressInTwoForms: the first key has it, whatever the form, and the
-// other addresses of the other key are served.
+// TestSameAddressInTwoForms: the first key in the order of the keys gets the address,
+// in either form, and the other addresses of the other key are served.
 func TestSameAddressInTwoForms(t *testing.T) {
 	t.Parallel()
 	entries, problems := ParseEntries(map[string]string{
@@ -313,9 +313,9 @@ func TestMappingProblemsAreShort(t *testing.T) {
 	}
 }
 
-// TestMappingProblemsAreFew: what one entry has wrong, however much, costs a
-// few Problems, and neither memory nor time.
-func TestMappingProblemsAreFew(t *testing.T) {
+// TestLongFormProblemsAreFew: any number of errors in an entry causes a few Problems,
+// and needs little memory and time.
+func TestLongFormProblemsAreFew(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 1<<19)
 	for name, value := range map[string]string{
@@ -346,7 +346,7 @@ func TestMappingProblemsAreFew(t *testing.T) {
 	}
 }
 
-// tcpPorts returns n ports, each led to itself.
+// tcpPorts returns n port mappings, each to the same number.
 func tcpPorts(n int) string {
 	var b strings.Builder
 	for i := range n {

@@ -15,7 +15,8 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// environment is what the manifests of kube-keepalived-vip set.
+// environment returns a getenv with the variables in the manifests of
+// kube-keepalived-vip, and more.
 func environment(more map[string]string) func(string) string {
 	return func(name string) string {
 		switch value, ok := more[name]; {
@@ -58,8 +59,8 @@ func TestParseOptions(t *testing.T) {
 	}{
 		{name: "defaults", want: func(*Options) {}},
 		{
-			// The arguments of kube-keepalived-vip's own manifests and chart,
-			// with glog's flags.
+			// The arguments in the manifests and the chart of kube-keepalived-vip,
+			// with the flags of glog.
 			name: "as kube-keepalived-vip",
 			args: []string{"--services-configmap=default/vip-config", "--vrid=179", "--http-port=8081", "--iface", "eth1", "--release-vips=false", "--watch-namespace=web", "--use-unicast=false", "-v=4", "--logtostderr", "--alsologtostderr=false", "--vmodule=a=1", "--stderrthreshold=INFO", "--log_dir=/tmp", "--log_backtrace_at="},
 			want: func(o *Options) {
@@ -152,8 +153,8 @@ func TestParseOptions(t *testing.T) {
 	}
 }
 
-// initKlog registers klog's flags as cmd does, but without their values being
-// those of this process.
+// initKlog registers the flags of klog as cmd does, but does not set those of this
+// process.
 func initKlog(fs *flag.FlagSet) {
 	all := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(all)
@@ -234,7 +235,7 @@ func TestParseOptionsErrors(t *testing.T) {
 		{name: "password with version 3", args: []string{"--auth-pass-file=/p"}, want: []string{"--auth-pass-file=/p: requires --vrrp-version=2: VRRPv3 has no authentication"}},
 		{name: "unknown flag", args: []string{"--password=x"}, want: []string{"flag provided but not defined: -password"}},
 		{
-			// kube-keepalived-vip read on, with the opposite of what was meant.
+			// kube-keepalived-vip accepted this, with the opposite effect.
 			name: "bool with a blank",
 			args: []string{"--release-vips", "false", "--vrid=51"},
 			want: []string{`unexpected argument "false": flags are written --name=value`},

@@ -186,8 +186,8 @@ func TestParseServices(t *testing.T) {
 	}
 }
 
-// TestParseServicesLimits: what is too much is refused, and what is just not
-// is served.
+// TestParseServicesLimits: an entry beyond a limit is refused, and one at the limit is
+// served.
 func TestParseServicesLimits(t *testing.T) {
 	t.Parallel()
 	services := func(n int) string {

@@ -20,7 +20,8 @@ var compareAddr = cmp.Options{
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 }
 
-// testOptions are those of a daemon with the manifests' flags and environment.
+// testOptions returns the options of a daemon with the flags and the environment in
+// the manifests.
 func testOptions() config.Options {
 	return config.Options{
 		ConfigMap:   config.ObjectName{Namespace: "vip", Name: "vip-configmap"},
@@ -52,7 +53,8 @@ func testService(name, clusterIP string, ports ...corev1.ServicePort) *corev1.Se
 	}
 }
 
-// testPod is the daemon's pod of one letter, on the node of that letter.
+// testPod returns a pod of the daemon whose name ends with letter, on the node with
+// that letter.
 func testPod(letter, hostIP string) *corev1.Pod {
 	isController := true
 	return &corev1.Pod{
@@ -211,7 +213,7 @@ func TestBuildForwards(t *testing.T) {
 			if diff := cmp.Diff(tt.problems, problems); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
-			// Whatever is wrong with the Service, the VIP keeps its address.
+			// The node keeps the VIP whatever the error in the Service is.
 			if len(got.state.Routers) != 1 || len(got.state.Routers[0].VIPs) != 1 || got.state.Routers[0].VIPs[0].Address != vip {
 				t.Errorf("routers: %+v", got.state.Routers)
 			}

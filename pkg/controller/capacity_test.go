@@ -12,7 +12,7 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// longEntry is an entry of n addresses from 10.x.0.0 on, with a Service.
+// longEntry returns an entry with n addresses from 10.x.0.0 on, and a Service.
 func longEntry(x, n int, service string) string {
 	var addresses []string
 	for i := range n {
@@ -21,7 +21,7 @@ func longEntry(x, n int, service string) string {
 	return fmt.Sprintf("{addresses: [%s], services: [%s]}", strings.Join(addresses, ", "), service)
 }
 
-// portsFrom is a mapping of n ports from first on to a port of a Service.
+// portsFrom returns a mapping of n ports from first on to a port of a Service.
 func portsFrom(first, n int, to string) string {
 	var ports []string
 	for i := range n {
@@ -30,8 +30,8 @@ func portsFrom(first, n int, to string) string {
 	return "{" + strings.Join(ports, ", ") + "}"
 }
 
-// TestOverCapacity: what is too much is refused as a whole, the largest entry first,
-// and costs the others nothing.
+// TestOverCapacity: entries that exceed the capacity are rejected as a whole, the
+// largest first, and do not affect the others.
 func TestOverCapacity(t *testing.T) {
 	t.Parallel()
 	var many []corev1.ServicePort

@@ -29,8 +29,7 @@ import (
 	"kube-vrrp-vip/pkg/desired"
 )
 
-// run is a Controller at work on a cluster that is not there, inside a bubble
-// of synctest.
+// run is a running Controller with a fake cluster, inside a bubble of synctest.
 type run struct {
 	*Controller
 	client *fake.Clientset
@@ -41,7 +40,7 @@ type run struct {
 	states []desired.State
 }
 
-// start starts a Controller and waits until it has nothing left to do.
+// start starts a Controller and waits until it is idle.
 func start(t *testing.T, o config.Options, client *fake.Clientset) *run {
 	t.Helper()
 	r := startWith(t, o, client)
@@ -72,7 +71,7 @@ func startWith(t *testing.T, o config.Options, client kubernetes.Interface) *run
 	return r
 }
 
-// waitForCaches lets pass what caches are polled for with.
+// waitForCaches waits until the Controller has polled its caches and is idle.
 func (r *run) waitForCaches() {
 	time.Sleep(time.Second)
 	synctest.Wait()
@@ -84,7 +83,7 @@ func (r *run) applied() []desired.State {
 	return r.states
 }
 
-// events returns the Events that were sent, as "type reason object: message".
+// events returns the recorded Events as "type reason object: message".
 func (r *run) events() []string {
 	var lines []string
 	for _, a := range r.client.Actions() {
@@ -106,7 +105,7 @@ func testNamespace() *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "vip"}}
 }
 
-// testCluster has one VIP, one Service and the daemon on two nodes.
+// testCluster returns a cluster with a VIP, a Service, and the daemon on two nodes.
 func testCluster() *fake.Clientset {
 	return fake.NewClientset(
 		testConfigMap(map[string]string{"10.4.0.50": "vip/echo"}),
@@ -117,12 +116,12 @@ func testCluster() *fake.Clientset {
 	)
 }
 
-// knowsPeer tells that a State of testCluster counts worker-b, which has the
-// higher priority: worker-a goes second, and alone it would wait for a time of
-// its own.
+// knowsPeer reports whether a State of testCluster takes worker-b into account, which
+// has a higher priority: worker-a has rank 1 then, and without peers its delay would
+// be a hash.
 func knowsPeer(s desired.State) bool { return s.Routers[0].TakeoverDelay == 100*time.Millisecond/16 }
 
-// deny makes the API server answer every request for a resource with err.
+// deny makes the API server respond to every request for a resource with err.
 func deny(client *fake.Clientset, err error, resources ...string) {
 	for _, resource := range resources {
 		client.PrependReactor("*", resource, func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, err })
@@ -163,7 +162,7 @@ func TestControllerAppliesOnlyChanges(t *testing.T) {
 		core := r.client.CoreV1()
 		ctx := t.Context()
 
-		// Nothing that matters.
+		// A change that the State does not depend on.
 		service := testService("other", "10.96.0.8", corev1.ServicePort{Port: 80})
 		if _, err := core.Services("vip").Create(ctx, service, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
@@ -228,8 +227,8 @@ func TestControllerAppliesOnlyChanges(t *testing.T) {
 	})
 }
 
-// TestControllerWatchesOneConfigMap: another ConfigMap of the namespace, which
-// may hold a secret or a megabyte, is none of our business.
+// TestControllerWatchesOneConfigMap: the daemon does not read other ConfigMaps of the
+// namespace, which may contain secrets or a megabyte.
 func TestControllerWatchesOneConfigMap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, testOptions(), testCluster())
@@ -258,8 +257,8 @@ func TestControllerWatchesOneConfigMap(t *testing.T) {
 	})
 }
 
-// TestControllerOldPermissions: with the RBAC of kube-keepalived-vip all VIPs
-// are served, and what is missing is said once.
+// TestControllerOldPermissions: with the RBAC of kube-keepalived-vip all VIPs are
+// served, and each missing permission is logged once.
 func TestControllerOldPermissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testCluster()
@@ -277,7 +276,7 @@ func TestControllerOldPermissions(t *testing.T) {
 		}
 		for _, request := range []string{"list daemonsets", "list namespaces", "write events"} {
 			if n := r.logged(`reason="` + request + `"`); n != 1 {
-				t.Errorf("%q is said %d times:\n%s", request, n, r.log)
+				t.Errorf("%q is logged %d times:\n%s", request, n, r.log)
 			}
 		}
 		if r.Uninstalled(t.Context()) {
@@ -286,7 +285,7 @@ func TestControllerOldPermissions(t *testing.T) {
 	})
 }
 
-// TestControllerFewPermissions: the ConfigMap and the Services are enough.
+// TestControllerFewPermissions: reading the ConfigMap and the Services suffices.
 func TestControllerFewPermissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testCluster()
@@ -300,7 +299,7 @@ func TestControllerFewPermissions(t *testing.T) {
 	})
 }
 
-// hangingNodes is a client whose requests for Nodes are never answered.
+// hangingNodes is a client whose requests for Nodes get no response.
 type hangingNodes struct{ *fake.Clientset }
 
 func (h hangingNodes) CoreV1() typedcorev1.CoreV1Interface { return hangingCore{h.Clientset.CoreV1()} }
@@ -318,8 +317,8 @@ func (hangingLists) List(ctx context.Context, _ metav1.ListOptions) (*corev1.Nod
 	return nil, ctx.Err()
 }
 
-// TestControllerHangingRequest: the first State does not wait for long for what
-// it can do without.
+// TestControllerHangingRequest: the first State waits for optional informers for a
+// short time only.
 func TestControllerHangingRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startWith(t, testOptions(), hangingNodes{testCluster()})
@@ -334,8 +333,8 @@ func TestControllerHangingRequest(t *testing.T) {
 	})
 }
 
-// TestControllerUnicastWaitsForPeers: with unicast the first State has the
-// peers, unless they may not be known.
+// TestControllerUnicastWaitsForPeers: with unicast the first State has the peers,
+// unless watching Pods is not permitted.
 func TestControllerUnicastWaitsForPeers(t *testing.T) {
 	o := testOptions()
 	o.VRRP.Unicast = true
@@ -371,8 +370,7 @@ func TestControllerUnicastWaitsForPeers(t *testing.T) {
 	})
 }
 
-// TestPeersFollowPods: a node that joins or leaves changes the peers, and
-// nothing else.
+// TestPeersFollowPods: a node that joins or leaves changes only the peers.
 func TestPeersFollowPods(t *testing.T) {
 	o := testOptions()
 	o.VRRP.Unicast = true
@@ -406,8 +404,8 @@ func TestPeersFollowPods(t *testing.T) {
 	})
 }
 
-// TestControllerWithoutAPI: nothing is applied before the API server was
-// reached, which is tried for as long as it takes and said once.
+// TestControllerWithoutAPI: nothing is applied before the first response of the API
+// server. The Controller retries without end, and logs the failure once.
 func TestControllerWithoutAPI(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testCluster()
@@ -425,7 +423,7 @@ func TestControllerWithoutAPI(t *testing.T) {
 			t.Fatalf("%d states without an API server", n)
 		}
 		if n := r.logged(`failed, went on with what is known reason="list services"`); n != 1 {
-			t.Errorf("said %d times:\n%s", n, r.log)
+			t.Errorf("logged %d times:\n%s", n, r.log)
 		}
 		mu.Lock()
 		down = false
@@ -440,7 +438,7 @@ func TestControllerWithoutAPI(t *testing.T) {
 			t.Errorf("state: %+v", last)
 		}
 		if n := r.logged(`succeeded again reason="list services"`); n != 1 {
-			t.Errorf("said %d times:\n%s", n, r.log)
+			t.Errorf("logged %d times:\n%s", n, r.log)
 		}
 	})
 }
@@ -486,8 +484,8 @@ func TestControllerProblems(t *testing.T) {
 	})
 }
 
-// TestControllerKubeProxy: without kube-proxy the daemon serves TCP ports
-// itself, from when it is told until it is told otherwise.
+// TestControllerKubeProxy: the daemon serves TCP ports itself after KubeProxy(false),
+// until KubeProxy(true).
 func TestControllerKubeProxy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, testOptions(), testCluster())
@@ -514,7 +512,7 @@ func TestControllerKubeProxy(t *testing.T) {
 	})
 }
 
-// TestControllerRests: changes without end cost a part of a processor, and one
+// TestControllerRests: endless changes use a part of a processor only, and a single
 // change is not delayed.
 func TestControllerRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,8 +21,7 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// localCluster is testCluster with a Service whose external traffic stays on the
-// node.
+// localCluster is testCluster with a Service that has externalTrafficPolicy: Local.
 func localCluster(t *testing.T, objects ...runtime.Object) *fake.Clientset {
 	t.Helper()
 	client := testCluster()
@@ -39,8 +38,8 @@ func localCluster(t *testing.T, objects ...runtime.Object) *fake.Clientset {
 	return client
 }
 
-// testSlice is an EndpointSlice of the Service echo, with a ready endpoint on
-// each of nodes.
+// testSlice returns an EndpointSlice of the Service echo with a ready endpoint on each
+// of nodes.
 func testSlice(name string, family discoveryv1.AddressType, nodes ...string) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "vip", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: "echo"}},
@@ -52,7 +51,7 @@ func testSlice(name string, family discoveryv1.AddressType, nodes ...string) *di
 	return s
 }
 
-// testEndpoints are the Endpoints of the Service echo.
+// testEndpoints returns the Endpoints of the Service echo.
 func testEndpoints(nodes ...string) *corev1.Endpoints { //nolint:staticcheck // For API servers that permit no more.
 	e := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "vip", Name: "echo"}} //nolint:staticcheck // The same.
 	for _, node := range nodes {
@@ -61,7 +60,7 @@ func testEndpoints(nodes ...string) *corev1.Endpoints { //nolint:staticcheck // 
 	return e
 }
 
-// isEligible tells what was applied last.
+// isEligible reports whether the node is eligible in the State that was applied last.
 func (r *run) isEligible(t *testing.T) bool {
 	t.Helper()
 	states := r.applied()
@@ -113,7 +112,7 @@ func TestEligibilityFollowsEndpointSlices(t *testing.T) {
 		r.wantEligible(t, false, "when the slice was gone")
 		for _, a := range r.client.Actions() {
 			if a.GetResource().Resource == "endpoints" {
-				t.Errorf("asked for endpoints: %v", a)
+				t.Errorf("requested endpoints: %v", a)
 			}
 			if list, ok := a.(clienttesting.ListAction); ok && a.GetResource().Resource == "endpointslices" {
 				if got := list.GetListRestrictions().Labels.String(); got != "kubernetes.io/service-name=echo" {
@@ -124,8 +123,8 @@ func TestEligibilityFollowsEndpointSlices(t *testing.T) {
 	})
 }
 
-// TestEligibilityFromTheStart: the first State knows the endpoints, so that a
-// VIP is not given away by a restart.
+// TestEligibilityFromTheStart: the first State takes the endpoints into account, so
+// that a restart does not move a VIP.
 func TestEligibilityFromTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, testOptions(), localCluster(t, testSlice("1", discoveryv1.AddressTypeIPv4, "worker-a")))
@@ -135,8 +134,8 @@ func TestEligibilityFromTheStart(t *testing.T) {
 	})
 }
 
-// TestEligibilityOfLaterService: a Service that becomes Local is watched, and
-// one that is so no longer is not.
+// TestEligibilityOfLaterService: the endpoints of a Service are watched from when its
+// policy becomes Local until it is no longer.
 func TestEligibilityOfLaterService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testCluster()
@@ -162,7 +161,7 @@ func TestEligibilityOfLaterService(t *testing.T) {
 		}
 		r.wantEligible(t, true, "before")
 		if requests() != 0 {
-			t.Error("asked for EndpointSlices of a Service that needs none")
+			t.Error("requested EndpointSlices of a Service that needs none")
 		}
 		put(internallyLocal(testService("echo", "10.96.0.7", port)))
 		r.wantEligible(t, false, "when it had become Local")
@@ -171,7 +170,7 @@ func TestEligibilityOfLaterService(t *testing.T) {
 		if got := r.applied()[len(r.applied())-1].Routers[0].VRID; len(r.endpointsWatchers) != 0 || got != 50 {
 			t.Errorf("watches %v, VRID %d", r.endpointsWatchers, got)
 		}
-		// Nobody is left who would go on after the end of a watch.
+		// No goroutine is left that would restart a watch.
 		before := requests()
 		api.set(nil)
 		time.Sleep(time.Minute)
@@ -181,8 +180,8 @@ func TestEligibilityOfLaterService(t *testing.T) {
 	})
 }
 
-// outage makes requests for a resource fail while it is on, and ends its
-// watches when it begins.
+// outage makes requests for a resource fail while it lasts, and ends its watches when
+// it begins.
 type outage struct {
 	mu      sync.Mutex
 	err     error
@@ -209,7 +208,7 @@ func newOutage(client *fake.Clientset, resource string) *outage {
 	return o
 }
 
-// set begins an outage, or ends it if err is nil.
+// set begins an outage with err, or ends it if err is nil.
 func (o *outage) set(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -220,8 +219,8 @@ func (o *outage) set(err error) {
 	o.watches = nil
 }
 
-// TestEligibilityWithoutAPI: what was known goes on, for good. What was never
-// known keeps the VIP away for some seconds only.
+// TestEligibilityWithoutAPI: the last known endpoints stay in effect without limit. If
+// endpoints were never known, the node is not eligible for some seconds only.
 func TestEligibilityWithoutAPI(t *testing.T) {
 	refused := errors.New("connection refused")
 	for _, here := range []bool{true, false} {
@@ -261,8 +260,8 @@ func TestEligibilityWithoutAPI(t *testing.T) {
 	})
 }
 
-// TestEligibilityWithoutPermissionOrAPI: what was known goes on if it may not be
-// asked for any more, and what could take its place can not be reached.
+// TestEligibilityWithoutPermissionOrAPI: the last known EndpointSlices stay in effect
+// if watching them is forbidden and requests for Endpoints fail.
 func TestEligibilityWithoutPermissionOrAPI(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := localCluster(t, testSlice("1", discoveryv1.AddressTypeIPv4, "worker-a"))
@@ -279,8 +278,8 @@ func TestEligibilityWithoutPermissionOrAPI(t *testing.T) {
 	})
 }
 
-// TestEligibilityUnauthorized: a token that is refused for a while is an outage,
-// and no reason to take VIPs without an endpoint.
+// TestEligibilityUnauthorized: a token that is rejected for a while is an outage. It
+// does not make a node without an endpoint eligible.
 func TestEligibilityUnauthorized(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := localCluster(t, testSlice("1", discoveryv1.AddressTypeIPv4, "worker-b"))
@@ -291,13 +290,13 @@ func TestEligibilityUnauthorized(t *testing.T) {
 		time.Sleep(time.Hour)
 		r.wantEligible(t, false, "for an hour")
 		if n := r.logged(`not permitted, went on without it reason="list endpointslices"`); n != 1 {
-			t.Errorf("said %d times, log:\n%s", n, r.log)
+			t.Errorf("logged %d times, log:\n%s", n, r.log)
 		}
 	})
 }
 
-// TestEligibilityByEndpoints: where EndpointSlices are not permitted Endpoints
-// do, and where those are not either, any node does.
+// TestEligibilityByEndpoints: if EndpointSlices are forbidden, Endpoints decide, and if
+// these are forbidden too, every node is eligible.
 func TestEligibilityByEndpoints(t *testing.T) {
 	hasNotice := func(r *run) int { return len(r.Problems()) }
 	synctest.Test(t, func(t *testing.T) {
@@ -310,7 +309,7 @@ func TestEligibilityByEndpoints(t *testing.T) {
 		}
 		r.wantEligible(t, true, "with an endpoint here")
 		if n := r.logged(`not permitted, went on without it reason="list endpointslices"`); n != 1 || hasNotice(r) != 0 {
-			t.Errorf("said %d times, problems %v", n, r.Problems())
+			t.Errorf("reported %d times, problems %v", n, r.Problems())
 		}
 		if slices.ContainsFunc(r.applied()[1:], func(s desired.State) bool { return s.Routers[0].VRID != r.applied()[0].Routers[0].VRID }) {
 			t.Error("the VRID has changed")
@@ -334,15 +333,15 @@ func TestEligibilityByEndpoints(t *testing.T) {
 		if hasNotice(r) != 0 {
 			t.Errorf("problems %v", r.Problems())
 		}
-		// And no longer.
+		// The permission ends.
 		slicesAPI.set(forbidden("endpointslices"))
 		time.Sleep(10 * time.Minute)
 		r.wantEligible(t, true, "after it was permitted no longer")
 	})
 }
 
-// TestEligibilityWhileLearning: a Service that becomes Local does not cost its
-// VIP the node that has it, if the virtual router stays the same.
+// TestEligibilityWhileLearning: a VIP whose Service becomes Local does not move while
+// the endpoints are unknown, if its virtual router stays the same.
 func TestEligibilityWhileLearning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testCluster()
@@ -376,8 +375,8 @@ func TestEligibilityWhileLearning(t *testing.T) {
 	})
 }
 
-// TestServiceRecreated: a Service that is deleted and made again, with another
-// ClusterIP, costs its VIP no more than the ports in between.
+// TestServiceRecreated: a Service that is deleted and created again, with another
+// ClusterIP, affects only the ports of its VIP in between.
 func TestServiceRecreated(t *testing.T) {
 	for _, entry := range []string{"{addresses: [10.4.0.50], services: [{name: vip/echo}], vrid: 60}", "{addresses: [10.4.0.50], services: [{name: vip/echo}]}"} {
 		synctest.Test(t, func(t *testing.T) {

@@ -118,19 +118,19 @@ func (c *Controller) Transition(t desired.Transition) {
 // transitionEvent returns the contents of an Event about a transition on node.
 func transitionEvent(node string, t desired.Transition) (eventType, reason, message string) {
 	eventType, reason = corev1.EventTypeNormal, t.To.String()
-	message = fmt.Sprintf("%s became %s of %s on %s (VRID %d): %s", node, t.To, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+	message = fmt.Sprintf("%s became %s of %s on %s (VRID %d): %s", node, t.To, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Text())
 	switch {
 	case t.To == vrrp.Master && t.Silence > 0:
 		message += fmt.Sprintf(", no master was heard for %s", t.Silence.Round(time.Millisecond))
 	case t.To == vrrp.Initialize && t.Reason == desired.Reason(vrrp.ReasonShutdown):
 		reason = reasonShutdown
-		message = fmt.Sprintf("%s no longer serves %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+		message = fmt.Sprintf("%s no longer serves %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Text())
 	case t.To == vrrp.Initialize && t.Reason == desired.FaultNoLocalEndpoint:
 		reason = reasonIneligible
-		message = fmt.Sprintf("%s is not eligible for %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+		message = fmt.Sprintf("%s is not eligible for %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Text())
 	case t.To == vrrp.Initialize:
 		eventType, reason = corev1.EventTypeWarning, reasonFault
-		message = fmt.Sprintf("%s cannot serve %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Cause.Text())
+		message = fmt.Sprintf("%s cannot serve %s on %s (VRID %d): %s", node, joinVIPs(t.VIPs), t.Interface, t.VRID, t.Text())
 	}
 	return eventType, reason, message
 }

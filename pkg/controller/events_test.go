@@ -107,7 +107,7 @@ func TestTransitions(t *testing.T) {
 		r.Transition(backup)
 		r.Transition(master)
 		r.waitForCaches()
-		// The last one before the end is still written.
+		// The last Event before the end is still written.
 		r.Transition(gone)
 		r.stop()
 
@@ -126,8 +126,8 @@ func TestTransitions(t *testing.T) {
 	})
 }
 
-// TestTransitionsWithoutAPI: transitions never wait for the API server, and
-// those of an outage are told after it.
+// TestTransitionsWithoutAPI: transitions never wait for the API server, and Events of
+// an outage are written after it.
 func TestTransitionsWithoutAPI(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testCluster()
@@ -146,7 +146,7 @@ func TestTransitionsWithoutAPI(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if n := r.logged(`reason="write events"`); n != 1 {
-			t.Errorf("said %d times:\n%s", n, r.log)
+			t.Errorf("logged %d times:\n%s", n, r.log)
 		}
 		down = false
 		before := len(r.events())
@@ -167,7 +167,7 @@ func testAlarm() desired.AlarmChange {
 	}
 }
 
-// TestAlarmAdvice: every reason has a sentence of its own.
+// TestAlarmAdvice: every reason has its own sentence.
 func TestAlarmAdvice(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile(filepath.Join("..", "vrrp", "alarm.go"))
@@ -196,7 +196,7 @@ func TestAlarmEvents(t *testing.T) {
 		alarm.Reason, alarm.Source, alarm.VIPs = "unheardOf", netip.Addr{}, nil
 		alarm.On, alarm.Detail = true, ""
 		r.Alarm(alarm)
-		// What came last before the end is still written.
+		// The last Event before the end is still written.
 		r.stop()
 
 		const (
@@ -216,7 +216,7 @@ func TestAlarmEvents(t *testing.T) {
 	})
 }
 
-// TestAlarmEventIsShort: an Event of more than 1024 bytes is not accepted.
+// TestAlarmEventIsShort: the API server rejects messages of more than 1024 bytes.
 func TestAlarmEventIsShort(t *testing.T) {
 	t.Parallel()
 	alarm := testAlarm()

@@ -13,14 +13,14 @@ import (
 	"kube-vrrp-vip/pkg/desired"
 )
 
-// dualStackService is like testService, with a ClusterIP of each family.
+// dualStackService is like testService, but with a ClusterIP of each family.
 func dualStackService(name string, n int, ports ...corev1.ServicePort) *corev1.Service {
 	s := testService(name, fmt.Sprintf("10.96.0.%d", n), ports...)
 	s.Spec.ClusterIPs = []string{s.Spec.ClusterIP, fmt.Sprintf("fd00:96::%d", n)}
 	return s
 }
 
-// brief is a Forward as one line for each port.
+// brief formats a Forward as a line for each port.
 func brief(f desired.Forward) (lines []string) {
 	if f.Open {
 		lines = append(lines, "hostPorts")
@@ -53,7 +53,7 @@ func TestForward(t *testing.T) {
 		for _, c := range change {
 			c(&s.Spec)
 		}
-		if _, err := strip(s); err != nil { // As the cache has it.
+		if _, err := strip(s); err != nil { // As the cache does.
 			t.Fatal(err)
 		}
 		services[s.Name] = s
@@ -114,9 +114,9 @@ func TestForward(t *testing.T) {
 	tests := []struct {
 		name     string
 		entry    config.Entry
-		without  string // "kube-proxy", "IPv6": of the node; "guard"
+		without  string // What the node lacks: "kube-proxy", "IPv6" or "guard".
 		ports    []string
-		problems []string // "notice: " is a Notice.
+		problems []string // A Notice begins with "notice: ".
 	}{
 		{
 			name: "IPv4", entry: entry(ipv4, service("web")),
@@ -314,7 +314,7 @@ func TestForward(t *testing.T) {
 			ports: []string{"hostPorts", "80/TCP 10.96.0.11:80 proxy plain"},
 		},
 		{
-			name: "ports that can not be", entry: entry(ipv4, service("invalid")),
+			name: "ports that cannot be", entry: entry(ipv4, service("invalid")),
 			ports:    []string{"80/TCP 10.96.0.18:80"},
 			problems: []string{"Service vip/invalid has ports that cannot be served, 0/, 65979/, 1/DCCP: a port must be TCP, UDP or SCTP, from 1 to 65535"},
 		},
@@ -330,7 +330,7 @@ func TestForward(t *testing.T) {
 			if tt.without == "IPv6" {
 				self.addresses = self.addresses[:1]
 			}
-			// The second look finds what the first has read.
+			// The second call uses the cache that the first has filled.
 			o := testOptions()
 			o.AllowHostPorts = tt.without == "guard"
 			f := newForwarder(o, in, self)

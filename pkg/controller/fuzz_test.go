@@ -14,7 +14,7 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// FuzzForward: whatever a Service says, what follows from it is in order.
+// FuzzForward: the Forward of any Service keeps the guarantees of desired.
 func FuzzForward(f *testing.F) {
 	for _, spec := range []string{
 		`{}`,
@@ -54,7 +54,7 @@ func FuzzForward(f *testing.F) {
 	})
 }
 
-// checkForward checks what desired promises of a Forward.
+// checkForward checks the guarantees of desired for a Forward.
 func checkForward(t *testing.T, got desired.Forward, self member, noKubeProxy bool) {
 	t.Helper()
 	family := vrrp.FamilyOf(got.VIP)

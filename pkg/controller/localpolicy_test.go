@@ -15,7 +15,8 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// localServices are web, external, and dns, internal, of both families.
+// localServices returns the Services web, with externalTrafficPolicy: Local, and dns,
+// with internalTrafficPolicy: Local, of both families.
 func localServices() map[string]*corev1.Service {
 	all := map[string]*corev1.Service{
 		"web":  externallyLocal(testService("web", "10.96.0.7", corev1.ServicePort{Port: 80})),
@@ -26,8 +27,8 @@ func localServices() map[string]*corev1.Service {
 	return all
 }
 
-// TestBuildLocal: VIPs of Services whose traffic stays on a node are in virtual
-// routers of their own, which follow the endpoints.
+// TestBuildLocal: VIPs of Services with a Local policy have their own virtual routers,
+// whose eligibility depends on the endpoints.
 func TestBuildLocal(t *testing.T) {
 	t.Parallel()
 	const (
@@ -41,9 +42,9 @@ func TestBuildLocal(t *testing.T) {
 	tests := []struct {
 		name     string
 		options  func(*config.Options)
-		change   map[string]string // Of data; "-": without.
+		change   map[string]string // Changes of data; "-" removes the key.
 		noProxy  bool
-		locality map[string]endpointLocality // Of Service and family; else here.
+		locality map[string]endpointLocality // By Service and family; localityThisNode if missing.
 		routers  []string
 		absent   []string // The routers that this node is not eligible for.
 		watched  string
@@ -112,7 +113,7 @@ func TestBuildLocal(t *testing.T) {
 			options:  func(o *config.Options) { o.VRIDs = config.VRIDRange{First: 127, Last: 254} },
 			change:   map[string]string{"10.4.0.40": "-", "10.4.0.41": "-", "10.4.0.51": "-"},
 			locality: map[string]endpointLocality{"vip/web 4": localityOtherNode, "vip/web 6": localityOtherNode},
-			// The one that is left is dns's; web's are alone where other VIPs could be.
+			// The remaining message is about dns: the VIPs of web are alone in their router.
 			routers: []string{"IPv4 131: 10.4.0.50", "IPv4 255: 10.4.0.60", "IPv6 232: 2001:db8::50"},
 			absent:  []string{"IPv4 131: 10.4.0.50", "IPv6 232: 2001:db8::50"},
 			watched: "[vip/dns vip/web]",
@@ -182,7 +183,7 @@ func TestBuildLocal(t *testing.T) {
 	}
 }
 
-// externallyLocal makes a Service one whose external traffic stays on the node.
+// externallyLocal sets externalTrafficPolicy: Local.
 func externallyLocal(s *corev1.Service) *corev1.Service {
 	s.Spec.Type = corev1.ServiceTypeNodePort
 	s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
@@ -192,7 +193,7 @@ func externallyLocal(s *corev1.Service) *corev1.Service {
 	return s
 }
 
-// internallyLocal makes a Service one whose internal traffic stays on the node.
+// internallyLocal sets internalTrafficPolicy: Local.
 func internallyLocal(s *corev1.Service) *corev1.Service {
 	local := corev1.ServiceInternalTrafficPolicyLocal
 	s.Spec.InternalTrafficPolicy = &local
@@ -269,7 +270,7 @@ func TestEligible(t *testing.T) {
 	}
 }
 
-// setsOf has a VIP for each of the words, which are sets of Services.
+// setsOf returns a VIP for each of the words, which are sets of Services.
 func setsOf(words ...string) (entries []config.Entry, sets map[netip.Addr]string) {
 	sets = map[netip.Addr]string{}
 	for i, set := range words {
@@ -286,19 +287,19 @@ func TestAutomaticVRIDs(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
 	entries, sets := setsOf("vip/web", "vip/dns", "vip/web", "", "vip/dns, vip/web")
-	// A daemon of another version must come to the same numbers.
+	// Other versions of the daemon must compute the same numbers.
 	want := map[string]uint8{"vip/web": 169, "vip/dns": 228, "vip/dns, vip/web": 250}
 	if diff := cmp.Diff(want, automaticVRIDs(o, entries, sets)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	// The flag has the one, an entry the next after it.
+	// The flag uses this VRID, and an entry the next one.
 	o.VRID = 169
 	entries[3].VRID = 170
 	want["vip/web"] = 171
 	if diff := cmp.Diff(want, automaticVRIDs(o, entries, sets)); diff != "" {
 		t.Errorf("VRIDs in use (-want +got):\n%s", diff)
 	}
-	// An entry that names its own needs no other.
+	// An entry with a VRID needs no automatic one.
 	entries[0].VRID, entries[2].VRID = 60, 60
 	delete(want, "vip/web")
 	if diff := cmp.Diff(want, automaticVRIDs(o, entries, sets)); diff != "" {
@@ -306,7 +307,7 @@ func TestAutomaticVRIDs(t *testing.T) {
 	}
 }
 
-// TestAutomaticVRIDsUsedUp: the sets that are left have none.
+// TestAutomaticVRIDsUsedUp: if all VRIDs are used, the remaining sets get none.
 func TestAutomaticVRIDsUsedUp(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
@@ -318,8 +319,8 @@ func TestAutomaticVRIDsUsedUp(t *testing.T) {
 	}
 }
 
-// TestAutomaticVRIDsStay: a set that comes or goes moves those that it stands
-// in the way of, and no other.
+// TestAutomaticVRIDsStay: a set that is added or removed changes only the VRIDs of sets
+// that collide with it.
 func TestAutomaticVRIDsStay(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -344,9 +345,9 @@ func TestAutomaticVRIDsStay(t *testing.T) {
 	}
 }
 
-// TestAutomaticVRIDsApart: whatever the entries and flags are, VIPs of
-// different sets share no automatic VRID, and other VIPs have none unless they
-// ask for it.
+// TestAutomaticVRIDsApart: with any entries and flags, VIPs of different sets have
+// different automatic VRIDs, and other VIPs have an automatic VRID only if their entry
+// or a flag names it.
 func TestAutomaticVRIDsApart(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(2000) {
@@ -378,7 +379,7 @@ func TestAutomaticVRIDsApart(t *testing.T) {
 		if !maps.Equal(l.vrids, automaticVRIDs(o, other, sets)) {
 			t.Fatalf("seed %d: the VRIDs depend on the order of the entries", seed)
 		}
-		asked := func(vrid uint8) bool {
+		isNamed := func(vrid uint8) bool {
 			return o.VRIDs.IsZero() && int(vrid) == o.VRID || !o.VRIDs.IsZero() && vrid >= o.VRIDs.First && vrid <= o.VRIDs.Last ||
 				slices.ContainsFunc(entries, func(e config.Entry) bool { return e.VRID == vrid })
 		}
@@ -388,11 +389,11 @@ func TestAutomaticVRIDsApart(t *testing.T) {
 			if vrid == 0 || e.VRID != 0 && vrid != e.VRID {
 				t.Fatalf("seed %d: VRID %d of %+v", seed, vrid, e)
 			}
-			if asked(vrid) {
-				continue // Nobody's own.
+			if isNamed(vrid) {
+				continue // Not an automatic VRID.
 			}
 			if vrid < firstAutomaticVRID || set == "" {
-				t.Fatalf("seed %d: VRID %d, which nobody asked for, of set %q", seed, vrid, set)
+				t.Fatalf("seed %d: unexpected VRID %d of set %q", seed, vrid, set)
 			}
 			if first, ok := owner[vrid]; ok && first != set {
 				t.Fatalf("seed %d: VRID %d of %q and of %q", seed, vrid, first, set)

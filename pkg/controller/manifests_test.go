@@ -18,7 +18,7 @@ import (
 	"kube-vrrp-vip/pkg/config"
 )
 
-// readManifests decodes the documents of a manifest of one kind.
+// readManifests decodes the documents of a kind in a manifest.
 func readManifests[T any](t *testing.T, file, kind string) []T {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "manifests", file))
@@ -46,8 +46,8 @@ func readManifests[T any](t *testing.T, file, kind string) []T {
 	return found
 }
 
-// TestManifestsOptions: the daemon understands what the DaemonSet tells it, and
-// gets nothing but the defaults.
+// TestManifestsOptions: the daemon accepts the arguments and the environment in the
+// DaemonSet, and they result in the default options.
 func TestManifestsOptions(t *testing.T) {
 	t.Parallel()
 	d := readManifests[appsv1.DaemonSet](t, "daemonset.yaml", "DaemonSet")[0]
@@ -78,8 +78,8 @@ func TestManifestsOptions(t *testing.T) {
 	}
 }
 
-// TestManifestsPermissions: the roles permit what the daemon asks for, and no
-// more.
+// TestManifestsPermissions: the roles permit the requests of the daemon, and no
+// others.
 func TestManifestsPermissions(t *testing.T) {
 	roles := readManifests[rbacv1.Role](t, "rbac.yaml", "Role")
 	clusterRoles := readManifests[rbacv1.ClusterRole](t, "rbac.yaml", "ClusterRole")
@@ -110,7 +110,7 @@ func TestManifestsPermissions(t *testing.T) {
 		r := start(t, testOptions(), localCluster(t))
 		r.Transition(testTransition())
 		r.waitForCaches()
-		r.Transition(testTransition()) // counted up, so patched
+		r.Transition(testTransition()) // Increments the count with a patch.
 		r.waitForCaches()
 		r.Uninstalled(t.Context())
 

@@ -147,7 +147,7 @@ func TestMembers(t *testing.T) {
 
 func TestBuildRefusesAddressesOfNodes(t *testing.T) {
 	t.Parallel()
-	// Nodes d to f do not run the daemon, and f has taken the address of e.
+	// Nodes d to f do not run the daemon, and f has the same address as e.
 	twoAddresses := testNode("d", "fd00::14", nil)
 	twoAddresses.Status.Addresses = append(twoAddresses.Status.Addresses,
 		corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: "10.4.0.14"},
@@ -178,7 +178,7 @@ func TestBuildRefusesAddressesOfNodes(t *testing.T) {
 	}
 }
 
-// TestPodCIDRs: only this node's count, sorted, and only what is a network.
+// TestPodCIDRs: the State has the valid pod CIDRs of this node, sorted.
 func TestPodCIDRs(t *testing.T) {
 	t.Parallel()
 	a, b := testNode("a", "10.4.0.11", nil), testNode("b", "10.4.0.12", nil)
@@ -186,7 +186,7 @@ func TestPodCIDRs(t *testing.T) {
 	a.Spec.PodCIDRs = []string{"fd00:244:1::7/64", "10.244.1.0/24", "", "10.244.0.9/24", "10.244.2.0/33", "::ffff:10.0.0.0/104"}
 	b.Spec.PodCIDRs = []string{"10.244.3.0/24"}
 	build := func(nodes ...*corev1.Node) []netip.Prefix {
-		for _, n := range nodes { // As the caches have them.
+		for _, n := range nodes { // As the caches do.
 			if _, err := strip(n); err != nil {
 				t.Fatal(err)
 			}

@@ -25,7 +25,7 @@ func TestParsePriority(t *testing.T) {
 
 func TestHashPriority(t *testing.T) {
 	t.Parallel()
-	// A daemon of another version must come to the same numbers.
+	// Other versions of the daemon must compute the same numbers.
 	for node, want := range map[string]uint8{"worker-1": 189, "worker-2": 228, "worker-3": 247} {
 		if got := hashPriority(node, 50); got != want {
 			t.Errorf("hashPriority(%q, 50) = %d, want %d", node, got, want)

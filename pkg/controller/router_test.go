@@ -24,14 +24,14 @@ func addrs(words ...string) []netip.Addr {
 	return all
 }
 
-// dualStack returns the pod of one letter with an address of each family.
+// dualStack returns the testPod with this letter, with an address of each family.
 func dualStack(letter, ipv4, ipv6 string) *corev1.Pod {
 	p := testPod(letter, ipv4)
 	p.Status.HostIPs = []corev1.HostIP{{IP: ipv4}, {IP: ipv6}}
 	return p
 }
 
-// summary is what distinguishes the routers of one State.
+// summary has the fields in which the routers of a State differ.
 func summary(s desired.State) []string {
 	var lines []string
 	for _, r := range s.Routers {
@@ -44,8 +44,7 @@ func summary(s desired.State) []string {
 	return lines
 }
 
-// A VIP has a virtual MAC if its entry says so or, where that says nothing, the
-// flag.
+// The entry of a VIP decides whether it has a virtual MAC or, if it does not, the flag.
 func TestRoutersVirtualMAC(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
@@ -118,13 +117,13 @@ func TestRoutersByFamilyAndVRID(t *testing.T) {
 	}
 }
 
-// TestVRIDs: the VIPs are spread evenly, each stays where it is when others
-// come and go, and a VRID of its own wins.
+// TestVRIDs: the VIPs are spread evenly, a VIP keeps its VRID when others are added or
+// removed, and the VRID in an entry takes precedence.
 func TestVRIDs(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
 	o.VRIDs = config.VRIDRange{First: 50, Last: 57}
-	// A daemon of another version must come to the same numbers.
+	// Other versions of the daemon must compute the same numbers.
 	for address, want := range map[string]uint8{"192.168.1.99": 53, "192.168.1.100": 50, "2001:db8::10": 52} {
 		e := config.Entry{VIP: netip.MustParseAddr(address)}
 		if got := vridOf(o, e); got != want {
@@ -155,7 +154,8 @@ func TestVRIDs(t *testing.T) {
 	}
 }
 
-// TestVRIDsSpreadOverNodes: with several VRIDs several nodes are Master.
+// TestVRIDsSpreadOverNodes: with several VRIDs, several nodes have the highest
+// priority.
 func TestVRIDsSpreadOverNodes(t *testing.T) {
 	t.Parallel()
 	nodes := []string{"n1", "n2", "n3"}
@@ -207,8 +207,8 @@ func TestRouterOptions(t *testing.T) {
 	}
 }
 
-// TestPeers: the other pods of each family, and with unicast the routers that
-// the operator names, without this node itself.
+// TestPeers: the peers are the other pods of each family and, with unicast, the routers
+// that the operator names, except for this node itself.
 func TestPeers(t *testing.T) {
 	t.Parallel()
 	in := inputs{
@@ -216,7 +216,7 @@ func TestPeers(t *testing.T) {
 		pods: []*corev1.Pod{
 			dualStack("a", "10.4.0.11", "2001:db8::b"), dualStack("b", "10.4.0.12", "2001:db8::c"), testPod("c", "10.4.0.13"),
 		},
-		// Older clusters tell a second address by the Node only.
+		// In older clusters, only the Node has a second address.
 		nodes: []*corev1.Node{testNode("c", "2001:db8::d", nil)},
 	}
 	peers := func(o config.Options) map[vrrp.Family][]netip.Addr {
@@ -335,8 +335,8 @@ func TestBuildUnserved(t *testing.T) {
 	}
 }
 
-// TestProblemsAreDistinct: what several VIPs of an entry share is said once, or
-// every sync would report it anew.
+// TestProblemsAreDistinct: several VIPs of an entry that share a Problem have it once.
+// Otherwise every sync would report it again.
 func TestProblemsAreDistinct(t *testing.T) {
 	t.Parallel()
 	got := build(testOptions(), inputs{
@@ -349,7 +349,8 @@ func TestProblemsAreDistinct(t *testing.T) {
 	}
 }
 
-// TestMoreThanAnAdvertisementHolds: the rest is served, and a notice says how.
+// TestMoreThanAnAdvertisementHolds: addresses beyond the limit are served, with a
+// notice.
 func TestMoreThanAnAdvertisementHolds(t *testing.T) {
 	t.Parallel()
 	data := map[string]string{}

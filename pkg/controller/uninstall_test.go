@@ -57,7 +57,7 @@ func TestUninstalled(t *testing.T) {
 	tests := []struct {
 		name  string
 		steps []step
-		// last is what becomes of gets before the daemon is stopped.
+		// last changes the responses to get requests before the daemon is stopped.
 		last error
 		want bool
 	}{
@@ -100,8 +100,8 @@ func TestUninstalled(t *testing.T) {
 	}
 }
 
-// TestUninstalledUnknown: with the RBAC of kube-keepalived-vip it can not be
-// known, and the tables stay.
+// TestUninstalledUnknown: with the RBAC of kube-keepalived-vip the daemon cannot detect
+// that it is uninstalled, and the tables stay.
 func TestUninstalledUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testCluster()
@@ -114,8 +114,8 @@ func TestUninstalledUnknown(t *testing.T) {
 	})
 }
 
-// TestUninstalledMissedEvent: the DaemonSet went while the watch was cut; the
-// last look at the API server finds out.
+// TestUninstalledMissedEvent: the DaemonSet was deleted while the watch was
+// interrupted. The last request to the API server detects it.
 func TestUninstalledMissedEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testCluster()

@@ -28,7 +28,7 @@ func readFile(t *testing.T, elements ...string) string {
 	return string(text)
 }
 
-// section returns what stands below a heading of a document, up to the next.
+// section returns the text between a heading of a document and the next one.
 func section(t *testing.T, document, heading string) string {
 	t.Helper()
 	_, text, found := strings.Cut(document, "\n"+heading+"\n")
@@ -39,7 +39,7 @@ func section(t *testing.T, document, heading string) string {
 	return text
 }
 
-// column returns what stands in back quotes in a column of the tables of a text.
+// column returns the words in back quotes in a column of the tables in text, sorted.
 func column(text string, number int) (words []string) {
 	for line := range strings.Lines(text) {
 		cells := strings.Split(line, " | ")
@@ -56,7 +56,7 @@ func column(text string, number int) (words []string) {
 	return words
 }
 
-// matches returns the first group of every match, sorted, each once.
+// matches returns the first group of every match, sorted and without duplicates.
 func matches(pattern, text string) (words []string) {
 	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
 		words = append(words, m[1])
@@ -65,8 +65,8 @@ func matches(pattern, text string) (words []string) {
 	return slices.Compact(words)
 }
 
-// TestDocumentMetrics: docs/metrics.md has every metric that is served, with
-// its type and labels, and no other.
+// TestDocumentMetrics: docs/metrics.md has all metrics, with their types and labels, and
+// no others.
 func TestDocumentMetrics(t *testing.T) {
 	t.Parallel()
 	type metric struct{ Type, Labels string }
@@ -96,7 +96,7 @@ func TestDocumentMetrics(t *testing.T) {
 	}
 }
 
-// TestDocumentReasons: docs/metrics.md has the words of every label "reason".
+// TestDocumentReasons: docs/metrics.md has all values of the label "reason".
 func TestDocumentReasons(t *testing.T) {
 	t.Parallel()
 	document := readFile(t, "docs", "metrics.md")
@@ -114,7 +114,7 @@ func TestDocumentReasons(t *testing.T) {
 	}
 }
 
-// TestDocumentResults: docs/metrics.md has how a connection of the proxy ends.
+// TestDocumentResults: docs/metrics.md has all results of connections of the proxy.
 func TestDocumentResults(t *testing.T) {
 	t.Parallel()
 	names := matches(`resultNames = \[results\]string\{(.*)\}`, readFile(t, "pkg", "proxy", "listener.go"))
@@ -124,8 +124,8 @@ func TestDocumentResults(t *testing.T) {
 	}
 }
 
-// TestDocumentAlarms: docs/operations.md has the reason of every alarm, with
-// what it means and what to do.
+// TestDocumentAlarms: docs/operations.md has the reasons of all alarms, with their
+// meaning and the remedy.
 func TestDocumentAlarms(t *testing.T) {
 	t.Parallel()
 	text := section(t, readFile(t, "docs", "operations.md"), "## Alarms")
@@ -140,7 +140,7 @@ func TestDocumentAlarms(t *testing.T) {
 	}
 }
 
-// TestDocumentStates: docs/operations.md has every reason of a state.
+// TestDocumentStates: docs/operations.md has all reasons for the state of a router.
 func TestDocumentStates(t *testing.T) {
 	t.Parallel()
 	source := readFile(t, "pkg", "vrrp", "state.go") + readFile(t, "pkg", "desired", "cause.go")
@@ -151,7 +151,7 @@ func TestDocumentStates(t *testing.T) {
 	}
 }
 
-// TestDocumentLog: docs/operations.md has every line that is logged.
+// TestDocumentLog: docs/operations.md has all log lines.
 func TestDocumentLog(t *testing.T) {
 	t.Parallel()
 	var logged []string

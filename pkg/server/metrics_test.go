@@ -24,7 +24,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s: %s", p.Metric, p.Text)
 		}
 
-		// A bubble's clock begins with the year 2000.
+		// The clock of a synctest bubble begins at 2000-01-01.
 		const want = `
 # HELP kube_vrrp_vip_config_applied Whether the configuration was read since the start.
 # TYPE kube_vrrp_vip_config_applied gauge

@@ -23,7 +23,7 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// snapshot is that of a Master in good health, at the moment of the call.
+// snapshot returns the Snapshot of a healthy Master at the current time.
 func snapshot() Snapshot {
 	now := time.Now()
 	return Snapshot{
@@ -280,8 +280,8 @@ func TestOtherRequests(t *testing.T) {
 	}
 }
 
-// TestRunPortInUse: a port that somebody else has neither ends the server nor
-// keeps it from serving once the port is free, and is said once.
+// TestRunPortInUse: if another process uses the port, the Server logs it once, and
+// serves when the port is free.
 func TestRunPortInUse(t *testing.T) {
 	taken, err := net.Listen("tcp", ":0")
 	if err != nil {
@@ -318,7 +318,7 @@ func TestRunPortInUse(t *testing.T) {
 		return err
 	})
 	if n := strings.Count(log.String(), "address already in use"); n != 1 {
-		t.Errorf("said %d times:\n%s", n, log)
+		t.Errorf("logged %d times:\n%s", n, log)
 	}
 
 	cancel()
