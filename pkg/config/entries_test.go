@@ -87,7 +87,7 @@ func TestParseEntries(t *testing.T) {
 			},
 		},
 		{
-			name: "a bad entry leaves the others alone",
+			name: "a bad entry does not affect the others",
 			data: map[string]string{"10.4.0.50": "vip/echo", "10.4.0.51": "echo", "web": "vip/echo"},
 			entries: []Entry{
 				{Key: "10.4.0.50", Value: "vip/echo", VIP: vip, Services: []Service{{Name: echo}}},

@@ -56,13 +56,13 @@ func TestParseMapping(t *testing.T) {
 			problems: []string{`web: "[]": addresses: must be a list, such as [192.168.1.99]` + refused},
 		},
 		{
-			name:     "no list of addresses",
+			name:     "addresses are not a list",
 			value:    "addresses: 10.4.0.50",
 			entries:  kept,
 			problems: []string{`web: "10.4.0.50": addresses: must be a list, such as [192.168.1.99]` + refused},
 		},
 		{
-			name:    "a bad address costs only itself",
+			name:    "a bad address does not affect the others",
 			value:   "addresses: [10.4.0.300, 10.4.0.50, 10.4.0.51/24, 7, fe80::1, 10.4.0.50]\nservices: [{name: vip/echo}]",
 			entries: []Entry{{Key: "web", Value: "vip/echo", VIP: ipv4, Services: []Service{{Name: echo}}}},
 			problems: []string{
@@ -93,7 +93,7 @@ func TestParseMapping(t *testing.T) {
 			},
 		},
 		{
-			name:     "a Service that is no mapping",
+			name:     "a Service that is not a mapping",
 			value:    one + "services: [vip/echo]",
 			entries:  kept,
 			problems: []string{`web: "vip/echo": services: must be a list, such as [{name: namespace/service}]` + refused},
@@ -123,13 +123,13 @@ func TestParseMapping(t *testing.T) {
 			problems: []string{`web: "\"60\"": vrid: must be a number from 1 to 255` + refused},
 		},
 		{
-			name:     "VRID that is no whole number",
+			name:     "VRID that is not an integer",
 			value:    one + "vrid: 60.5",
 			entries:  kept,
 			problems: []string{`web: "60.5": vrid: must be a number from 1 to 255` + refused},
 		},
 		{
-			name:     "VRID in octal digits",
+			name:     "VRID in octal",
 			value:    one + "vrid: 060",
 			entries:  kept,
 			problems: []string{`web: "060": vrid: must be a number from 1 to 255` + refused},
@@ -177,13 +177,13 @@ func TestParseMapping(t *testing.T) {
 			problems: []string{`web: "addresses: [10.4.0.50]\n---\n": ` + second + refused},
 		},
 		{
-			name:     "a second document that is no YAML",
+			name:     "a second document that is not YAML",
 			value:    one + "...\n}",
 			entries:  kept,
 			problems: []string{`web: "addresses: [10.4.0.50]\n...\n}": ` + second + refused},
 		},
 		{
-			name:    "one document with its beginning",
+			name:    "one document with a start marker",
 			value:   "# web\n---\n" + one + "...\n",
 			entries: []Entry{{Key: "web", VIP: ipv4}},
 		},
@@ -220,7 +220,7 @@ func TestParseMapping(t *testing.T) {
 			entries: []Entry{{Key: "web", VIP: ipv4, VirtualMAC: new(false)}},
 		},
 		{
-			name:     "virtual MAC that is none",
+			name:     "virtual MAC that is not a bool",
 			value:    one + "services: [{name: vip/echo}]\nvirtualMAC: 00:00:5e:00:01:32",
 			entries:  kept,
 			problems: []string{`web: "00:00:5e:00:01:32": virtualMAC: must be true or false` + refused},
@@ -242,7 +242,7 @@ func TestParseMapping(t *testing.T) {
 			entries: []Entry{{Key: "web", Value: "vip/echo", VIP: ipv4, Services: []Service{{Name: echo}}, ProxyProtocol: 2}},
 		},
 		{
-			name:     "PROXY protocol of no version",
+			name:     "unknown version of the PROXY protocol",
 			value:    one + "services: [{name: vip/echo}]\nproxyProtocol: true",
 			entries:  kept,
 			problems: []string{`web: "true": proxyProtocol: must be v1 or v2` + refused},
@@ -297,7 +297,7 @@ func TestSameAddressInTwoForms(t *testing.T) {
 	}
 }
 
-func TestMappingProblemsAreShort(t *testing.T) {
+func TestLongFormProblemsAreShort(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("é", 1<<16)
 	_, problems := ParseEntries(map[string]string{

@@ -40,7 +40,7 @@ func TestParseServices(t *testing.T) {
 			),
 		},
 		{
-			name:     "names that YAML 1.1 takes for true, and names in quotes",
+			name:     "names that YAML 1.1 decodes as true, and names in quotes",
 			services: `[{name: vip/a, ports: {1: yes, 2: on, 3: "true", 4: "0x50", 5: "1e3", 65535: "1"}}]`,
 			want: one(
 				PortMapping{1, "", "yes"}, PortMapping{2, "", "on"}, PortMapping{3, "", "true"},
@@ -66,7 +66,7 @@ func TestParseServices(t *testing.T) {
 			},
 		},
 		{
-			name:     "ports that are none",
+			name:     "invalid ports",
 			services: "[{name: vip/a, ports: {0: http, -1: http, 65536: http, http: 80, ~: http, /TCP: http, 1-9: http, ? [80] : http, 99999999999999999999: http}}]",
 			problems: []string{
 				`web: "{0: http}": ` + badPort, `web: "{-1: http}": ` + badPort, `web: "{65536: http}": ` + badPort, `web: "{http: 80}": ` + badPort, `web: "{~: http}": ` + badPort,
@@ -85,7 +85,7 @@ func TestParseServices(t *testing.T) {
 			},
 		},
 		{
-			name:     "Service ports that are none",
+			name:     "invalid Service ports",
 			services: `[{name: vip/a, ports: {1: 0, 2: 65536, 3: 080, 4: 0x50, 5: 1e3, 6: true, 7: , 8: HTTP, 9: "", 10: [80], 11: "0", 12: -1, 13: 80/TCP}}]`,
 			problems: []string{
 				`web: "{1: 0}": ` + badTarget, `web: "{2: 65536}": ` + badTarget, `web: "{3: 080}": ` + badTarget, `web: "{4: 0x50}": ` + badTarget, `web: "{5: 1e3}": ` + badTarget,
@@ -142,12 +142,12 @@ func TestParseServices(t *testing.T) {
 			},
 		},
 		{
-			name:     "a merge key is no port",
+			name:     "a merge key is not a port",
 			services: `[{name: vip/a, ports: {<<: {80: http}, 443: https}}]`,
 			problems: []string{`web: "{!!merge <<: {80: http}}": ` + badPort},
 		},
 		{
-			name:     "a port of two Services is the first one's",
+			name:     "the first of two Services gets a port",
 			services: `[{name: vip/b, ports: {80/TCP: http, 81/TCP: x}}, {name: vip/a, ports: {80/TCP: web}}]`,
 			want:     []Service{{Name: a, Ports: []PortMapping{{80, "TCP", "web"}}}, {Name: b, Ports: []PortMapping{{81, "TCP", "x"}}}},
 			problems: []string{`web: "80/TCP: http": services: ports: 80/TCP leads to vip/a, which comes first by name, and not to vip/b: choose another port for one of the two`},
@@ -159,7 +159,7 @@ func TestParseServices(t *testing.T) {
 			problems: []string{`web: "80/TCP: http": services: ports: 80/TCP leads to vip/a, which comes first by name, and not to vip/b: choose another port for one of the two`},
 		},
 		{
-			name:     "without a protocol only the Services tell",
+			name:     "no conflict without a protocol",
 			services: `[{name: vip/b, ports: {53: dns}}, {name: vip/a, ports: {53: dns-tcp}}]`,
 			want:     []Service{{Name: a, Ports: []PortMapping{{53, "", "dns-tcp"}}}, {Name: b, Ports: []PortMapping{{53, "", "dns"}}}},
 		},

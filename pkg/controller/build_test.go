@@ -185,7 +185,7 @@ func TestBuildForwards(t *testing.T) {
 			problems: []string{`10.4.0.50: "vip/echo": Service vip/echo has no ports` + untilThen},
 		},
 		{
-			name:     "outside of the watched namespace",
+			name:     "outside the watched namespace",
 			value:    "vip/echo",
 			options:  func(o *config.Options) { o.WatchNamespace = "default" },
 			forwards: refused,

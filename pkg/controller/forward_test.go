@@ -162,7 +162,7 @@ func TestForward(t *testing.T) {
 			},
 		},
 		{
-			name: "ports that are not there", entry: entry(ipv4, service("four", port(8080, "", "http"), port(80, "", "80"), port(53, "UDP", "80"), port(82, "", "82"))),
+			name: "missing ports", entry: entry(ipv4, service("four", port(8080, "", "http"), port(80, "", "80"), port(53, "UDP", "80"), port(82, "", "82"))),
 			ports:    []string{"80/TCP 10.96.0.4:80"},
 			problems: []string{"Service vip/four has no port 80/UDP, http, 82: it has 80/TCP, 81/TCP"},
 		},
@@ -215,7 +215,7 @@ func TestForward(t *testing.T) {
 			problems: []string{"Service vip/no-node-ports has externalTrafficPolicy: Local, but no nodePort for 80/TCP, 53/UDP of the VIP: Pods see an address of the node there, not the client's; set allocateLoadBalancerNodePorts: true"},
 		},
 		{
-			name: "externalTrafficPolicy says nothing about a ClusterIP", entry: entry(ipv6, service("not-external")), without: "IPv6",
+			name: "externalTrafficPolicy does not apply to a ClusterIP", entry: entry(ipv6, service("not-external")), without: "IPv6",
 			ports: []string{"80/TCP [fd00:96::10]:80", "443/TCP [fd00:96::10]:443"},
 		},
 		{
@@ -231,7 +231,7 @@ func TestForward(t *testing.T) {
 			ports: []string{"80/TCP [fd00:96::12]:80 from [2001:db8:7::/48]", "30080/TCP [2001:db8::b]:30080 from [2001:db8:7::/48]"},
 		},
 		{
-			name: "everybody is a source", entry: entry(ipv4, service("any")),
+			name: "all addresses are in the source ranges", entry: entry(ipv4, service("any")),
 			ports: []string{"80/TCP 10.96.0.13:80", "30080/TCP 10.4.0.11:30080"},
 		},
 		{
@@ -257,24 +257,24 @@ func TestForward(t *testing.T) {
 			ports: []string{"80/TCP 10.96.0.16:80", "30080/TCP 10.4.0.11:30080"},
 		},
 		{
-			name: "unguarded", entry: with(entry(ipv4, service("four"), service("gone")), func(e *config.Entry) { e.AllowHostPorts = true }),
+			name: "host ports allowed", entry: with(entry(ipv4, service("four"), service("gone")), func(e *config.Entry) { e.AllowHostPorts = true }),
 			ports:    []string{"hostPorts", "80/TCP 10.96.0.4:80", "81/TCP 10.96.0.4:81"},
 			problems: []string{"Service vip/gone does not exist: create it, or name another" + none},
 		},
 		{
-			name: "unguarded, without its Service", entry: with(entry(ipv4, service("gone")), func(e *config.Entry) { e.AllowHostPorts = true }),
+			name: "host ports allowed, without the Service", entry: with(entry(ipv4, service("gone")), func(e *config.Entry) { e.AllowHostPorts = true }),
 			ports:    []string{"hostPorts"},
 			problems: []string{"Service vip/gone does not exist: create it, or name another" + none},
 		},
 		{
-			name: "no VIP is guarded", entry: entry(ipv4, service("four")), without: "guard",
+			name: "host ports allowed at all VIPs", entry: entry(ipv4, service("four")), without: "guard",
 			ports: []string{"hostPorts", "80/TCP 10.96.0.4:80", "81/TCP 10.96.0.4:81"},
 		},
 		{
-			name: "refused although no VIP is guarded", entry: with(entry(ipv4), func(e *config.Entry) { e.Refused = true }), without: "guard",
+			name: "refused although host ports are allowed at all VIPs", entry: with(entry(ipv4), func(e *config.Entry) { e.Refused = true }), without: "guard",
 		},
 		{
-			name:  "refused although unguarded",
+			name:  "refused although host ports are allowed",
 			entry: with(entry(ipv4), func(e *config.Entry) { e.Refused, e.AllowHostPorts = true, true }),
 		},
 		{
@@ -310,11 +310,11 @@ func TestForward(t *testing.T) {
 			problems: []string{"no kube-proxy was found on this node, and the daemon's own proxy serves TCP only: these ports are not served: 53/UDP"},
 		},
 		{
-			name: "no kube-proxy, an unguarded VIP", entry: with(entry(ipv4, service("inner")), func(e *config.Entry) { e.AllowHostPorts = true }), without: "kube-proxy",
+			name: "no kube-proxy, host ports allowed", entry: with(entry(ipv4, service("inner")), func(e *config.Entry) { e.AllowHostPorts = true }), without: "kube-proxy",
 			ports: []string{"hostPorts", "80/TCP 10.96.0.11:80 proxy plain"},
 		},
 		{
-			name: "ports that cannot be", entry: entry(ipv4, service("invalid")),
+			name: "invalid ports", entry: entry(ipv4, service("invalid")),
 			ports:    []string{"80/TCP 10.96.0.18:80"},
 			problems: []string{"Service vip/invalid has ports that cannot be served, 0/, 65979/, 1/DCCP: a port must be TCP, UDP or SCTP, from 1 to 65535"},
 		},

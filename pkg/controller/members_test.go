@@ -79,7 +79,7 @@ func TestMembers(t *testing.T) {
 			peers: []member{m("worker-c", 0, "10.4.0.9"), m("worker-b", 0, "10.4.0.12")},
 		},
 		{
-			name: "pods that are no peers",
+			name: "pods that are not peers",
 			in: inputs{pods: []*corev1.Pod{
 				a,
 				with(b, func(p *corev1.Pod) { p.OwnerReferences = nil }),
