@@ -51,7 +51,7 @@ func decodeLongForm(value string) (*yaml.Node, error) {
 // same port only the later one loses it. The error trailing, if any, is that of
 // decodeLongForm.
 func (p *entryParser) parseLongForm(e Entry, fields *yaml.Node, trailing error) {
-	wrong := func(n *yaml.Node, err error) {
+	refuse := func(n *yaml.Node, err error) {
 		e.Refused = true
 		p.fieldProblem(e.Key, n, vipsRefused(err))
 	}
@@ -64,18 +64,18 @@ func (p *entryParser) parseLongForm(e Entry, fields *yaml.Node, trailing error) 
 	for _, f := range list {
 		name := f.key.Value
 		if field[name] != nil {
-			wrong(f.value, fmt.Errorf("%s: set twice: remove one of the two", fieldName(f.key)))
+			refuse(f.value, fmt.Errorf("%s: set twice: remove one of the two", fieldName(f.key)))
 			continue
 		}
 		field[name] = f.value
 		if name == "services" {
 			p.parseServices(&e, f.value)
 		} else if err := e.setField(name, f.value); err != nil {
-			wrong(f.value, fmt.Errorf("%s: %w", fieldName(f.key), err))
+			refuse(f.value, fmt.Errorf("%s: %w", fieldName(f.key), err))
 		}
 	}
 	if proxy := field["proxyProtocol"]; proxy != nil && !e.Refused && len(e.Services) == 0 {
-		wrong(proxy, errors.New("proxyProtocol: requires services: name the Service to proxy to, or leave it out"))
+		refuse(proxy, errors.New("proxyProtocol: requires services: name the Service to proxy to, or leave it out"))
 	}
 	addresses := field["addresses"]
 	if addresses == nil {

@@ -156,8 +156,8 @@ func isSet(fs *flag.FlagSet, name string) bool {
 // for those of VRRP, its value, and the accepted values.
 func (o Options) validate() error {
 	var errs []error
-	bad := func(flag string, value any, right string) {
-		errs = append(errs, fmt.Errorf("--%s=%v: %s", flag, value, right))
+	reject := func(flag string, value any, remedy string) {
+		errs = append(errs, fmt.Errorf("--%s=%v: %s", flag, value, remedy))
 	}
 
 	if o.PodName == "" {
@@ -168,26 +168,26 @@ func (o Options) validate() error {
 	}
 	if !o.ConfigMap.IsZero() {
 		if err := errors.Join(checkLabel(o.ConfigMap.Namespace), checkSubdomain(o.ConfigMap.Name)); err != nil {
-			bad("services-configmap", o.ConfigMap, "write namespace/name of a ConfigMap")
+			reject("services-configmap", o.ConfigMap, "write namespace/name of a ConfigMap")
 		}
 	}
 	if len(o.UnicastPeers) > 0 && !o.VRRP.Unicast {
-		bad("unicast-peers", joinAddrs(o.UnicastPeers), "requires --use-unicast")
+		reject("unicast-peers", joinAddrs(o.UnicastPeers), "requires --use-unicast")
 	}
 	if o.VRID < 1 || o.VRID > 255 {
-		bad("vrid", o.VRID, "must be 1 to 255")
+		reject("vrid", o.VRID, "must be 1 to 255")
 	}
 	if !isInterfaceName(o.Interface) {
-		bad("iface", o.Interface, "must be the name of a network interface: at most 15 characters, without '/' or blanks")
+		reject("iface", o.Interface, "must be the name of a network interface: at most 15 characters, without '/' or blanks")
 	}
 	if o.HTTPPort < 1 || o.HTTPPort > 65535 {
-		bad("http-port", o.HTTPPort, "must be 1 to 65535")
+		reject("http-port", o.HTTPPort, "must be 1 to 65535")
 	}
 	if o.WatchNamespace != "" && checkLabel(o.WatchNamespace) != nil {
-		bad("watch-namespace", o.WatchNamespace, "must be the name of a namespace, or empty for all")
+		reject("watch-namespace", o.WatchNamespace, "must be the name of a namespace, or empty for all")
 	}
 	if o.VRRP.Version != vrrp.V2 && o.AuthPassFile != "" {
-		bad("auth-pass-file", o.AuthPassFile, "requires --vrrp-version=2: VRRPv3 has no authentication")
+		reject("auth-pass-file", o.AuthPassFile, "requires --vrrp-version=2: VRRPv3 has no authentication")
 	}
 	return errors.Join(errs...)
 }

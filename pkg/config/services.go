@@ -30,26 +30,26 @@ func (e Entry) serviceNames() string {
 // parseServices parses the field services. An error in it is a Problem, and e is
 // refused.
 func (p *entryParser) parseServices(e *Entry, n *yaml.Node) {
-	wrong := func(n *yaml.Node, err error) {
+	refuse := func(n *yaml.Node, err error) {
 		e.Refused = true
 		p.fieldProblem(e.Key, n, vipsRefused(fmt.Errorf("services: %w", err)))
 	}
 	list, ok := sequenceItems(n)
 	switch {
 	case !ok:
-		wrong(n, errors.New("must be a list, such as [{name: namespace/service}]"))
+		refuse(n, errors.New("must be a list, such as [{name: namespace/service}]"))
 	case len(list) > maxServices:
-		wrong(n, fmt.Errorf("%d Services: at most %d are allowed", len(list), maxServices))
+		refuse(n, fmt.Errorf("%d Services: at most %d are allowed", len(list), maxServices))
 		return
 	}
 	count := 0
 	for _, item := range list {
-		s, ok := p.parseServiceFields(item, wrong)
+		s, ok := p.parseServiceFields(item, refuse)
 		if !ok {
 			continue
 		}
 		if count += len(s.Ports); count > maxPorts {
-			wrong(n, fmt.Errorf("more than %d ports: an entry may have no more", maxPorts))
+			refuse(n, fmt.Errorf("more than %d ports: an entry may have no more", maxPorts))
 			return
 		}
 		e.Services = append(e.Services, s)
@@ -57,25 +57,25 @@ func (p *entryParser) parseServices(e *Entry, n *yaml.Node) {
 	slices.SortStableFunc(e.Services, func(a, b Service) int {
 		return cmp.Or(cmp.Compare(a.Name.Namespace, b.Name.Namespace), cmp.Compare(a.Name.Name, b.Name.Name))
 	})
-	p.mergeServices(e, n, wrong)
+	p.mergeServices(e, n, refuse)
 }
 
-// parseServiceFields parses an element of the list of Services. It calls wrong for
+// parseServiceFields parses an element of the list of Services. It calls refuse for
 // each error.
-func (p *entryParser) parseServiceFields(n *yaml.Node, wrong func(*yaml.Node, error)) (s Service, ok bool) {
+func (p *entryParser) parseServiceFields(n *yaml.Node, refuse func(*yaml.Node, error)) (s Service, ok bool) {
 	fields, ok := mappingPairs(n)
 	if !ok {
-		wrong(n, errors.New("must be a list, such as [{name: namespace/service}]"))
+		refuse(n, errors.New("must be a list, such as [{name: namespace/service}]"))
 		return s, false
 	}
 	field := map[string]*yaml.Node{}
 	for _, f := range fields {
 		switch name := f.key.Value; {
 		case name != "name" && name != "ports":
-			wrong(n, fmt.Errorf("unknown field %q: the fields are name and ports", Shorten(name)))
+			refuse(n, fmt.Errorf("unknown field %q: the fields are name and ports", Shorten(name)))
 			return s, false
 		case field[name] != nil:
-			wrong(n, fmt.Errorf("%s: set twice: remove one of the two", name))
+			refuse(n, fmt.Errorf("%s: set twice: remove one of the two", name))
 			return s, false
 		default:
 			field[name] = f.value
@@ -88,7 +88,7 @@ func (p *entryParser) parseServiceFields(n *yaml.Node, wrong func(*yaml.Node, er
 	s.Name, ok = ObjectName{}, true
 	var err error
 	if s.Name, err = parseServiceName(name); err != nil {
-		wrong(n, err)
+		refuse(n, err)
 		ok = false
 	}
 	ports := field["ports"]
@@ -98,16 +98,16 @@ func (p *entryParser) parseServiceFields(n *yaml.Node, wrong func(*yaml.Node, er
 	list, isMapping := mappingPairs(ports)
 	switch {
 	case !isMapping || len(list) == 0:
-		wrong(ports, errors.New("ports: must map ports of the VIP to ports of the Service, such as {8080: http}: leave it out for all ports of the Service"))
+		refuse(ports, errors.New("ports: must map ports of the VIP to ports of the Service, such as {8080: http}: leave it out for all ports of the Service"))
 		return s, false
 	case len(list) > maxPorts:
-		wrong(ports, fmt.Errorf("ports: more than %d: an entry may have no more", maxPorts))
+		refuse(ports, fmt.Errorf("ports: more than %d: an entry may have no more", maxPorts))
 		return s, false
 	}
 	for _, f := range list {
 		m, err := parsePortMapping(f)
 		if err != nil {
-			wrong(&yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle, Content: []*yaml.Node{f.key, f.value}}, fmt.Errorf("ports: %w", err))
+			refuse(&yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle, Content: []*yaml.Node{f.key, f.value}}, fmt.Errorf("ports: %w", err))
 			ok = false
 			continue
 		}
@@ -146,7 +146,7 @@ func parsePortMapping(f pair) (m PortMapping, err error) {
 // and removes ports that an earlier Service has. It compares ports with a protocol
 // only: the protocol of the others depends on the Service in the cluster, so the
 // controller resolves conflicts between these.
-func (p *entryParser) mergeServices(e *Entry, n *yaml.Node, wrong func(*yaml.Node, error)) {
+func (p *entryParser) mergeServices(e *Entry, n *yaml.Node, refuse func(*yaml.Node, error)) {
 	type vipPort struct {
 		port     uint16
 		protocol string
@@ -158,7 +158,7 @@ func (p *entryParser) mergeServices(e *Entry, n *yaml.Node, wrong func(*yaml.Nod
 		case last < 0 || merged[last].Name != s.Name:
 			merged = append(merged, s)
 		case s.Ports == nil || merged[last].Ports == nil:
-			wrong(n, fmt.Errorf("%s is listed twice: list it once, with all its ports or without ports", s.Name))
+			refuse(n, fmt.Errorf("%s is listed twice: list it once, with all its ports or without ports", s.Name))
 		default:
 			merged[last].Ports = append(merged[last].Ports, s.Ports...)
 		}
@@ -172,7 +172,7 @@ func (p *entryParser) mergeServices(e *Entry, n *yaml.Node, wrong func(*yaml.Nod
 			first, taken := owner[vipPort{m.Port, m.Protocol}]
 			switch {
 			case i > 0 && s.Ports[i-1].Port == m.Port && s.Ports[i-1].Protocol == m.Protocol:
-				wrong(n, fmt.Errorf("ports: %s lists %s twice: remove one of the two, or add the protocol of each", s.Name, m.vipPort()))
+				refuse(n, fmt.Errorf("ports: %s lists %s twice: remove one of the two, or add the protocol of each", s.Name, m.vipPort()))
 			case taken && m.Protocol != "":
 				p.problem(Entry{Key: e.Key, Value: m.vipPort() + ": " + m.ServicePort}, fmt.Errorf("services: ports: %s leads to %s, which comes first by name, and not to %s: choose another port for one of the two", m.vipPort(), first, s.Name))
 			default:

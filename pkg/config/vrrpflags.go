@@ -55,48 +55,48 @@ func newVRRPFlags(fs *flag.FlagSet, s *vrrp.Settings) vrrpFlags {
 // names every invalid flag, its value, and the accepted values.
 func (f vrrpFlags) finish() error {
 	var errs []error
-	bad := func(flag string, value any, right string) {
-		errs = append(errs, fmt.Errorf("--%s=%v: %s", flag, value, right))
+	reject := func(flag string, value any, remedy string) {
+		errs = append(errs, fmt.Errorf("--%s=%v: %s", flag, value, remedy))
 	}
 	s := f.settings
 	switch *f.version {
 	case int(vrrp.V2), int(vrrp.V3):
 		s.Version = vrrp.Version(*f.version)
 	default:
-		bad("vrrp-version", *f.version, "must be 2 or 3")
+		reject("vrrp-version", *f.version, "must be 2 or 3")
 	}
 	if !isSet(f.flags, "advertisement-interval") {
 		s.AdvertisementInterval = s.Version.DefaultInterval()
 	}
 	// Without a version there are no bounds.
 	if d := s.AdvertisementInterval; s.Version != 0 && !s.Version.ValidInterval(d) {
-		right := "must be " + s.Version.Intervals()
+		remedy := "must be " + s.Version.Intervals()
 		if s.Version == vrrp.V2 {
-			right += " with --vrrp-version=2"
+			remedy += " with --vrrp-version=2"
 		}
-		bad("advertisement-interval", d, right)
+		reject("advertisement-interval", d, remedy)
 	}
 	switch d := s.PreemptDelay; {
 	case d < 0 || d > vrrp.MaxPreemptDelay:
-		bad("preempt-delay", d, "must be "+validPreemptDelay)
+		reject("preempt-delay", d, "must be "+validPreemptDelay)
 	case d > 0 && !s.Preempt:
-		bad("preempt-delay", d, "requires --preempt")
+		reject("preempt-delay", d, "requires --preempt")
 	}
 	if n := s.DownAdverts; n < minDownAdverts || n > vrrp.MaxDownAdverts {
-		bad("down-adverts", n, "must be "+validDownAdverts)
+		reject("down-adverts", n, "must be "+validDownAdverts)
 	}
 	switch n := s.AdvertsPerInterval; {
 	case n < 1 || n > vrrp.MaxAdvertsPerInterval:
-		bad("adverts-per-interval", n, "must be "+validAdvertsPerInterval)
+		reject("adverts-per-interval", n, "must be "+validAdvertsPerInterval)
 	case n > 1 && s.Version == vrrp.V2:
-		bad("adverts-per-interval", n, "requires --vrrp-version=3")
+		reject("adverts-per-interval", n, "requires --vrrp-version=3")
 	}
 	form, known := checksums[*f.checksum]
 	switch s.Checksum = form; {
 	case !known:
-		bad("vrrp-checksum", *f.checksum, "must be rfc5798 or rfc9568")
+		reject("vrrp-checksum", *f.checksum, "must be rfc5798 or rfc9568")
 	case form == vrrp.ChecksumMessage && s.Version == vrrp.V2:
-		bad("vrrp-checksum", *f.checksum, "requires --vrrp-version=3")
+		reject("vrrp-checksum", *f.checksum, "requires --vrrp-version=3")
 	}
 	return errors.Join(errs...)
 }

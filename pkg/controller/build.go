@@ -72,7 +72,7 @@ func build(o config.Options, in inputs) built {
 	overCapacity := f.overCapacity(entries)
 	var served []config.Entry
 	for _, e := range entries {
-		if message := unserved(o, e, self, nodeOf); message != "" {
+		if message := unservedReason(o, e, self, nodeOf); message != "" {
 			b.problems = append(b.problems, e.Problem(message))
 			continue
 		}
@@ -83,8 +83,8 @@ func build(o config.Options, in inputs) built {
 		for _, s := range e.Services {
 			b.servicesOf[e.VIP] = append(b.servicesOf[e.VIP], s.Name)
 		}
-		if why := overCapacity[e.VIP]; why != "" {
-			b.problems = append(b.problems, e.Problem(why))
+		if message := overCapacity[e.VIP]; message != "" {
+			b.problems = append(b.problems, e.Problem(message))
 			e.Services, e.Refused = nil, true
 		}
 		forward, problems := f.forward(e)
@@ -110,8 +110,8 @@ func build(o config.Options, in inputs) built {
 	return b
 }
 
-// unserved returns the reason why this node cannot serve e, or "" if it can.
-func unserved(o config.Options, e config.Entry, self member, nodeOf map[netip.Addr]string) string {
+// unservedReason returns the reason why this node cannot serve e, or "" if it can.
+func unservedReason(o config.Options, e config.Entry, self member, nodeOf map[netip.Addr]string) string {
 	family := vrrp.FamilyOf(e.VIP)
 	if node, ok := nodeOf[e.VIP]; ok {
 		return fmt.Sprintf("not served: %s is the address of node %s, write a free address of the nodes' network", e.VIP, node)

@@ -66,18 +66,18 @@ func (f *forwarder) overCapacity(entries []config.Entry) map[netip.Addr]string {
 	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(a.total.dominantShare(), b.total.dominantShare()) })
 	rejected := map[netip.Addr]string{}
 	for _, g := range groups {
-		next, why := used.plus(g.total), ""
+		next, message := used.plus(g.total), ""
 		switch {
 		case next.ports > maxPorts:
-			why = fmt.Sprintf("%d ports of its VIPs, counting NodePorts, and each port again for each of the loadBalancerSourceRanges, exceed the capacity that the smaller entries leave: a node serves %d in all, list only the ports that are needed (ports), or fewer addresses or ranges; until then its VIPs refuse every port", g.total.ports, maxPorts)
+			message = fmt.Sprintf("%d ports of its VIPs, counting NodePorts, and each port again for each of the loadBalancerSourceRanges, exceed the capacity that the smaller entries leave: a node serves %d in all, list only the ports that are needed (ports), or fewer addresses or ranges; until then its VIPs refuse every port", g.total.ports, maxPorts)
 		case next.zones > maxZones:
-			why = fmt.Sprintf("%d ports of its VIPs that lead to other ports, or to the proxy, exceed the capacity that the smaller entries leave: a node has %d conntrack zones for such ports and for the VIPs, map fewer ports, or list fewer addresses; until then its VIPs refuse every port", g.total.zones, maxZones)
+			message = fmt.Sprintf("%d ports of its VIPs that lead to other ports, or to the proxy, exceed the capacity that the smaller entries leave: a node has %d conntrack zones for such ports and for the VIPs, map fewer ports, or list fewer addresses; until then its VIPs refuse every port", g.total.zones, maxZones)
 		default:
 			used = next
 			continue
 		}
 		for _, vip := range g.vips {
-			rejected[vip] = why
+			rejected[vip] = message
 		}
 	}
 	return rejected

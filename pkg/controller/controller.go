@@ -86,12 +86,12 @@ func New(client kubernetes.Interface, o config.Options, apply func(desired.State
 	}
 	c.recorder = newRecorder(client, c.host(), c.apiErrors)
 	core, apps := client.CoreV1(), client.AppsV1()
-	c.configMaps = newInformer(core.ConfigMaps(o.ConfigMap.Namespace), &corev1.ConfigMap{}, "configmaps", named(o.ConfigMap.Name), c.enqueue, c.apiErrors)
-	c.services = newInformer(core.Services(o.WatchNamespace), &corev1.Service{}, "services", everything, c.enqueue, c.apiErrors)
-	c.pods = newInformer(core.Pods(o.PodNamespace), &corev1.Pod{}, "pods", everything, c.enqueue, c.apiErrors)
-	c.nodes = newInformer(core.Nodes(), &corev1.Node{}, "nodes", everything, c.enqueue, c.apiErrors)
-	c.daemonSets = newInformer(apps.DaemonSets(o.PodNamespace), &appsv1.DaemonSet{}, "daemonsets", everything, c.enqueue, c.apiErrors)
-	c.namespaces = newInformer(core.Namespaces(), &corev1.Namespace{}, "namespaces", named(o.PodNamespace), c.enqueue, c.apiErrors)
+	c.configMaps = newInformer(core.ConfigMaps(o.ConfigMap.Namespace), &corev1.ConfigMap{}, "configmaps", objectNamed(o.ConfigMap.Name), c.enqueue, c.apiErrors)
+	c.services = newInformer(core.Services(o.WatchNamespace), &corev1.Service{}, "services", allObjects, c.enqueue, c.apiErrors)
+	c.pods = newInformer(core.Pods(o.PodNamespace), &corev1.Pod{}, "pods", allObjects, c.enqueue, c.apiErrors)
+	c.nodes = newInformer(core.Nodes(), &corev1.Node{}, "nodes", allObjects, c.enqueue, c.apiErrors)
+	c.daemonSets = newInformer(apps.DaemonSets(o.PodNamespace), &appsv1.DaemonSet{}, "daemonsets", allObjects, c.enqueue, c.apiErrors)
+	c.namespaces = newInformer(core.Namespaces(), &corev1.Namespace{}, "namespaces", objectNamed(o.PodNamespace), c.enqueue, c.apiErrors)
 	return c
 }
 

@@ -47,7 +47,7 @@ func (c *Controller) watchEndpoints(ctx context.Context, names []config.ObjectNa
 			c.endpointsRunning.Go(func() { w.run(w.slices, c.enqueue) })
 		}
 		if w.endpoints == nil && w.slices.forbidden.Load() {
-			w.endpoints = newInformer(c.client.CoreV1().Endpoints(n.Namespace), &corev1.Endpoints{}, "endpoints", named(n.Name), c.enqueue, c.apiErrors) //nolint:staticcheck // For roles that do not permit EndpointSlices.
+			w.endpoints = newInformer(c.client.CoreV1().Endpoints(n.Namespace), &corev1.Endpoints{}, "endpoints", objectNamed(n.Name), c.enqueue, c.apiErrors) //nolint:staticcheck // For roles that do not permit EndpointSlices.
 			c.endpointsRunning.Go(func() { w.run(w.endpoints, c.enqueue) })
 		}
 	}

@@ -20,8 +20,8 @@ func dualStackService(name string, n int, ports ...corev1.ServicePort) *corev1.S
 	return s
 }
 
-// brief formats a Forward as a line for each port.
-func brief(f desired.Forward) (lines []string) {
+// formatForward formats a Forward as a line for each port.
+func formatForward(f desired.Forward) (lines []string) {
 	if f.Open {
 		lines = append(lines, "hostPorts")
 	}
@@ -53,7 +53,7 @@ func TestForward(t *testing.T) {
 		for _, c := range change {
 			c(&s.Spec)
 		}
-		if _, err := strip(s); err != nil { // As the cache does.
+		if _, err := trimObject(s); err != nil { // As the cache does.
 			t.Fatal(err)
 		}
 		services[s.Name] = s
@@ -339,7 +339,7 @@ func TestForward(t *testing.T) {
 			if got.VIP != tt.entry.VIP {
 				t.Errorf("VIP %s", got.VIP)
 			}
-			if diff := cmp.Diff(tt.ports, brief(got)); diff != "" {
+			if diff := cmp.Diff(tt.ports, formatForward(got)); diff != "" {
 				t.Errorf("ports (-want +got):\n%s", diff)
 			}
 			var lines []string

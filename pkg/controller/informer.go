@@ -59,7 +59,7 @@ func newInformer[L runtime.Object](client typedClient[L], object runtime.Object,
 	}
 	i.SharedIndexInformer = cache.NewSharedIndexInformer(listThenWatch{lw}, object, 0, cache.Indexers{})
 	// None of the setters fails before the informer is started.
-	_ = i.SetTransform(strip)
+	_ = i.SetTransform(trimObject)
 	_ = i.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) {})
 	_, _ = i.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { enqueue() },
@@ -69,11 +69,11 @@ func newInformer[L runtime.Object](client typedClient[L], object runtime.Object,
 	return i
 }
 
-// everything selects all objects.
-var everything = metav1.ListOptions{}
+// allObjects selects all objects.
+var allObjects = metav1.ListOptions{}
 
-// named selects the object with this name.
-func named(name string) metav1.ListOptions {
+// objectNamed selects the object with this name.
+func objectNamed(name string) metav1.ListOptions {
 	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()}
 }
 
@@ -86,9 +86,9 @@ type listThenWatch struct{ *cache.ListWatch }
 
 func (listThenWatch) IsWatchListSemanticsUnSupported() bool { return true }
 
-// strip removes the fields of an object that the controller does not read, to save
+// trimObject removes the fields of an object that the controller does not read, to save
 // memory in clusters with many objects.
-func strip(object any) (any, error) {
+func trimObject(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.ConfigMap:
 		o.ManagedFields, o.Annotations, o.BinaryData = nil, nil, nil

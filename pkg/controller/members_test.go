@@ -187,7 +187,7 @@ func TestPodCIDRs(t *testing.T) {
 	b.Spec.PodCIDRs = []string{"10.244.3.0/24"}
 	build := func(nodes ...*corev1.Node) []netip.Prefix {
 		for _, n := range nodes { // As the caches do.
-			if _, err := strip(n); err != nil {
+			if _, err := trimObject(n); err != nil {
 				t.Fatal(err)
 			}
 		}

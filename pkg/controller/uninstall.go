@@ -35,7 +35,7 @@ func (c *Controller) Uninstalled(ctx context.Context) bool {
 		name := c.options.PodNamespace
 		namespace, err := c.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 		cached := getObject[corev1.Namespace](c.namespaces, "", name)
-		namespaceGone = gone(namespace, err, cached != nil && cached.DeletionTimestamp != nil)
+		namespaceGone = isGone(namespace, err, cached != nil && cached.DeletionTimestamp != nil)
 	})
 	c.mu.Lock()
 	c.daemonSet.update(c.pods, c.daemonSets, c.options)
@@ -44,16 +44,16 @@ func (c *Controller) Uninstalled(ctx context.Context) bool {
 	if known.name != "" {
 		wg.Go(func() {
 			d, err := c.client.AppsV1().DaemonSets(c.options.PodNamespace).Get(ctx, known.name, metav1.GetOptions{})
-			daemonSetGone = gone(d, err, known.deleted)
+			daemonSetGone = isGone(d, err, known.deleted)
 		})
 	}
 	wg.Wait()
 	return namespaceGone || daemonSetGone
 }
 
-// gone reports whether an object does not exist or is being deleted, from the result
+// isGone reports whether an object does not exist or is being deleted, from the result
 // of a get request. If the request failed, it returns known.
-func gone(o metav1.Object, err error, known bool) bool {
+func isGone(o metav1.Object, err error, known bool) bool {
 	switch {
 	case err == nil:
 		return o.GetDeletionTimestamp() != nil

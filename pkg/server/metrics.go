@@ -122,7 +122,7 @@ var snapshotMetrics = []metric[Snapshot]{
 			return count(s.Problems, func(p config.Problem) bool { return !p.Notice })
 		}),
 	gauge("config_applied", "Whether the configuration was read since the start.",
-		func(s Snapshot) float64 { return boolean(s.Engine.Applied) }),
+		func(s Snapshot) float64 { return boolValue(s.Engine.Applied) }),
 	gauge("loop_beat_timestamp_seconds", "When the VRRP loop last ran.",
 		func(s Snapshot) float64 { return timestamp(time.Unix(0, s.Engine.Beat)) }),
 	gauge("loop_lateness_seconds", "Worst lateness of the VRRP loop in the last one to two minutes.",
@@ -133,7 +133,7 @@ var snapshotMetrics = []metric[Snapshot]{
 	},
 	gauge("datapath_up", "Whether the latest attempt to write the nftables tables, and to listen on the proxy's ports, succeeded.",
 		func(s Snapshot) float64 {
-			return boolean(s.Datapath.Err == "" && s.Datapath.ProxyErr == "" && !s.Datapath.LastSync.IsZero())
+			return boolValue(s.Datapath.Err == "" && s.Datapath.ProxyErr == "" && !s.Datapath.LastSync.IsZero())
 		}),
 	gauge("datapath_last_sync_timestamp_seconds", "When the nftables tables were last in sync; 0: never.",
 		func(s Snapshot) float64 { return timestamp(s.Datapath.LastSync) }),
@@ -265,7 +265,7 @@ func count[T any](all []T, is func(T) bool) float64 {
 	return float64(n)
 }
 
-func boolean(b bool) float64 {
+func boolValue(b bool) float64 {
 	if b {
 		return 1
 	}

@@ -44,11 +44,11 @@ type Server struct {
 func New(c Config) *Server {
 	s := &Server{config: c}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", s.check(alive))
+	mux.HandleFunc("GET /healthz", s.healthHandler(checkAlive))
 	// The path of kube-keepalived-vip, which old manifests probe.
-	mux.HandleFunc("GET /health", s.check(alive))
-	mux.HandleFunc("GET /readyz", s.check(ready))
-	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("GET /health", s.healthHandler(checkAlive))
+	mux.HandleFunc("GET /readyz", s.healthHandler(checkReady))
+	mux.HandleFunc("GET /status", s.serveStatus)
 	mux.Handle("GET /metrics", metricsHandler(c))
 	s.handler = mux
 	return s
@@ -116,8 +116,8 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// check responds with status 200, or with 503 and the error of f.
-func (s *Server) check(f func(Snapshot, time.Time) error) http.HandlerFunc {
+// healthHandler responds with status 200, or with 503 and the error of f.
+func (s *Server) healthHandler(f func(Snapshot, time.Time) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -134,9 +134,9 @@ func (s *Server) check(f func(Snapshot, time.Time) error) http.HandlerFunc {
 // normally runs twice a second or more: only one that hangs exceeds it.
 const maxBeatAge = 10 * time.Second
 
-// alive returns an error if the VRRP loop hangs or has not started. A daemon without
+// checkAlive returns an error if the VRRP loop hangs or has not started. A daemon without
 // VIPs is alive.
-func alive(s Snapshot, now time.Time) error {
+func checkAlive(s Snapshot, now time.Time) error {
 	if s.Engine.Beat == 0 {
 		return errors.New("the VRRP loop has not started")
 	}
@@ -146,9 +146,9 @@ func alive(s Snapshot, now time.Time) error {
 	return nil
 }
 
-// ready returns an error if the daemon has not applied the configuration.
-func ready(s Snapshot, now time.Time) error {
-	if err := alive(s, now); err != nil {
+// checkReady returns an error if the daemon has not applied the configuration.
+func checkReady(s Snapshot, now time.Time) error {
+	if err := checkAlive(s, now); err != nil {
 		return err
 	}
 	if !s.Engine.Applied {
@@ -163,8 +163,8 @@ func ready(s Snapshot, now time.Time) error {
 	return nil
 }
 
-// status responds with the Snapshot as JSON.
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+// serveStatus responds with the Snapshot as JSON.
+func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	body := struct {
 		Node    string `json:"node"`
 		Version string `json:"version"`
