@@ -75,7 +75,7 @@ func checkForward(t *testing.T, got desired.Forward, self member, noKubeProxy bo
 		case noKubeProxy && p.Proxy == desired.NoProxy:
 			t.Errorf("left to a kube-proxy that is not there: %+v", p)
 		case p.KeepSource && a != self.address(family):
-			t.Errorf("keeps the source, but leads to %s", a)
+			t.Errorf("preserves the client IP, but leads to %s", a)
 		case !p.Restricted && p.Sources != nil:
 			t.Errorf("sources: %+v", p)
 		}

@@ -45,9 +45,9 @@ type Router struct {
 	vrrp.Settings
 	Family vrrp.Family
 	VRID   uint8
-	// TakeoverDelay is added to Active_Down_Interval (RFC 9568 section 6.1), so
-	// that two Backups do not become Master at the same time. Advertisements do not
-	// carry it.
+	// TakeoverDelay is added to Master_Down_Interval and Skew_Time (RFC 9568 section
+	// 6.1) before a Backup becomes Master, so that two Backups do not become Master
+	// at the same time. Advertisements do not carry it.
 	TakeoverDelay time.Duration
 	// TakeoverStep is the part of TakeoverDelay for each node that is preferred to
 	// this one.
