@@ -56,3 +56,16 @@ func AppendARPProbe(b []byte, mac net.HardwareAddr, vip netip.Addr) []byte {
 	b = append(b, make([]byte, 4+6)...)
 	return append(b, address[:]...)
 }
+
+// parseARP reads who claims which address by an ARP packet of Ethernet and IPv4
+// (RFC 826): the sender, of a request too. A probe (RFC 5227) claims nothing.
+func parseARP(b []byte) (address netip.Addr, mac MAC, ok bool) {
+	if len(b) < 28 || binary.BigEndian.Uint16(b) != 1 || binary.BigEndian.Uint16(b[2:]) != unix.ETH_P_IP || b[4] != 6 || b[5] != 4 {
+		return address, mac, false
+	}
+	if op := binary.BigEndian.Uint16(b[6:]); op != ARPRequest && op != ARPReply {
+		return address, mac, false
+	}
+	address = netip.AddrFrom4([4]byte(b[14:]))
+	return address, MAC(b[8:]), !address.IsUnspecified()
+}

@@ -104,6 +104,44 @@ func AppendNeighborSolicitation(b []byte, mac net.HardwareAddr, source, vip neti
 	return b
 }
 
+// parseNeighbor reads who claims which address by an IPv6 packet with a Neighbor
+// Advertisement, its target, or a Neighbor Solicitation, its source (RFC 4861
+// sections 7.1.1 and 7.1.2). A solicitation without one, as duplicate address
+// detection sends it, claims nothing. The link-layer address is that of the option
+// or else the frame's source. The checksum is not looked at.
+func parseNeighbor(b []byte, source MAC) (address netip.Addr, mac MAC, ok bool) {
+	const options = ipv6HeaderLen + 24
+	if len(b) < options || b[0]>>4 != 6 || b[6] != unix.IPPROTO_ICMPV6 || b[7] != 255 || b[ipv6HeaderLen+1] != 0 {
+		return address, mac, false
+	}
+	if length := int(binary.BigEndian.Uint16(b[4:])); length < options-ipv6HeaderLen {
+		return address, mac, false
+	} else if end := ipv6HeaderLen + length; end < len(b) {
+		b = b[:end]
+	}
+	var option byte
+	switch b[ipv6HeaderLen] {
+	case typeNS:
+		address, option = netip.AddrFrom16([16]byte(b[8:])), optionSourceLLA
+	case typeNA:
+		address, option = netip.AddrFrom16([16]byte(b[ipv6HeaderLen+8:])), optionTargetLLA
+	default:
+		return address, mac, false
+	}
+	mac = source
+	for rest := b[options:]; len(rest) >= 8; {
+		length := 8 * int(rest[1])
+		if length == 0 {
+			return address, mac, false
+		}
+		if rest[0] == option && length == 8 {
+			mac = MAC(rest[2:])
+		}
+		rest = rest[min(length, len(rest)):]
+	}
+	return address, mac, !address.IsUnspecified()
+}
+
 // putChecksum fills in the checksum of an ICMPv6 message that follows the fixed
 // header, both of an even length. The pseudo-header (RFC 8200 section 8.1) is the
 // addresses, the length and the next header.

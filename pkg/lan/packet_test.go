@@ -122,63 +122,6 @@ func TestBrokenPort(t *testing.T) {
 	}
 }
 
-func TestAppendGratuitousARP(t *testing.T) {
-	t.Parallel()
-	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	vip := netip.MustParseAddr("192.0.2.53")
-	tests := []struct {
-		name string
-		op   uint16
-		want string
-	}{
-		{
-			// As keepalived sends it.
-			"request", ARPRequest,
-			"ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 c0000235 ffffffffffff c0000235",
-		},
-		{
-			"reply", ARPReply,
-			"ffffffffffff 020000000001 0806 0001 0800 06 04 0002 020000000001 c0000235 020000000001 c0000235",
-		},
-	}
-	for _, tt := range tests {
-		got := AppendGratuitousARP([]byte("before"), mac, vip, tt.op)
-		if d := cmp.Diff(hex.Dump(append([]byte("before"), unhex(t, tt.want)...)), hex.Dump(got)); d != "" {
-			t.Errorf("%s: -want +got\n%s", tt.name, d)
-		}
-	}
-}
-
-func TestAppendUnsolicitedNA(t *testing.T) {
-	t.Parallel()
-	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	tests := []struct {
-		name, vip string
-		router    bool
-		want      string
-	}{
-		{
-			// As keepalived sends it.
-			"host", "fe80::54", false,
-			`333300000001 020000000001 86dd 60000000 0020 3a ff
-			fe800000000000000000000000000054 ff020000000000000000000000000001
-			8800 56f5 20000000 fe800000000000000000000000000054 0201 020000000001`,
-		},
-		{
-			"router", "fe80::54", true,
-			`333300000001 020000000001 86dd 60000000 0020 3a ff
-			fe800000000000000000000000000054 ff020000000000000000000000000001
-			8800 d6f4 a0000000 fe800000000000000000000000000054 0201 020000000001`,
-		},
-	}
-	for _, tt := range tests {
-		got := AppendUnsolicitedNA([]byte("before"), mac, netip.MustParseAddr(tt.vip), tt.router)
-		if d := cmp.Diff(hex.Dump(append([]byte("before"), unhex(t, tt.want)...)), hex.Dump(got)); d != "" {
-			t.Errorf("%s: -want +got\n%s", tt.name, d)
-		}
-	}
-}
-
 // However many VIPs there are, one buffer does for all their frames.
 func TestFramesDoNotAllocate(t *testing.T) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}

@@ -8,7 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var (
@@ -26,33 +27,6 @@ func changed(b []byte, offset int, value ...byte) []byte {
 	b = bytes.Clone(b)
 	copy(b[offset:], value)
 	return b
-}
-
-func TestParseARP(t *testing.T) {
-	request := withoutEthernet(AppendGratuitousARP(nil, claimMAC[:], claimVIP, ARPRequest))
-	for _, test := range []struct {
-		name   string
-		packet []byte
-		ok     bool
-	}{
-		{"gratuitous request", request, true},
-		{"gratuitous reply", withoutEthernet(AppendGratuitousARP(nil, claimMAC[:], claimVIP, ARPReply)), true},
-		{"padded", append(bytes.Clone(request), make([]byte, 18)...), true},
-		{"question of somebody who has it", changed(request, 24, 192, 0, 2, 1), true},
-		{"probe", withoutEthernet(AppendARPProbe(nil, claimMAC[:], claimVIP)), false},
-		{"short", request[:27], false},
-		{"empty", nil, false},
-		{"other hardware", changed(request, 0, 0, 6), false},
-		{"other protocol", changed(request, 2, 0x86, 0xdd), false},
-		{"other hardware length", changed(request, 4, 8), false},
-		{"other protocol length", changed(request, 5, 16), false},
-		{"reverse ARP", changed(request, 6, 0, 3), false},
-	} {
-		address, mac, ok := parseARP(test.packet)
-		if ok != test.ok || ok && (address != claimVIP || mac != claimMAC) {
-			t.Errorf("%s: %s is claimed by %s: %t", test.name, address, mac, ok)
-		}
-	}
 }
 
 func TestParseNeighbor(t *testing.T) {
@@ -133,18 +107,32 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// A burst passes, and then so many per second.
-func TestAllowance(t *testing.T) {
-	now := time.Unix(1000, 0)
-	a := allowance{last: now}
-	passed := 0
-	for range 2000 {
-		now = now.Add(time.Millisecond)
-		if a.take(now, claimsAtOnce) {
-			passed++
-		}
+func TestAppendUnsolicitedNA(t *testing.T) {
+	t.Parallel()
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	tests := []struct {
+		name, vip string
+		router    bool
+		want      string
+	}{
+		{
+			// As keepalived sends it.
+			"host", "fe80::54", false,
+			`333300000001 020000000001 86dd 60000000 0020 3a ff
+			fe800000000000000000000000000054 ff020000000000000000000000000001
+			8800 56f5 20000000 fe800000000000000000000000000054 0201 020000000001`,
+		},
+		{
+			"router", "fe80::54", true,
+			`333300000001 020000000001 86dd 60000000 0020 3a ff
+			fe800000000000000000000000000054 ff020000000000000000000000000001
+			8800 d6f4 a0000000 fe800000000000000000000000000054 0201 020000000001`,
+		},
 	}
-	if want := claimsAtOnce + 2*claimsPerSecond; passed < want-1 || passed > want+1 {
-		t.Errorf("%d passed in two seconds, want %d", passed, want)
+	for _, tt := range tests {
+		got := AppendUnsolicitedNA([]byte("before"), mac, netip.MustParseAddr(tt.vip), tt.router)
+		if d := cmp.Diff(hex.Dump(append([]byte("before"), unhex(t, tt.want)...)), hex.Dump(got)); d != "" {
+			t.Errorf("%s: -want +got\n%s", tt.name, d)
+		}
 	}
 }
