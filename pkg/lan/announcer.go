@@ -12,21 +12,9 @@ import (
 	"github.com/mdlayher/packet"
 )
 
-// The operations of an ARP packet (RFC 826).
-const (
-	ARPRequest uint16 = 1
-	ARPReply   uint16 = 2
-)
-
 // announceTimeout bounds how long a device that transmits nothing can hold up
 // Announce.
 const announceTimeout = time.Second
-
-// Where the frames go to.
-var (
-	toAll      = &packet.Addr{HardwareAddr: broadcast}
-	toAllNodes = &packet.Addr{HardwareAddr: allNodesMAC}
-)
 
 // Announcer sends gratuitous ARP and unsolicited Neighbor Advertisements. It is
 // used by one goroutine. The zero value is ready for use.
@@ -34,6 +22,7 @@ type Announcer struct {
 	// sockets are by interface index.
 	sockets map[int]*packet.Conn
 	frame   []byte
+	to      packet.Addr
 	// closing are goroutines that close what sockets has no more.
 	closing sync.WaitGroup
 }
@@ -42,13 +31,13 @@ type Announcer struct {
 // address by a Neighbor Advertisement, an IPv4 address by an ARP request, which
 // most systems heed.
 func (a *Announcer) Announce(index int, mac net.HardwareAddr, vips []netip.Addr) error {
-	return a.send(index, mac, vips, ARPRequest)
+	return a.send(index, mac, vips, arpRequest)
 }
 
 // Reply tells the LAN of the interface by ARP replies that mac has each of
 // vips, which are IPv4 addresses: some systems insist on that form.
 func (a *Announcer) Reply(index int, mac net.HardwareAddr, vips []netip.Addr) error {
-	return a.send(index, mac, vips, ARPReply)
+	return a.send(index, mac, vips, arpReply)
 }
 
 // send sends one frame for each of vips; op is that of an ARP packet.
@@ -73,17 +62,17 @@ func (a *Announcer) send(index int, mac net.HardwareAddr, vips []netip.Addr, op 
 		note(err)
 	}
 	for _, vip := range vips {
-		to := toAll
 		switch {
 		case vip.Is4():
-			a.frame = AppendGratuitousARP(a.frame[:0], mac, vip, op)
+			a.frame = gratuitousARP(MAC(mac), vip, op).appendFrame(a.frame[:0])
 		case vip.Is6() && !vip.Is4In6():
-			a.frame, to = AppendUnsolicitedNA(a.frame[:0], mac, vip, router), toAllNodes
+			a.frame = unsolicitedAdvertisement(MAC(mac), vip, router).appendFrame(a.frame[:0], MAC(mac))
 		default:
 			note(fmt.Errorf("%q is no IP address", vip))
 			continue
 		}
-		if _, err := conn.WriteTo(a.frame, to); err != nil {
+		a.to.HardwareAddr = a.frame[:6]
+		if _, err := conn.WriteTo(a.frame, &a.to); err != nil {
 			note(fmt.Errorf("%s: %w", vip, err))
 		}
 	}

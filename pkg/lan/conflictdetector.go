@@ -79,9 +79,9 @@ func (w *Watcher) Probe(index int, mac net.HardwareAddr, source netip.Addr, vips
 	errs := []error{conn.SetWriteDeadline(time.Now().Add(announceTimeout))}
 	for _, vip := range vips {
 		if vip.Is4() {
-			w.frame = AppendARPProbe(w.frame[:0], mac, vip)
+			w.frame = arpProbe(MAC(mac), vip).appendFrame(w.frame[:0])
 		} else {
-			w.frame = AppendNeighborSolicitation(w.frame[:0], mac, source, vip)
+			w.frame = neighborSolicitation(MAC(mac), source, vip).appendFrame(w.frame[:0], MAC(mac))
 		}
 		if _, err := conn.WriteTo(w.frame, &packet.Addr{HardwareAddr: w.frame[:6]}); err != nil {
 			errs = append(errs, fmt.Errorf("probe for %s on link %d: %w", vip, index, err))

@@ -76,9 +76,11 @@ func (e *ear) read(heard func(Claim)) {
 		c := Claim{Index: e.Index}
 		ok := false
 		if e.IPv6 {
-			c.Address, c.MAC, ok = parseNeighbor(b[:n], senderOf(from))
-		} else {
-			c.Address, c.MAC, ok = parseARP(b[:n])
+			if m, valid := parseNeighborMessage(b[:n]); valid {
+				c.Address, c.MAC, ok = m.claim(senderOf(from))
+			}
+		} else if p, valid := parseARP(b[:n]); valid {
+			c.Address, c.MAC, ok = p.claim()
 		}
 		if watched := *e.watched.Load(); ok && watched[c.Address] && budget.take(time.Now(), claimsAtOnce+2*len(watched)) {
 			heard(c)

@@ -3,136 +3,146 @@ package lan
 import (
 	"bytes"
 	"encoding/hex"
-	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-var (
-	claimMAC  = MAC{2, 0, 0, 0, 0, 4}
-	frameMAC  = MAC{2, 0, 0, 0, 0, 5}
-	claimVIP  = netip.MustParseAddr("192.0.2.100")
-	claimVIP6 = netip.MustParseAddr("2001:db8::100")
-)
+// frameMAC is the source of an Ethernet frame.
+var frameMAC = MAC{2, 0, 0, 0, 0, 5}
 
-// withoutEthernet is a frame as a socket that takes the Ethernet header off has it.
-func withoutEthernet(frame []byte) []byte { return frame[14:] }
-
-// changed is b with other bytes from an offset on.
-func changed(b []byte, offset int, value ...byte) []byte {
-	b = bytes.Clone(b)
-	copy(b[offset:], value)
-	return b
+// TestNeighborMessage compares each message with its frame, in both directions.
+func TestNeighborMessage(t *testing.T) {
+	t.Parallel()
+	linkLocal, zero := netip.MustParseAddr("fe80::54"), netip.IPv6Unspecified()
+	allNodes, solicited := netip.MustParseAddr("ff02::1"), netip.MustParseAddr("ff02::1:ff00:100")
+	tests := []struct {
+		name        string
+		built, want neighborMessage
+		frame       string
+		// claimed is the address that the sender claims, if any.
+		claimed netip.Addr
+	}{
+		{
+			// As keepalived sends it.
+			name:  "advertisement of a host",
+			built: unsolicitedAdvertisement(testMAC, linkLocal, false),
+			want: neighborMessage{
+				source: linkLocal, destination: allNodes, typ: 136, override: true, target: linkLocal,
+				linkLayerAddr: testMAC, hasLinkLayerAddr: true,
+			},
+			frame: `333300000001 020000000004 86dd 60000000 0020 3a ff
+				fe800000000000000000000000000054 ff020000000000000000000000000001
+				8800 56f2 20000000 fe800000000000000000000000000054 0201 020000000004`,
+			claimed: linkLocal,
+		},
+		{
+			name:  "advertisement of a router",
+			built: unsolicitedAdvertisement(testMAC, linkLocal, true),
+			want: neighborMessage{
+				source: linkLocal, destination: allNodes, typ: 136, router: true, override: true, target: linkLocal,
+				linkLayerAddr: testMAC, hasLinkLayerAddr: true,
+			},
+			frame: `333300000001 020000000004 86dd 60000000 0020 3a ff
+				fe800000000000000000000000000054 ff020000000000000000000000000001
+				8800 d6f1 a0000000 fe800000000000000000000000000054 0201 020000000004`,
+			claimed: linkLocal,
+		},
+		{
+			name:  "duplicate address detection",
+			built: neighborSolicitation(testMAC, netip.Addr{}, testIP6),
+			want:  neighborMessage{source: zero, destination: solicited, typ: 135, target: testIP6},
+			frame: `3333ff000100 020000000004 86dd 60000000 0018 3a ff
+				00000000000000000000000000000000 ff0200000000000000000001ff000100
+				8700 4aef 00000000 20010db8000000000000000000000100`,
+		},
+		{
+			name:  "solicitation",
+			built: neighborSolicitation(testMAC, netip.MustParseAddr("fe80::1"), testIP6),
+			want: neighborMessage{
+				source: netip.MustParseAddr("fe80::1"), destination: solicited, typ: 135, target: testIP6,
+				linkLayerAddr: testMAC, hasLinkLayerAddr: true,
+			},
+			frame: `3333ff000100 020000000004 86dd 60000000 0020 3a ff
+				fe800000000000000000000000000001 ff0200000000000000000001ff000100
+				8700 4960 00000000 20010db8000000000000000000000100 0101 020000000004`,
+			claimed: netip.MustParseAddr("fe80::1"),
+		},
+	}
+	for _, tt := range tests {
+		if tt.built != tt.want {
+			t.Errorf("%s: built %+v, want %+v", tt.name, tt.built, tt.want)
+		}
+		frame := tt.want.appendFrame([]byte("before"), testMAC)
+		if d := cmp.Diff(hex.Dump(append([]byte("before"), unhex(t, tt.frame)...)), hex.Dump(frame)); d != "" {
+			t.Errorf("%s: append: -want +got\n%s", tt.name, d)
+		}
+		if got, ok := parseNeighborMessage(withoutEthernet(unhex(t, tt.frame))); !ok || got != tt.want {
+			t.Errorf("%s: parsed %+v, %t, want %+v", tt.name, got, ok, tt.want)
+		}
+		ip, mac, ok := tt.want.claim(frameMAC)
+		if ok != tt.claimed.IsValid() || ok && (ip != tt.claimed || mac != testMAC) {
+			t.Errorf("%s: %s claims %s: %t, want %s", tt.name, mac, ip, ok, tt.claimed)
+		}
+	}
 }
 
-func TestParseNeighbor(t *testing.T) {
-	advertisement := withoutEthernet(AppendUnsolicitedNA(nil, claimMAC[:], claimVIP6, false))
-	solicitation := withoutEthernet(AppendNeighborSolicitation(nil, claimMAC[:], claimVIP6, netip.MustParseAddr("2001:db8::1")))
-	other := append(changed(advertisement, 5, 40), 14, 1, 1, 2, 3, 4, 5, 6) // A nonce (RFC 3971).
-	for _, test := range []struct {
+// TestParseNeighborMessage parses messages that this program does not send.
+func TestParseNeighborMessage(t *testing.T) {
+	t.Parallel()
+	advertisement := unsolicitedAdvertisement(testMAC, testIP6, false).append(nil)
+	solicitation := neighborSolicitation(testMAC, testIP6, netip.MustParseAddr("2001:db8::1")).append(nil)
+	nonce := append(changed(advertisement, 5, 40), 14, 1, 1, 2, 3, 4, 5, 6) // RFC 3971 section 5.3.2
+	for _, tt := range []struct {
 		name   string
 		packet []byte
 		want   MAC
 		ok     bool
 	}{
-		{"advertisement", advertisement, claimMAC, true},
+		{"advertisement", advertisement, testMAC, true},
 		{"advertisement without option", changed(advertisement[:64], 5, 24), frameMAC, true},
-		{"advertisement with another option", other, claimMAC, true},
-		{"advertisement with something behind it", append(bytes.Clone(advertisement), 0, 0, 0), claimMAC, true},
-		{"solicitation from the address", solicitation, claimMAC, true},
-		{"duplicate address detection", withoutEthernet(AppendNeighborSolicitation(nil, claimMAC[:], netip.Addr{}, claimVIP6)), MAC{}, false},
+		{"advertisement with another option", nonce, testMAC, true},
+		{"padded advertisement", append(bytes.Clone(advertisement), 0, 0, 0), testMAC, true},
+		{"solicitation from the address", solicitation, testMAC, true},
 		{"short", advertisement[:63], MAC{}, false},
 		{"empty", nil, MAC{}, false},
-		{"of a length that is too short", changed(advertisement, 5, 23), MAC{}, false},
-		{"from behind a router", changed(advertisement, 7, 254), MAC{}, false},
+		{"payload length too small", changed(advertisement, 5, 23), MAC{}, false},
+		{"forwarded by a router", changed(advertisement, 7, 254), MAC{}, false},
 		{"UDP", changed(advertisement, 6, 17), MAC{}, false},
 		{"router advertisement", changed(advertisement, 40, 134), MAC{}, false},
 		{"code", changed(advertisement, 41, 1), MAC{}, false},
 		{"IPv4", changed(advertisement, 0, 0x45), MAC{}, false},
-		{"option of no length", changed(advertisement, 65, 0), MAC{}, false},
+		{"option of length 0", changed(advertisement, 65, 0), MAC{}, false},
 		{"option that ends behind the packet", changed(advertisement, 65, 2), frameMAC, true},
 	} {
-		address, mac, ok := parseNeighbor(test.packet, frameMAC)
-		if ok != test.ok || ok && (address != claimVIP6 || mac != test.want) {
-			t.Errorf("%s: %s is claimed by %s: %t", test.name, address, mac, ok)
+		m, ok := parseNeighborMessage(tt.packet)
+		ip, mac, claims := m.claim(frameMAC)
+		if ok != tt.ok || ok && (!claims || ip != testIP6 || mac != tt.want) {
+			t.Errorf("%s: parsed %+v, %t; %s claims %s, want %s", tt.name, m, ok, mac, ip, tt.want)
 		}
 	}
 }
 
-// FuzzParseClaim: whatever a host on the LAN sends, nothing is read beyond it, and
-// no claim is of no address.
-func FuzzParseClaim(f *testing.F) {
-	f.Add(withoutEthernet(AppendGratuitousARP(nil, claimMAC[:], claimVIP, ARPRequest)))
-	f.Add(withoutEthernet(AppendARPProbe(nil, claimMAC[:], claimVIP)))
-	f.Add(withoutEthernet(AppendUnsolicitedNA(nil, claimMAC[:], claimVIP6, true)))
-	f.Add(withoutEthernet(AppendNeighborSolicitation(nil, claimMAC[:], claimVIP6, claimVIP6)))
-	f.Add(changed(withoutEthernet(AppendUnsolicitedNA(nil, claimMAC[:], claimVIP6, true)), 65, 255))
+// FuzzParseNeighborMessage checks that the parser reads nothing beyond the packet,
+// that a claim is never of the unspecified address, and that an appended message
+// parses as itself.
+func FuzzParseNeighborMessage(f *testing.F) {
+	f.Add(unsolicitedAdvertisement(testMAC, testIP6, true).append(nil))
+	f.Add(neighborSolicitation(testMAC, testIP6, testIP6).append(nil))
+	f.Add(neighborSolicitation(testMAC, netip.Addr{}, testIP6).append(nil))
+	f.Add(changed(unsolicitedAdvertisement(testMAC, testIP6, true).append(nil), 65, 255))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if address, _, ok := parseARP(slices.Clip(b)); ok && (!address.Is4() || address.IsUnspecified()) {
-			t.Errorf("ARP claims %s", address)
+		m, ok := parseNeighborMessage(slices.Clip(b))
+		if !ok {
+			return
 		}
-		if address, _, ok := parseNeighbor(slices.Clip(b), frameMAC); ok && (!address.Is6() || address.IsUnspecified()) {
-			t.Errorf("ND claims %s", address)
+		if ip, _, claims := m.claim(frameMAC); claims && (!ip.Is6() || ip.IsUnspecified()) {
+			t.Errorf("%+v claims %s", m, ip)
+		}
+		if again, ok := parseNeighborMessage(m.append(nil)); !ok || again != m {
+			t.Errorf("parsed %+v, then %+v, %t", m, again, ok)
 		}
 	})
-}
-
-// The frames that ask, byte by byte.
-func TestProbes(t *testing.T) {
-	for _, test := range []struct {
-		name  string
-		frame []byte
-		want  string
-	}{
-		{"ARP probe", AppendARPProbe(nil, net.HardwareAddr(claimMAC[:]), claimVIP), `
-			ffffffffffff 020000000004 0806 0001 0800 06 04 0001
-			020000000004 00000000 000000000000 c0000264`},
-		{"duplicate address detection", AppendNeighborSolicitation(nil, net.HardwareAddr(claimMAC[:]), netip.Addr{}, claimVIP6), `
-			3333ff000100 020000000004 86dd 60000000 0018 3a ff
-			00000000000000000000000000000000 ff0200000000000000000001ff000100
-			8700 4aef 00000000 20010db8000000000000000000000100`},
-		{"solicitation", AppendNeighborSolicitation(nil, net.HardwareAddr(claimMAC[:]), netip.MustParseAddr("fe80::1"), claimVIP6), `
-			3333ff000100 020000000004 86dd 60000000 0020 3a ff
-			fe800000000000000000000000000001 ff0200000000000000000001ff000100
-			8700 4960 00000000 20010db8000000000000000000000100 0101 020000000004`},
-	} {
-		want := strings.Join(strings.Fields(test.want), "")
-		if got := hex.EncodeToString(test.frame); got != want {
-			t.Errorf("%s:\n got %s\nwant %s", test.name, got, want)
-		}
-	}
-}
-
-func TestAppendUnsolicitedNA(t *testing.T) {
-	t.Parallel()
-	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	tests := []struct {
-		name, vip string
-		router    bool
-		want      string
-	}{
-		{
-			// As keepalived sends it.
-			"host", "fe80::54", false,
-			`333300000001 020000000001 86dd 60000000 0020 3a ff
-			fe800000000000000000000000000054 ff020000000000000000000000000001
-			8800 56f5 20000000 fe800000000000000000000000000054 0201 020000000001`,
-		},
-		{
-			"router", "fe80::54", true,
-			`333300000001 020000000001 86dd 60000000 0020 3a ff
-			fe800000000000000000000000000054 ff020000000000000000000000000001
-			8800 d6f4 a0000000 fe800000000000000000000000000054 0201 020000000001`,
-		},
-	}
-	for _, tt := range tests {
-		got := AppendUnsolicitedNA([]byte("before"), mac, netip.MustParseAddr(tt.vip), tt.router)
-		if d := cmp.Diff(hex.Dump(append([]byte("before"), unhex(t, tt.want)...)), hex.Dump(got)); d != "" {
-			t.Errorf("%s: -want +got\n%s", tt.name, d)
-		}
-	}
 }

@@ -1,18 +1,11 @@
 package lan
 
 import (
-	"net"
 	"net/netip"
 )
 
 // maxClaim is how much is read of what may be a claim: its options end long before.
 const maxClaim = 256
-
-// MAC is an Ethernet address.
-type MAC [6]byte
-
-// String returns it in hexadecimal, with colons.
-func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 
 // Claim is what a host on the LAN said: that it has an address.
 type Claim struct {

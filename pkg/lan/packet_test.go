@@ -3,7 +3,6 @@ package lan
 import (
 	"encoding/hex"
 	"math"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -119,19 +118,5 @@ func TestBrokenPort(t *testing.T) {
 			t.Errorf("broken are %v, want %v", broken, ports)
 		}
 		n.Use(ports)
-	}
-}
-
-// However many VIPs there are, one buffer does for all their frames.
-func TestFramesDoNotAllocate(t *testing.T) {
-	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	vip4, vip6 := netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("fe80::54")
-	var frame []byte
-	allocations := testing.AllocsPerRun(100, func() {
-		frame = AppendGratuitousARP(frame[:0], mac, vip4, ARPRequest)
-		frame = AppendUnsolicitedNA(frame[:0], mac, vip6, true)
-	})
-	if allocations > 0 {
-		t.Errorf("%.1f allocations for a frame of each kind", allocations)
 	}
 }
