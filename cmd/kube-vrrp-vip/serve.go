@@ -72,7 +72,7 @@ func (d *daemon) wire(logger klog.Logger, client kubernetes.Interface, o config.
 	}
 	rules, neighbors := datapath.NewRules(), neighbor.New(gateErr == nil)
 	c := engine.Config{
-		Ports:        lan.Ports{},
+		Ports:        lan.Conns{},
 		Neighbors:    neighbors,
 		Senders:      neighbors,
 		Elevate:      lan.Elevate,
@@ -100,7 +100,7 @@ func (d *daemon) wire(logger klog.Logger, client kubernetes.Interface, o config.
 
 // open opens the sockets that the engine works with.
 func (d *daemon) open(c *engine.Config, gated bool) error {
-	network, err := lan.NewNetwork()
+	network, err := lan.NewPoller()
 	if err != nil {
 		return fmt.Errorf("open sockets: %w", err)
 	}
@@ -110,9 +110,9 @@ func (d *daemon) open(c *engine.Config, gated bool) error {
 		return fmt.Errorf("open rtnetlink: %w", err)
 	}
 	virtualLinks, announcer := &host.VirtualLinks{}, &lan.Announcer{}
-	watcher := lan.NewWatcher(func(c lan.Claim) { d.engine.Heard(c) })
+	watcher := lan.NewConflictDetector(func(c lan.NeighborEvent) { d.engine.Heard(c) })
 	d.closers = append(d.closers, addresses.Close, virtualLinks.Close, announcer.Close, watcher.Close)
-	pulser, err := lan.NewPulser()
+	pulser, err := lan.NewHeartbeatSocket()
 	if err != nil {
 		return fmt.Errorf("open sockets: %w", err)
 	}

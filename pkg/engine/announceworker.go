@@ -17,7 +17,7 @@ import (
 // sends the reply form of gratuitous ARP.
 type announcer interface {
 	Announce(index int, mac net.HardwareAddr, vips []netip.Addr) error
-	Reply(index int, mac net.HardwareAddr, vips []netip.Addr) error
+	AnnounceReply(index int, mac net.HardwareAddr, vips []netip.Addr) error
 }
 
 // announceWorker is the only sender of announcements.
@@ -94,7 +94,7 @@ func (w *announceWorker) send(batch []frame) {
 	}
 	form := w.announcer.Announce
 	if batch[0].reply {
-		form = w.announcer.Reply
+		form = w.announcer.AnnounceReply
 	}
 	err := form(link, w.pacer.hardwareAddrs[link], vips)
 	if errors.Is(err, os.ErrDeadlineExceeded) {

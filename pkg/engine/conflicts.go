@@ -83,8 +83,8 @@ func (c *conflicts) probe(in *instance, probes []conflict.Probe) {
 
 // heard passes on that a host claims an address. It returns the instance that has
 // it, nil if there is none, and the reaction.
-func (c *conflicts) heard(claim lan.Claim, now vrrp.Time) (*instance, conflict.Reaction) {
-	a := conflict.Address{Link: claim.Index, IP: claim.Address}
+func (c *conflicts) heard(claim lan.NeighborEvent, now vrrp.Time) (*instance, conflict.Reaction) {
+	a := conflict.Address{Link: claim.Index, IP: claim.IP}
 	in := c.byAddress[a]
 	if in == nil {
 		return nil, conflict.None

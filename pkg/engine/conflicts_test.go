@@ -220,7 +220,7 @@ func TestSimulatedDefenceIsPaced(t *testing.T) {
 	master := w.nodes[w.oneMaster("before")]
 	before := master.announcements
 	for i := range 6000 {
-		w.say(nil, lan.Claim{Index: eth0, Address: vipA, MAC: lan.MAC{6, 0, 0, 0, byte(i >> 8), byte(i)}}, master)
+		w.say(nil, lan.NeighborEvent{Index: eth0, IP: vipA, MAC: lan.MAC{6, 0, 0, 0, byte(i >> 8), byte(i)}}, master)
 		w.run(10 * time.Millisecond)
 	}
 	// Six defences in a minute, each the whole schedule.
@@ -273,7 +273,7 @@ func TestSimulatedSingleClaim(t *testing.T) {
 	master := w.oneMaster("before")
 	other := w.nodes[1-master]
 	w.cache[vipA] = other.id
-	w.say(other, lan.Claim{Index: eth0, Address: vipA, MAC: lan.MAC(other.hardwareAddr(eth0))}, nil)
+	w.say(other, lan.NeighborEvent{Index: eth0, IP: vipA, MAC: lan.MAC(other.hardwareAddr(eth0))}, nil)
 	w.run(2 * time.Second)
 	w.oneMaster("after the claim")
 	w.run(time.Minute)
@@ -286,12 +286,12 @@ func TestSimulatedOwnClaims(t *testing.T) {
 	w.run(10 * time.Second)
 	for range 100 {
 		for _, mac := range []lan.MAC{lan.MAC(w.nodes[0].hardwareAddr(eth1)), {0, 0, 0x5e, 0, 1, 50}, {0, 0, 0x5e, 0, 2, 50}} {
-			w.say(nil, lan.Claim{Index: eth0, Address: vipA, MAC: mac}, nil)
+			w.say(nil, lan.NeighborEvent{Index: eth0, IP: vipA, MAC: mac}, nil)
 		}
 		w.run(100 * time.Millisecond)
 	}
 	w.nobodySaid("after claims of our own")
-	w.say(nil, lan.Claim{Index: eth0, Address: vipA, MAC: lan.MAC{0, 0, 0x5e, 0, 1, 51}}, nil)
+	w.say(nil, lan.NeighborEvent{Index: eth0, IP: vipA, MAC: lan.MAC{0, 0, 0x5e, 0, 1, 51}}, nil)
 	w.run(time.Second)
 	if got := w.nodes[0].engine.Status().Routers[0].ForeignClaims; got != 1 {
 		w.fatalf("%d foreign claims, want the one of another virtual router", got)

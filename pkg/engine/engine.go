@@ -37,7 +37,9 @@ func (e *Engine) Links(s host.Snapshot) { e.tell(func(m *messages) { m.links = &
 
 // Heard tells of an address that somebody on a LAN claims. It may be called by
 // any goroutine and never blocks.
-func (e *Engine) Heard(c lan.Claim) { e.tell(func(m *messages) { m.claims = append(m.claims, c) }) }
+func (e *Engine) Heard(c lan.NeighborEvent) {
+	e.tell(func(m *messages) { m.claims = append(m.claims, c) })
+}
 
 // Status returns a snapshot of what the engine is doing.
 func (e *Engine) Status() desired.Status { return e.publisher.read() }

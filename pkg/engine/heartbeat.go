@@ -23,7 +23,7 @@ const (
 // pulser sends heartbeats to the kernel, on which it depends whether the VIPs of
 // a Master are answered for. It never blocks.
 type pulser interface {
-	Pulse(desired.Pulse) error
+	SendHeartbeat(desired.Pulse) error
 }
 
 // pulses sends the heartbeats of the Masters.
@@ -66,7 +66,7 @@ func (p *pulses) send(in *instance, now vrrp.Time) (changed bool) {
 	}
 	p.next = min(p.next, now.Add(pulseInterval))
 	lost := p.lost()
-	err := p.pulser.Pulse(in.pulse())
+	err := p.pulser.SendHeartbeat(in.pulse())
 	if err != nil {
 		p.failures++
 		p.inARow++

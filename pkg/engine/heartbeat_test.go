@@ -29,7 +29,7 @@ type gateState struct {
 // simGate is the Pulser and the neighbors of a node.
 type simGate struct{ n *simNode }
 
-func (g simGate) Pulse(p desired.Pulse) error {
+func (g simGate) SendHeartbeat(p desired.Pulse) error {
 	s := &g.n.gate
 	if s.fails {
 		return fmt.Errorf("network is down")

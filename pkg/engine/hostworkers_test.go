@@ -63,7 +63,7 @@ func (k fakeAnnouncer) Announce(_ int, _ net.HardwareAddr, vips []netip.Addr) er
 	return k.say("announce", vips)
 }
 
-func (k fakeAnnouncer) Reply(_ int, _ net.HardwareAddr, vips []netip.Addr) error {
+func (k fakeAnnouncer) AnnounceReply(_ int, _ net.HardwareAddr, vips []netip.Addr) error {
 	return k.say("reply", vips)
 }
 

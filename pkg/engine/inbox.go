@@ -23,7 +23,7 @@ type messages struct {
 	sockets  []socketResult
 	leases   []leaseResult
 	outcomes []outcome
-	claims   []lan.Claim
+	claims   []lan.NeighborEvent
 	stop     bool
 }
 

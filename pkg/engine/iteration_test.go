@@ -28,8 +28,8 @@ type quietNetwork struct {
 }
 
 func (n *quietNetwork) Now() int64           { return n.now }
-func (n *quietNetwork) Use([]*lan.Port)      {}
-func (n *quietNetwork) Broken() []*lan.Port  { return nil }
+func (n *quietNetwork) Use([]*lan.Conn)      {}
+func (n *quietNetwork) Broken() []*lan.Conn  { return nil }
 func (n *quietNetwork) Wake()                {}
 func (n *quietNetwork) Wait(end int64) error { n.now = max(n.now, min(end, n.due)); return nil }
 
@@ -42,7 +42,7 @@ func (n *quietNetwork) SendVia(index, _ int, source, destination netip.Addr, pay
 	return n.Send(index, source, destination, payload)
 }
 
-func (n *quietNetwork) Pulse(desired.Pulse) error {
+func (n *quietNetwork) SendHeartbeat(desired.Pulse) error {
 	n.pulses++
 	return nil
 }

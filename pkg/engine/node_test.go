@@ -44,7 +44,7 @@ func runNode(file string) (err error) {
 	signal.Notify(again, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	network, err := lan.NewNetwork()
+	network, err := lan.NewPoller()
 	if err != nil {
 		return err
 	}
@@ -57,10 +57,10 @@ func runNode(file string) (err error) {
 	announcer := &lan.Announcer{}
 	defer announcer.Close()
 	var e *Engine
-	watcher := lan.NewWatcher(func(c lan.Claim) { e.Heard(c) })
+	watcher := lan.NewConflictDetector(func(c lan.NeighborEvent) { e.Heard(c) })
 	defer watcher.Close()
 	e = New(Config{
-		Network: network, Ports: lan.Ports{}, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, Watcher: watcher, Release: true,
+		Network: network, Ports: lan.Conns{}, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, Watcher: watcher, Release: true,
 		VirtualLinks: &host.VirtualLinks{}, Senders: noNeighbors{},
 		Elevate: lan.Elevate,
 		OnTransition: func(t desired.Transition) {

@@ -132,7 +132,7 @@ func (l *loop) checkConflicts(in *instance, now vrrp.Time) {
 }
 
 // heardClaim reacts to a host that claims a VIP.
-func (l *loop) heardClaim(c lan.Claim, now vrrp.Time) {
+func (l *loop) heardClaim(c lan.NeighborEvent, now vrrp.Time) {
 	if l.links.macs[c.MAC] {
 		return // Two interfaces of this node may be on one LAN.
 	}

@@ -174,7 +174,7 @@ func (d *deafLink) Announce(link int, _ net.HardwareAddr, vips []netip.Addr) err
 	return nil
 }
 
-func (d *deafLink) Reply(int, net.HardwareAddr, []netip.Addr) error { return nil }
+func (d *deafLink) AnnounceReply(int, net.HardwareAddr, []netip.Addr) error { return nil }
 
 // A link that transmits nothing holds the others up once, and no lease at all.
 func TestHostWorkersDeafLink(t *testing.T) {

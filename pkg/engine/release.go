@@ -52,9 +52,9 @@ func (r *releases) add(in *instance, a *vrrp.Advertisement, generation uint64, n
 
 // flush sends those that could not be sent any more when only these ports are in
 // use: an address is removed with its interface, or a moment later.
-func (r *releases) flush(ports []*lan.Port) {
+func (r *releases) flush(ports []*lan.Conn) {
 	r.send(func(v *release) bool {
-		return !slices.ContainsFunc(ports, func(p *lan.Port) bool { return p.Index == v.link && p.IPv6 == v.source.Is6() })
+		return !slices.ContainsFunc(ports, func(p *lan.Conn) bool { return p.Index == v.link && p.IPv6 == v.source.Is6() })
 	})
 }
 

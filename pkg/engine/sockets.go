@@ -16,8 +16,8 @@ import (
 // monotonic clock. Only Wake may be called from another goroutine.
 type network interface {
 	Now() int64
-	Use([]*lan.Port)
-	Broken() []*lan.Port
+	Use([]*lan.Conn)
+	Broken() []*lan.Conn
 	Wait(deadline int64) error
 	Receive(*lan.Packet) bool
 	Send(index int, source, destination netip.Addr, payload []byte) error
@@ -32,7 +32,7 @@ type sockets struct {
 	events  *events
 	// wanted are the interfaces to listen on, ports those that are listened on.
 	wanted []lan.Interface
-	ports  []*lan.Port
+	ports  []*lan.Conn
 	// listening has the time since which a port is listened on, failed the error
 	// of each port that could not be opened.
 	listening map[portKey]vrrp.Time
@@ -80,7 +80,7 @@ func (s *sockets) opened(r socketResult, now vrrp.Time) {
 	}
 	s.listening = since
 	maps.DeleteFunc(s.sightings, func(p portKey, _ *vrrp.Sightings) bool { _, ok := since[p]; return !ok })
-	unused := slices.DeleteFunc(slices.Clone(old), func(p *lan.Port) bool { return slices.Contains(s.ports, p) })
+	unused := slices.DeleteFunc(slices.Clone(old), func(p *lan.Conn) bool { return slices.Contains(s.ports, p) })
 	if len(unused) > 0 {
 		s.post(socketOrder{interfaces: s.wanted, unused: unused})
 	}

@@ -10,8 +10,8 @@ import (
 
 // sockets opens and closes the sockets of an interface, which may block.
 type ports interface {
-	Open(lan.Interface) (*lan.Port, error)
-	Close(*lan.Port) error
+	Open(lan.Interface) (*lan.Conn, error)
+	Close(*lan.Conn) error
 }
 
 // socketOrder says which sockets the loop wants.
@@ -20,12 +20,12 @@ type socketOrder struct {
 	interfaces []lan.Interface
 	// broken are open ports that work no more, and unused are those that the loop
 	// has stopped using.
-	broken, unused []*lan.Port
+	broken, unused []*lan.Conn
 }
 
 // socketResult says which sockets the loop can use.
 type socketResult struct {
-	ports []*lan.Port
+	ports []*lan.Conn
 	// failed has the error of each port that could not be opened.
 	failed map[portKey]error
 }
@@ -38,7 +38,7 @@ type socketWorker struct {
 	reported func(socketResult)
 	// open are the ports of the last result. dropped are those of earlier ones:
 	// the loop may use them until it says that it does not.
-	open, dropped []*lan.Port
+	open, dropped []*lan.Conn
 	// complete reports that the last result had no failure.
 	complete bool
 }
@@ -73,8 +73,8 @@ func (w *socketWorker) sync(o socketOrder) {
 		_ = w.ports.Close(p)
 	}
 	before := slices.Clone(w.open)
-	w.dropped = slices.DeleteFunc(w.dropped, func(p *lan.Port) bool { return slices.Contains(o.unused, p) })
-	w.open = slices.DeleteFunc(w.open, func(p *lan.Port) bool {
+	w.dropped = slices.DeleteFunc(w.dropped, func(p *lan.Conn) bool { return slices.Contains(o.unused, p) })
+	w.open = slices.DeleteFunc(w.open, func(p *lan.Conn) bool {
 		drop := !slices.Contains(o.interfaces, p.Interface) || slices.Contains(o.broken, p)
 		if drop {
 			w.dropped = append(w.dropped, p)
@@ -83,10 +83,10 @@ func (w *socketWorker) sync(o socketOrder) {
 	})
 	r := socketResult{failed: map[portKey]error{}}
 	for _, i := range o.interfaces {
-		if slices.ContainsFunc(w.open, func(p *lan.Port) bool { return p.Interface == i }) {
+		if slices.ContainsFunc(w.open, func(p *lan.Conn) bool { return p.Interface == i }) {
 			continue
 		}
-		if slices.ContainsFunc(w.dropped, func(p *lan.Port) bool { return keyOf(p.Interface) == keyOf(i) }) {
+		if slices.ContainsFunc(w.dropped, func(p *lan.Conn) bool { return keyOf(p.Interface) == keyOf(i) }) {
 			continue // It is opened when the loop has stopped using that one.
 		}
 		p, err := w.ports.Open(i)

@@ -18,15 +18,15 @@ type fakePorts struct {
 	fail map[int]error
 }
 
-func (f *fakePorts) Open(i lan.Interface) (*lan.Port, error) {
+func (f *fakePorts) Open(i lan.Interface) (*lan.Conn, error) {
 	if err := f.fail[i.Index]; err != nil {
 		return nil, err
 	}
 	f.did = append(f.did, fmt.Sprintf("open %d", i.Index))
-	return &lan.Port{Interface: i}, nil
+	return &lan.Conn{Interface: i}, nil
 }
 
-func (f *fakePorts) Close(p *lan.Port) error {
+func (f *fakePorts) Close(p *lan.Conn) error {
 	f.did = append(f.did, fmt.Sprintf("close %d", p.Index))
 	return nil
 }
@@ -66,21 +66,21 @@ func TestSocketWorker(t *testing.T) {
 	step("nothing changed", socketOrder{interfaces: both}, nil, 2)
 
 	broken := r.ports[0]
-	step("one is broken", socketOrder{interfaces: both, broken: []*lan.Port{broken}}, nil, 1)
-	step("asked again", socketOrder{interfaces: both, broken: []*lan.Port{broken}}, nil, 1)
-	step("the loop has let go of it", socketOrder{interfaces: both, unused: []*lan.Port{broken}}, []string{"close 2", "open 2"}, 2)
+	step("one is broken", socketOrder{interfaces: both, broken: []*lan.Conn{broken}}, nil, 1)
+	step("asked again", socketOrder{interfaces: both, broken: []*lan.Conn{broken}}, nil, 1)
+	step("the loop has let go of it", socketOrder{interfaces: both, unused: []*lan.Conn{broken}}, []string{"close 2", "open 2"}, 2)
 
 	gone := r.ports[0]
 	if gone.Index != 3 {
 		gone = r.ports[1]
 	}
 	step("an interface is gone", socketOrder{interfaces: []lan.Interface{eth0}}, nil, 1)
-	step("and let go of", socketOrder{interfaces: []lan.Interface{eth0}, unused: []*lan.Port{gone}}, []string{"close 3"}, 1)
+	step("and let go of", socketOrder{interfaces: []lan.Interface{eth0}, unused: []*lan.Conn{gone}}, []string{"close 3"}, 1)
 
 	renamed := lan.Interface{Index: 2, Name: "lan0"}
 	old := r.ports[0]
 	step("renamed", socketOrder{interfaces: []lan.Interface{renamed}}, nil, 0)
-	step("and let go of", socketOrder{interfaces: []lan.Interface{renamed}, unused: []*lan.Port{old}}, []string{"close 2", "open 2"}, 1)
+	step("and let go of", socketOrder{interfaces: []lan.Interface{renamed}, unused: []*lan.Conn{old}}, []string{"close 2", "open 2"}, 1)
 	step("another", socketOrder{interfaces: []lan.Interface{eth1}}, []string{"open 3"}, 1)
 
 	// The end closes what the loop uses and what it has not let go of.
@@ -97,10 +97,10 @@ func TestSocketWorker(t *testing.T) {
 // What one order wants closed is not lost when another replaces it.
 func TestSocketWorkerPost(t *testing.T) {
 	t.Parallel()
-	a, b := &lan.Port{}, &lan.Port{}
+	a, b := &lan.Conn{}, &lan.Conn{}
 	w := newSocketWorker(&fakePorts{}, nil)
-	w.post(socketOrder{unused: []*lan.Port{a}, broken: []*lan.Port{b}})
-	w.post(socketOrder{unused: []*lan.Port{b}})
+	w.post(socketOrder{unused: []*lan.Conn{a}, broken: []*lan.Conn{b}})
+	w.post(socketOrder{unused: []*lan.Conn{b}})
 	if o, _ := w.take(); len(o.unused) != 2 || len(o.broken) != 1 {
 		t.Errorf("%+v, want both orders' ports", o)
 	}

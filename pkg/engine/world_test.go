@@ -72,7 +72,9 @@ type squatter struct {
 }
 
 // claim is what an ARP reply or a Neighbor Advertisement says.
-func (s *squatter) claim() lan.Claim { return lan.Claim{Index: s.index, Address: s.vip, MAC: s.mac} }
+func (s *squatter) claim() lan.NeighborEvent {
+	return lan.NeighborEvent{Index: s.index, IP: s.vip, MAC: s.mac}
+}
 
 // flying is a frame on its way to one node's link.
 type flying struct {
@@ -82,7 +84,7 @@ type flying struct {
 	data  []byte
 	mac   lan.MAC
 	// claim is what an ARP or ND frame, which has no data, says.
-	claim lan.Claim
+	claim lan.NeighborEvent
 }
 
 // lease is how long the simulated kernel keeps an address.
@@ -391,13 +393,13 @@ func (n *simNode) held() (vips []netip.Addr) {
 }
 
 func (n *simNode) Now() int64          { return n.w.now }
-func (n *simNode) Use([]*lan.Port)     {}
-func (n *simNode) Broken() []*lan.Port { return nil }
+func (n *simNode) Use([]*lan.Conn)     {}
+func (n *simNode) Broken() []*lan.Conn { return nil }
 func (n *simNode) Wait(int64) error    { return nil }
 func (n *simNode) Wake()               {}
 
-func (n *simNode) Open(i lan.Interface) (*lan.Port, error) { return &lan.Port{Interface: i}, nil }
-func (n *simNode) Close(*lan.Port) error                   { return nil }
+func (n *simNode) Open(i lan.Interface) (*lan.Conn, error) { return &lan.Conn{Interface: i}, nil }
+func (n *simNode) Close(*lan.Conn) error                   { return nil }
 
 func (n *simNode) Receive(p *lan.Packet) bool {
 	if len(n.queue) == 0 && n.flood != nil {
@@ -534,7 +536,7 @@ func (n *simNode) Announce(index int, _ net.HardwareAddr, vips []netip.Addr) err
 	n.announcements++
 	index, mac := n.wire(index)
 	for _, vip := range vips {
-		n.w.say(n, lan.Claim{Index: index, Address: vip, MAC: mac}, nil)
+		n.w.say(n, lan.NeighborEvent{Index: index, IP: vip, MAC: mac}, nil)
 		if !n.isDown(index) && n.w.rng.Float64() >= n.w.loss {
 			n.w.cache[vip] = n.id
 		}
@@ -543,7 +545,7 @@ func (n *simNode) Announce(index int, _ net.HardwareAddr, vips []netip.Addr) err
 }
 
 // Reply says nothing new to the client.
-func (n *simNode) Reply(int, net.HardwareAddr, []netip.Addr) error { return nil }
+func (n *simNode) AnnounceReply(int, net.HardwareAddr, []netip.Addr) error { return nil }
 
 func (n *simNode) Watch(vips map[int][]netip.Addr) error {
 	n.watched = vips
@@ -569,7 +571,7 @@ func (n *simNode) Probe(index int, mac net.HardwareAddr, _ netip.Addr, vips []ne
 			}
 			for _, v := range other.bound() {
 				if parent, mac := other.wire(v.Link); parent == index && v.Address == vip {
-					n.w.say(other, lan.Claim{Index: index, Address: vip, MAC: mac}, n)
+					n.w.say(other, lan.NeighborEvent{Index: index, IP: vip, MAC: mac}, n)
 				}
 			}
 		}
@@ -578,7 +580,7 @@ func (n *simNode) Probe(index int, mac net.HardwareAddr, _ netip.Addr, vips []ne
 }
 
 // say puts a claim on a LAN, to one node or to all. From nil it is a squatter's.
-func (w *world) say(from *simNode, c lan.Claim, only *simNode) {
+func (w *world) say(from *simNode, c lan.NeighborEvent, only *simNode) {
 	for _, to := range w.nodes {
 		if only != nil && to != only || to == from || from != nil && (from.isDown(c.Index) || w.cut[[2]int{from.id, to.id}]) || to.isDown(c.Index) || w.claims.Float64() < w.loss {
 			continue
@@ -661,7 +663,7 @@ func (w *world) deliver() {
 		f := w.flight[0]
 		w.flight = w.flight[1:]
 		n := w.nodes[f.to]
-		if f.data == nil && !n.dead && !n.isDown(f.index) && slices.Contains(n.watched[f.index], f.claim.Address) {
+		if f.data == nil && !n.dead && !n.isDown(f.index) && slices.Contains(n.watched[f.index], f.claim.IP) {
 			n.engine.Heard(f.claim)
 		}
 		if f.data != nil && !n.dead && !n.isDown(f.index) {

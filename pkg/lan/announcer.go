@@ -34,9 +34,9 @@ func (a *Announcer) Announce(index int, mac net.HardwareAddr, vips []netip.Addr)
 	return a.send(index, mac, vips, arpRequest)
 }
 
-// Reply tells the LAN of the interface by ARP replies that mac has each of
+// AnnounceReply tells the LAN of the interface by ARP replies that mac has each of
 // vips, which are IPv4 addresses: some systems insist on that form.
-func (a *Announcer) Reply(index int, mac net.HardwareAddr, vips []netip.Addr) error {
+func (a *Announcer) AnnounceReply(index int, mac net.HardwareAddr, vips []netip.Addr) error {
 	return a.send(index, mac, vips, arpReply)
 }
 

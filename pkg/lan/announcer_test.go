@@ -40,7 +40,7 @@ func TestNetnsAnnounce(t *testing.T) {
 	var a lan.Announcer
 	announce := func(index int) (err error) {
 		from.Do(func() {
-			err = errors.Join(a.Announce(index, mac, vips), a.Reply(index, mac, []netip.Addr{vips[0], vips[2]}))
+			err = errors.Join(a.Announce(index, mac, vips), a.AnnounceReply(index, mac, []netip.Addr{vips[0], vips[2]}))
 		})
 		return err
 	}
@@ -136,7 +136,7 @@ func TestNetnsAnnounceErrors(t *testing.T) {
 		}
 		for _, none := range []netip.Addr{{}, netip.MustParseAddr("::ffff:192.0.2.50")} {
 			err := a.Announce(index, mac, []netip.Addr{none, vip})
-			if err == nil || a.Reply(index, mac, []netip.Addr{none, vip}) == nil {
+			if err == nil || a.AnnounceReply(index, mac, []netip.Addr{none, vip}) == nil {
 				t.Errorf("announced %q", none)
 			}
 			t.Logf("the error reads: %v", err)

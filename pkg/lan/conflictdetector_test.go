@@ -17,18 +17,18 @@ var (
 	watched6 = netip.MustParseAddr("2001:db8::100")
 )
 
-// claimsHeard is what a Watcher in a namespace of its own has passed on.
-type claimsHeard struct {
-	*lan.Watcher
+// detector is what a ConflictDetector in a namespace of its own has passed on.
+type detector struct {
+	*lan.ConflictDetector
 	ns     *netnstest.NS
 	mu     sync.Mutex
-	claims []lan.Claim
+	claims []lan.NeighborEvent
 }
 
-func newWatcher(t *testing.T, ns *netnstest.NS) *claimsHeard {
+func newDetector(t *testing.T, ns *netnstest.NS) *detector {
 	t.Helper()
-	h := &claimsHeard{ns: ns}
-	h.Watcher = lan.NewWatcher(func(c lan.Claim) {
+	h := &detector{ns: ns}
+	h.ConflictDetector = lan.NewConflictDetector(func(c lan.NeighborEvent) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.claims = append(h.claims, c)
@@ -41,7 +41,7 @@ func newWatcher(t *testing.T, ns *netnstest.NS) *claimsHeard {
 	return h
 }
 
-func (h *claimsHeard) watch(t *testing.T, link string, vips ...netip.Addr) {
+func (h *detector) watch(t *testing.T, link string, vips ...netip.Addr) {
 	t.Helper()
 	index := h.ns.Index(link)
 	var err error
@@ -51,7 +51,7 @@ func (h *claimsHeard) watch(t *testing.T, link string, vips ...netip.Addr) {
 	}
 }
 
-func (h *claimsHeard) probe(t *testing.T, source netip.Addr, vips ...netip.Addr) {
+func (h *detector) probe(t *testing.T, source netip.Addr, vips ...netip.Addr) {
 	t.Helper()
 	index, mac := h.ns.Index("eth0"), h.ns.HardwareAddr("eth0")
 	var err error
@@ -62,7 +62,7 @@ func (h *claimsHeard) probe(t *testing.T, source netip.Addr, vips ...netip.Addr)
 }
 
 // take returns what was heard, and forgets it.
-func (h *claimsHeard) take() []lan.Claim {
+func (h *detector) take() []lan.NeighborEvent {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	claims := h.claims
@@ -71,10 +71,10 @@ func (h *claimsHeard) take() []lan.Claim {
 }
 
 // expect waits until somebody was heard to claim an address.
-func (h *claimsHeard) expect(t *testing.T, address netip.Addr, mac lan.MAC) {
+func (h *detector) expect(t *testing.T, address netip.Addr, mac lan.MAC) {
 	t.Helper()
-	want := lan.Claim{Index: h.ns.Index("eth0"), Address: address, MAC: mac}
-	var all []lan.Claim
+	want := lan.NeighborEvent{Index: h.ns.Index("eth0"), IP: address, MAC: mac}
+	var all []lan.NeighborEvent
 	eventually(t, func() error {
 		all = append(all, h.take()...)
 		if slices.Contains(all, want) {
@@ -92,7 +92,7 @@ func TestNetnsWatch(t *testing.T) {
 	holder.Run("ip", "addr", "add", watched4.String()+"/24", "dev", "eth0")
 	holder.Run("ip", "addr", "add", watched6.String()+"/64", "dev", "eth0", "nodad")
 	mac := lan.MAC(holder.HardwareAddr("eth0"))
-	w := newWatcher(t, us.NS)
+	w := newDetector(t, us.NS)
 	other4, other6 := netip.MustParseAddr("192.0.2.101"), netip.MustParseAddr("2001:db8::101")
 	w.watch(t, "eth0", watched4, watched6, other4, other6)
 	start := time.Now()
@@ -124,7 +124,7 @@ func TestNetnsWatch(t *testing.T) {
 			if c.MAC == lan.MAC(us.HardwareAddr("eth0")) {
 				t.Fatalf("heard ourselves: %v", c)
 			}
-			seen[c.Address] = seen[c.Address] || c.MAC == lan.MAC(third.HardwareAddr("eth0"))
+			seen[c.IP] = seen[c.IP] || c.MAC == lan.MAC(third.HardwareAddr("eth0"))
 		}
 		if seen[other4] && seen[other6] {
 			return nil
@@ -141,7 +141,7 @@ func TestNetnsWatch(t *testing.T) {
 	w.probe(t, netip.Addr{}, watched4, watched6)
 	w.expect(t, watched6, mac)
 	for _, c := range w.take() {
-		if c.Address != watched6 {
+		if c.IP != watched6 {
 			t.Errorf("heard %v, which is not watched", c)
 		}
 	}
@@ -151,7 +151,7 @@ func TestNetnsWatch(t *testing.T) {
 func TestNetnsWatchAfterTheLinkWasDown(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	hosts[1].Run("ip", "addr", "add", watched4.String()+"/24", "dev", "eth0")
-	w := newWatcher(t, hosts[0].NS)
+	w := newDetector(t, hosts[0].NS)
 	w.watch(t, "eth0", watched4)
 	hosts[0].Run("ip", "link", "set", "eth0", "down")
 	w.watch(t, "eth0", watched4)
@@ -174,7 +174,7 @@ func TestNetnsWatchStackedInterfaces(t *testing.T) {
 	us, other := hosts[0], hosts[1]
 	us.Run("ip", "link", "add", "stacked", "link", "eth0", "type", "macvlan", "mode", "private")
 	us.Run("ip", "link", "set", "stacked", "up")
-	w := newWatcher(t, us.NS)
+	w := newDetector(t, us.NS)
 	w.watch(t, "eth0", watched4)
 	send := other.transmitter()
 	mac := lan.MAC(other.HardwareAddr("eth0"))
@@ -183,7 +183,7 @@ func TestNetnsWatchStackedInterfaces(t *testing.T) {
 	send(reply)
 	second := lan.MAC{2, 0, 0, 0, 0, 99}
 	send(lan.AppendGratuitousARP(nil, second[:], watched4, lan.ARPReply))
-	var all []lan.Claim
+	var all []lan.NeighborEvent
 	eventually(t, func() error {
 		all = append(all, w.take()...)
 		for _, c := range all {
@@ -203,7 +203,7 @@ func TestNetnsWatchStackedInterfaces(t *testing.T) {
 // A flood is passed on in part, and others are still heard after it.
 func TestNetnsWatchAFlood(t *testing.T) {
 	_, hosts := newLAN(t, 2)
-	w := newWatcher(t, hosts[0].NS)
+	w := newDetector(t, hosts[0].NS)
 	w.watch(t, "eth0", watched4)
 	send := hosts[1].transmitter()
 	const frames = 20000
@@ -231,7 +231,7 @@ func TestNetnsWatchAFlood(t *testing.T) {
 
 func TestNetnsWatchErrors(t *testing.T) {
 	_, hosts := newLAN(t, 1)
-	w := newWatcher(t, hosts[0].NS)
+	w := newDetector(t, hosts[0].NS)
 	var watchErr, probeErr, macErr error
 	hosts[0].Do(func() {
 		watchErr = w.Watch(map[int][]netip.Addr{9999: {watched4}})

@@ -24,15 +24,15 @@
 //
 // # Who has an address
 //
-// A Watcher hears by ARP and Neighbor Discovery who claims addresses, and asks
+// A ConflictDetector hears by ARP and Neighbor Discovery who claims addresses, and asks
 // for them. It is apart from the ports, on goroutines of its own, and what a flood
 // of claims makes it pass on is bounded.
 //
 // # Timing
 //
-// A Network is for a thread of its own, locked and elevated, and so it keeps
+// A Poller is for a thread of its own, locked and elevated, and so it keeps
 // away from the Go runtime's timers and network poller, which cannot hold a
 // schedule on a busy machine: it sleeps in ppoll on the raw descriptors and a
 // timerfd, and neither waiting nor receiving nor sending allocates. Opening and
-// closing sockets can block, and so Ports does it on other threads.
+// closing sockets can block, and so Conns does it on other threads.
 package lan

@@ -1,4 +1,4 @@
-package lan_test
+package lan
 
 import (
 	"os"
@@ -6,14 +6,12 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"kube-vrrp-vip/pkg/lan"
 )
 
 func TestElevate(t *testing.T) {
 	t.Parallel()
 	onThread(func() {
-		reached, err := lan.Elevate()
+		reached, err := Elevate()
 		t.Logf("reached %s, error %v", reached, err)
 		attr, attrErr := unix.SchedGetAttr(0, 0)
 		if attrErr != nil {
@@ -21,15 +19,15 @@ func TestElevate(t *testing.T) {
 			return
 		}
 		switch reached {
-		case lan.RealTime:
+		case realTime:
 			if err != nil || attr.Policy != unix.SCHED_RR || attr.Priority != 10 || attr.Flags&unix.SCHED_FLAG_RESET_ON_FORK == 0 {
 				t.Errorf("error %v, thread has %+v", err, attr)
 			}
-		case lan.HighPriority:
+		case highPriority:
 			if err == nil || attr.Policy != unix.SCHED_NORMAL || attr.Nice != -20 {
 				t.Errorf("error %v, thread has %+v", err, attr)
 			}
-		case lan.Ordinary:
+		case ordinary:
 			if err == nil || attr.Policy != unix.SCHED_NORMAL {
 				t.Errorf("error %v, thread has %+v", err, attr)
 			}
@@ -50,9 +48,9 @@ func TestElevateNotPermitted(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		reached, err := lan.Elevate()
-		if reached != lan.Ordinary || err == nil {
-			t.Errorf("reached %q, error %v, want %q and why", reached, err, lan.Ordinary)
+		reached, err := Elevate()
+		if reached != ordinary || err == nil {
+			t.Errorf("reached %q, error %v, want %q and why", reached, err, ordinary)
 		}
 		t.Logf("the error reads:\n%v", err)
 	})

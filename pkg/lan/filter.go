@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// received lets pass what the receiving socket of a port, whose packets begin
+// vrrpFilter lets pass what the receiving socket of a port, whose packets begin
 // with the IP header, is for.
-func received(i Interface) []bpf.Instruction {
+func vrrpFilter(i Interface) []bpf.Instruction {
 	protocol := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: 9, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protocolVRRP, SkipTrue: 1},
@@ -27,12 +27,12 @@ func received(i Interface) []bpf.Instruction {
 			bpf.RetConstant{Val: 0},
 		}
 	}
-	return append(protocol, fromLAN(i.Index, maxPacket)...)
+	return append(protocol, incomingFilter(i.Index, maxPacket)...)
 }
 
-// fromLAN lets pass the first bytes of what came in on an interface for this host,
+// incomingFilter lets pass the first bytes of what came in on an interface for this host,
 // for a group or for all.
-func fromLAN(index int, bytes uint32) []bpf.Instruction {
+func incomingFilter(index int, bytes uint32) []bpf.Instruction {
 	return []bpf.Instruction{
 		// Neither what this node sends nor what is for other hosts, which also
 		// is how the kernel marks a packet of a VLAN that has no interface here.
@@ -47,12 +47,12 @@ func fromLAN(index int, bytes uint32) []bpf.Instruction {
 	}
 }
 
-// claims lets pass what may say who has an address: with IPv4 all that a socket
+// neighborFilter lets pass what may say who has an address: with IPv4 all that a socket
 // for ARP hears, with IPv6 Neighbor Solicitations and Advertisements. Packets begin
 // with the header of ARP or IPv6.
-func claims(i Interface) []bpf.Instruction {
+func neighborFilter(i Interface) []bpf.Instruction {
 	if !i.IPv6 {
-		return fromLAN(i.Index, maxClaim)
+		return incomingFilter(i.Index, maxNeighborPacket)
 	}
 	return append([]bpf.Instruction{
 		// They have no extension headers: nobody sends any with them.
@@ -63,11 +63,11 @@ func claims(i Interface) []bpf.Instruction {
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeNeighborSolicitation, SkipTrue: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeNeighborAdvertisement, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
-	}, fromLAN(i.Index, maxClaim)...)
+	}, incomingFilter(i.Index, maxNeighborPacket)...)
 }
 
-// nothing lets nothing pass.
-var nothing = []bpf.Instruction{bpf.RetConstant{Val: 0}}
+// dropAll lets nothing pass.
+var dropAll = []bpf.Instruction{bpf.RetConstant{Val: 0}}
 
 func attach(fd int, program []bpf.Instruction) error {
 	raw, err := bpf.Assemble(program)

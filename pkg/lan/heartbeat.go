@@ -12,26 +12,26 @@ import (
 const (
 	// loopbackIndex is that of lo, in every network namespace.
 	loopbackIndex = 1
-	// pulseSize is the least that an Ethernet frame has, without its checksum.
-	pulseSize = 60
+	// heartbeatLen is the least that an Ethernet frame has, without its checksum.
+	heartbeatLen = 60
 )
 
-// Pulser sends pulses to this host's own kernel, which thereby knows what runs. A
+// HeartbeatSocket sends pulses to this host's own kernel, which thereby knows what runs. A
 // pulse is the mark of a frame on lo:
 //
 //	0   12  zeros
 //	12  2   0x88b5
 //	14  46  "kube-vrrp-vip", zeros
 //
-// Only who may set marks can send one, and it is on no wire. A Pulser is used by
+// Only who may set marks can send one, and it is on no wire. A HeartbeatSocket is used by
 // one goroutine.
-type Pulser struct {
+type HeartbeatSocket struct {
 	fd    int
-	frame [pulseSize]byte
+	frame [heartbeatLen]byte
 }
 
-// NewPulser opens the socket, which receives nothing.
-func NewPulser() (*Pulser, error) {
+// NewHeartbeatSocket opens the socket, which receives nothing.
+func NewHeartbeatSocket() (*HeartbeatSocket, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket for pulses: %w", err)
@@ -44,17 +44,17 @@ func NewPulser() (*Pulser, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("set up packet socket for pulses: %w", err), unix.Close(fd))
 	}
-	p := &Pulser{fd: fd}
-	p.frame[12], p.frame[13] = wire.EtherTypePulse>>8, wire.EtherTypePulse&0xff
-	copy(p.frame[14:], "kube-vrrp-vip")
-	return p, nil
+	h := &HeartbeatSocket{fd: fd}
+	h.frame[12], h.frame[13] = wire.EtherTypePulse>>8, wire.EtherTypePulse&0xff
+	copy(h.frame[14:], "kube-vrrp-vip")
+	return h, nil
 }
 
-// Pulse sends one pulse. It neither blocks nor allocates.
-func (p *Pulser) Pulse(mark uint32) error {
-	err := unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark))
+// SendHeartbeat sends one pulse. It neither blocks nor allocates.
+func (h *HeartbeatSocket) SendHeartbeat(mark uint32) error {
+	err := unix.SetsockoptInt(h.fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark))
 	if err == nil {
-		_, err = unix.Write(p.fd, p.frame[:])
+		_, err = unix.Write(h.fd, h.frame[:])
 	}
 	if err != nil {
 		return fmt.Errorf("send pulse on lo: %w", err)
@@ -63,4 +63,4 @@ func (p *Pulser) Pulse(mark uint32) error {
 }
 
 // Close closes the socket.
-func (p *Pulser) Close() error { return unix.Close(p.fd) }
+func (h *HeartbeatSocket) Close() error { return unix.Close(h.fd) }

@@ -14,13 +14,13 @@ import (
 	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
-func newPulser(t testing.TB) (*netnstest.NS, *lan.Pulser) {
+func newHeartbeatSocket(t testing.TB) (*netnstest.NS, *lan.HeartbeatSocket) {
 	t.Helper()
 	ns := netnstest.New(t, "node")
-	var p *lan.Pulser
+	var p *lan.HeartbeatSocket
 	ns.Do(func() {
 		var err error
-		if p, err = lan.NewPulser(); err != nil {
+		if p, err = lan.NewHeartbeatSocket(); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -28,9 +28,9 @@ func newPulser(t testing.TB) (*netnstest.NS, *lan.Pulser) {
 	return ns, p
 }
 
-// TestNetnsPulse has the kernel see each pulse with its mark, on lo.
-func TestNetnsPulse(t *testing.T) {
-	ns, p := newPulser(t)
+// TestNetnsHeartbeat has the kernel see each pulse with its mark, on lo.
+func TestNetnsHeartbeat(t *testing.T) {
+	ns, p := newHeartbeatSocket(t)
 	ns.RunInput(`table netdev t {
 		chain c { type filter hook ingress device "lo" priority 0; meta protocol 0x88b5 meta mark 0x432 counter; meta protocol 0x88b5 meta mark 0x532 counter; }
 	}`, "nft", "-f", "-")
@@ -46,7 +46,7 @@ func TestNetnsPulse(t *testing.T) {
 	})
 	defer conn.Close()
 	for _, mark := range []uint32{0x432, 0x532, 0x532} {
-		if err := p.Pulse(mark); err != nil {
+		if err := p.SendHeartbeat(mark); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,24 +74,24 @@ func TestNetnsPulse(t *testing.T) {
 	}
 }
 
-// TestNetnsPulseWithoutLoopback says that it cannot, and can again.
-func TestNetnsPulseWithoutLoopback(t *testing.T) {
-	ns, p := newPulser(t)
+// TestNetnsHeartbeatWithoutLoopback says that it cannot, and can again.
+func TestNetnsHeartbeatWithoutLoopback(t *testing.T) {
+	ns, p := newHeartbeatSocket(t)
 	ns.Run("ip", "link", "set", "lo", "down")
-	if err := p.Pulse(1); !errors.Is(err, unix.ENETDOWN) {
+	if err := p.SendHeartbeat(1); !errors.Is(err, unix.ENETDOWN) {
 		t.Errorf("lo is down: got %v, want %v", err, unix.ENETDOWN)
 	}
 	ns.Run("ip", "link", "set", "lo", "up")
-	if err := p.Pulse(1); err != nil {
+	if err := p.SendHeartbeat(1); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestNetnsPulseAllocatesNothing is what the loop's thread needs.
-func TestNetnsPulseAllocatesNothing(t *testing.T) {
-	_, p := newPulser(t)
+// TestNetnsHeartbeatAllocatesNothing is what the loop's thread needs.
+func TestNetnsHeartbeatAllocatesNothing(t *testing.T) {
+	_, p := newHeartbeatSocket(t)
 	if n := testing.AllocsPerRun(100, func() {
-		if err := p.Pulse(1); err != nil {
+		if err := p.SendHeartbeat(1); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -99,9 +99,9 @@ func TestNetnsPulseAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkPulse is what the loop pays, with the table that pulses are for.
-func BenchmarkPulse(b *testing.B) {
-	ns, p := newPulser(b)
+// BenchmarkHeartbeat is what the loop pays, with the table that pulses are for.
+func BenchmarkHeartbeat(b *testing.B) {
+	ns, p := newHeartbeatSocket(b)
 	ns.RunInput(`table netdev t {
 		set alive { type mark; size 4096; flags dynamic,timeout; timeout 500ms; }
 		set watched { type mark; size 4096; flags dynamic,timeout; timeout 4s; }
@@ -109,7 +109,7 @@ func BenchmarkPulse(b *testing.B) {
 	}`, "nft", "-f", "-")
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := p.Pulse(0x432); err != nil {
+		if err := p.SendHeartbeat(0x432); err != nil {
 			b.Fatal(err)
 		}
 	}

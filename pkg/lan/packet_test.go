@@ -70,7 +70,7 @@ func TestArrival(t *testing.T) {
 // Receive that finds nothing tells how old a packet that comes later can be.
 func TestReceiveNothing(t *testing.T) {
 	t.Parallel()
-	n, err := NewNetwork()
+	n, err := NewPoller()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestReceiveNothing(t *testing.T) {
 // A port that fails in a way that does not end does not keep Wait awake.
 func TestBrokenPort(t *testing.T) {
 	t.Parallel()
-	n, err := NewNetwork()
+	n, err := NewPoller()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestBrokenPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	ports := []*Port{{Interface: Interface{Index: 7}, receive: fd}}
+	ports := []*Conn{{Interface: Interface{Index: 7}, receive: fd}}
 	n.Use(ports)
 	if err := n.Wait(math.MaxInt64); err != nil {
 		t.Fatal(err)

@@ -26,16 +26,16 @@ import (
 // message is an advertisement as keepalived sends it.
 var message = []byte{0x31, 0x35, 0x96, 0x02, 0x00, 0x0a, 0x11, 0x5a, 192, 0, 2, 0x35, 192, 0, 2, 0x99}
 
-// host is a Network in a namespace of its own, which listens on eth0 for both
+// host is a Poller in a namespace of its own, which listens on eth0 for both
 // families and speaks one.
 type host struct {
 	*netnstest.NS
-	*lan.Network
+	*lan.Poller
 	t     *testing.T
 	addr  netip.Addr
 	group netip.Addr
 	// ports are those in use.
-	ports map[lan.Interface]*lan.Port
+	ports map[lan.Interface]*lan.Conn
 }
 
 // onBoth runs a test with n hosts that speak IPv4, and again with IPv6.
@@ -65,10 +65,10 @@ func newLAN(t *testing.T, n int) (*netnstest.LAN, []host) {
 	l := netnstest.NewLAN(t, n)
 	var hosts []host
 	for i, ns := range l.Hosts {
-		h := host{NS: ns, t: t, addr: l.Addr(i), group: groupIPv4, ports: make(map[lan.Interface]*lan.Port)}
+		h := host{NS: ns, t: t, addr: l.Addr(i), group: groupIPv4, ports: make(map[lan.Interface]*lan.Conn)}
 		h.Run("ip", "addr", "add", linkLocal(i).String()+"/64", "dev", "eth0", "nodad")
 		var err error
-		ns.Do(func() { h.Network, err = lan.NewNetwork() })
+		ns.Do(func() { h.Poller, err = lan.NewPoller() })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,14 +109,14 @@ func (h host) listen(links ...string) {
 		if p == h.ports[i] {
 			continue
 		}
-		if err := (lan.Ports{}).Close(p); err != nil {
+		if err := (lan.Conns{}).Close(p); err != nil {
 			h.t.Error(err)
 		}
 	}
 }
 
-func (h host) open(i lan.Interface) (p *lan.Port, err error) {
-	h.Do(func() { p, err = lan.Ports{}.Open(i) })
+func (h host) open(i lan.Interface) (p *lan.Conn, err error) {
+	h.Do(func() { p, err = lan.Conns{}.Open(i) })
 	return p, err
 }
 
@@ -291,7 +291,7 @@ func TestNetnsIPv6IsOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	to.Use([]*lan.Port{p})
+	to.Use([]*lan.Conn{p})
 	i.IPv6 = true
 	refused := func(why string) {
 		_, err := to.open(i)
@@ -312,7 +312,7 @@ func TestNetnsIPv6IsOff(t *testing.T) {
 	}
 	to.expectBroken()
 	to.Use(nil)
-	if err := (lan.Ports{}).Close(p); err != nil {
+	if err := (lan.Conns{}).Close(p); err != nil {
 		t.Error(err)
 	}
 }
@@ -480,7 +480,7 @@ func TestNetnsUse(t *testing.T) {
 	})
 }
 
-func TestNetnsPorts(t *testing.T) {
+func TestNetnsConns(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
 	_, err := to.open(lan.Interface{Index: 99, Name: "eth99"})
@@ -497,11 +497,11 @@ func TestNetnsPorts(t *testing.T) {
 	}
 	from.send("eth0", marked(1))
 	to.settles()
-	to.Use([]*lan.Port{p})
+	to.Use([]*lan.Conn{p})
 	to.expect(marked(1))
 
 	to.Use(nil)
-	if err := (lan.Ports{}).Close(p); err != nil {
+	if err := (lan.Conns{}).Close(p); err != nil {
 		t.Error(err)
 	}
 	// A second Close does not close the descriptors of another.
@@ -509,12 +509,12 @@ func TestNetnsPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = lan.Ports{}.Close(p)
+	err = lan.Conns{}.Close(p)
 	if err == nil {
 		t.Error("closed a port twice")
 	}
 	t.Logf("the error reads: %v", err)
-	if err := (lan.Ports{}).Close(other); err != nil {
+	if err := (lan.Conns{}).Close(other); err != nil {
 		t.Error(err)
 	}
 }

@@ -31,7 +31,7 @@ func openReceive(i Interface) (int, error) {
 }
 
 func setUpReceive(fd int, i Interface) error {
-	if err := attach(fd, received(i)); err != nil {
+	if err := attach(fd, vrrpFilter(i)); err != nil {
 		return err
 	}
 	// SO_RCVBUFFORCE goes beyond net.core.rmem_max and needs CAP_NET_ADMIN.
@@ -71,7 +71,7 @@ func openSend(i Interface) (int, error) {
 }
 
 func setUpSend(fd int, i Interface) error {
-	if err := attach(fd, nothing); err != nil {
+	if err := attach(fd, dropAll); err != nil {
 		return err
 	}
 	err := setOptions(fd, []option{
