@@ -75,7 +75,7 @@ func manyRouters(t testing.TB, state vrrp.State) (*loop, *quietNetwork) {
 		s.Routers[vrid].Priority = uint8(1 + vrid%150) // So that no two have their timers together.
 		s.Routers[vrid].TakeoverDelay = time.Duration(vrid) * 10 * time.Microsecond
 		if state == vrrp.Master {
-			link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(vip, 32), Ours: true})
+			link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(vip, 32), Owned: true})
 			continue
 		}
 		a := vrrp.Advertisement{

@@ -67,7 +67,7 @@ func addressesOf(all []host.Link) (own map[ownAddress]bool, bound map[host.Virtu
 	for _, l := range all {
 		for _, a := range l.Addresses {
 			address := a.Prefix.Addr()
-			if a.Ours {
+			if a.Owned {
 				bound[host.VirtualAddress{Link: l.Index, Address: address}] = true
 			}
 			if isLinkLocal(a) {

@@ -315,7 +315,7 @@ func hasLinkLocal(l host.Link) bool { return slices.ContainsFunc(l.Addresses, is
 func withoutOurs(links []host.Link) []host.Link {
 	links = slices.DeleteFunc(slices.Clone(links), func(l host.Link) bool { return l.Virtual != host.VirtualLink{} })
 	for i := range links {
-		links[i].Addresses = slices.DeleteFunc(slices.Clone(links[i].Addresses), func(a host.Address) bool { return a.Ours })
+		links[i].Addresses = slices.DeleteFunc(slices.Clone(links[i].Addresses), func(a host.Address) bool { return a.Owned })
 	}
 	return links
 }

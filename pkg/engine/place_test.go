@@ -20,7 +20,7 @@ func at(prefix string) host.Address { return host.Address{Prefix: netip.MustPars
 
 // ours is a virtual address of ours.
 func ours(prefix string) host.Address {
-	return host.Address{Prefix: netip.MustParsePrefix(prefix), Ours: true}
+	return host.Address{Prefix: netip.MustParsePrefix(prefix), Owned: true}
 }
 
 // secondary is an address with an older one beside it.

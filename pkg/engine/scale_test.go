@@ -28,7 +28,7 @@ func TestManyVIPs(t *testing.T) {
 				r.VIPs = r.VIPs[:0]
 			}
 			r.VIPs = append(r.VIPs, desired.VIP{Address: vip})
-			link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(vip, 32), Ours: true})
+			link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(vip, 32), Owned: true})
 		}
 		l.desired = &s
 		snapshot := &host.Snapshot{Links: []host.Link{link}}

@@ -258,14 +258,14 @@ func (n *simNode) links() {
 			Index: index, Name: name, HardwareAddr: n.hardwareAddr(index),
 			Up: true, Running: !n.isDown(index), Multicast: true,
 			Addresses: []host.Address{
-				{Prefix: netip.PrefixFrom(simAddress(vrrp.IPv4, index, n.id), 24), Permanent: true},
-				{Prefix: netip.PrefixFrom(simAddress(vrrp.IPv6, index, n.id), 64), Permanent: true},
-				{Prefix: netip.MustParsePrefix(fmt.Sprintf("fe80::%d:%d/64", index, n.id+1)), Permanent: true},
+				{Prefix: netip.PrefixFrom(simAddress(vrrp.IPv4, index, n.id), 24)},
+				{Prefix: netip.PrefixFrom(simAddress(vrrp.IPv6, index, n.id), 64)},
+				{Prefix: netip.MustParsePrefix(fmt.Sprintf("fe80::%d:%d/64", index, n.id+1))},
 			},
 		}
 		for _, v := range n.bound() {
 			if v.Link == index {
-				link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(v.Address, v.Address.BitLen()), Ours: true})
+				link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(v.Address, v.Address.BitLen()), Owned: true})
 			}
 		}
 		links = append(links, link)
@@ -275,7 +275,7 @@ func (n *simNode) links() {
 		for _, a := range n.bound() {
 			if a.Link == index {
 				link.Up = true
-				link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(a.Address, a.Address.BitLen()), Ours: true})
+				link.Addresses = append(link.Addresses, host.Address{Prefix: netip.PrefixFrom(a.Address, a.Address.BitLen()), Owned: true})
 			}
 		}
 		links = append(links, link)

@@ -107,8 +107,8 @@ func (a *Addresses) Set(want []VirtualAddress) error {
 	p := newPlan(want, present)
 	a.noteRemoved(p.add)
 	errs := a.remove(p.remove)
-	errs = append(errs, a.lower(want)...)
-	errs = append(errs, a.raise(&p)...)
+	errs = append(errs, a.bringDown(want)...)
+	errs = append(errs, a.bringUp(&p)...)
 	failed := a.add(p.add, p.renew)
 	a.noteLeases(p, failed, began)
 	errs = append(errs, failed...)
@@ -211,7 +211,7 @@ func (a *Addresses) list(links ...int) (map[int][]Address, error) {
 }
 
 // remove removes virtual addresses.
-func (a *Addresses) remove(addresses []labeled) []error {
+func (a *Addresses) remove(addresses []addressWithLabel) []error {
 	var batch []VirtualAddress
 	var requests []*nl.NetlinkRequest
 	for _, l := range addresses {
@@ -222,12 +222,12 @@ func (a *Addresses) remove(addresses []labeled) []error {
 }
 
 // add binds virtual addresses, and renews those that are there.
-func (a *Addresses) add(addresses []VirtualAddress, there []labeled) []error {
+func (a *Addresses) add(addresses []VirtualAddress, there []addressWithLabel) []error {
 	var batch []VirtualAddress
 	var requests []*nl.NetlinkRequest
 	for _, v := range addresses {
 		batch = append(batch, v)
-		l := labeled{VirtualAddress: v}
+		l := addressWithLabel{VirtualAddress: v}
 		if v.Address.Is4() {
 			l.label = label(a.names[v.Link])
 		}

@@ -10,23 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestNews(t *testing.T) {
+func TestIsChange(t *testing.T) {
 	t.Parallel()
 	link := func(index int, name string) []byte {
 		return append(linkHeader(index), attribute(unix.IFLA_IFNAME, name+"\x00")...)
 	}
-	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
-	other := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.51")}, "eth0:vip"}
+	vip := addressWithLabel{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
+	other := addressWithLabel{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.51")}, "eth0:vip"}
 	bridge := link(3, "other")
 	bridge[0] = unix.AF_BRIDGE
 	known := Snapshot{Links: []Link{
 		{Index: 1, Name: "lo"},
 		{Index: 3, Name: "eth0", Addresses: []Address{{
-			Prefix: netip.MustParsePrefix("10.4.0.50/32"), Ours: true, Scope: unix.RT_SCOPE_HOST, Label: "eth0:vip",
+			Prefix: netip.MustParsePrefix("10.4.0.50/32"), Owned: true, scope: unix.RT_SCOPE_HOST, label: "eth0:vip",
 		}, {
-			Prefix: netip.MustParsePrefix("2001:db8::50/64"), Permanent: true,
+			Prefix: netip.MustParsePrefix("2001:db8::50/64"), permanent: true,
 		}, {
-			Prefix: netip.MustParsePrefix("2001:db8::51/64"), Permanent: true, Tentative: true,
+			Prefix: netip.MustParsePrefix("2001:db8::51/64"), permanent: true, Tentative: true,
 		}}},
 	}}
 	address6 := func(last byte, flags uint32) []byte {
@@ -67,8 +67,8 @@ func TestNews(t *testing.T) {
 	}
 	for _, tt := range tests {
 		m := syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: tt.typ}, Data: tt.data}
-		if got := news(known, m); got != tt.want {
-			t.Errorf("%s: news = %t, want %t", tt.name, got, tt.want)
+		if got := isChange(known, m); got != tt.want {
+			t.Errorf("%s: isChange = %t, want %t", tt.name, got, tt.want)
 		}
 	}
 }

@@ -31,7 +31,7 @@
 //
 // # Ownership
 //
-// Ours are the addresses with the protocol attribute (IFA_PROTO) 0xfb, which
+// Owned are the addresses with the protocol attribute (IFA_PROTO) 0xfb, which
 // Linux keeps since 5.18, and always only /32 or /128 with a lifetime. Without
 // any such attribute IPv4 addresses are ours by the label that label makes, and
 // IPv6 ones by the flags nodad, noprefixroute and deprecated together with no

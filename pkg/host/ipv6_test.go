@@ -194,7 +194,7 @@ func TestNetnsWatchDuplicateAddressDetection(t *testing.T) {
 	n.Sysctl("net.ipv6.conf.eth0.addr_gen_mode", "0")
 	linkLocal := func() host.Address {
 		for _, a := range w.link("eth0").Addresses {
-			if a.Scope == unix.RT_SCOPE_LINK && a.Prefix.Addr().Is6() {
+			if a.Scope() == unix.RT_SCOPE_LINK && a.Prefix.Addr().Is6() {
 				return a
 			}
 		}
@@ -202,6 +202,6 @@ func TestNetnsWatchDuplicateAddressDetection(t *testing.T) {
 	}
 	eventually(t, "a link-local address", func() bool {
 		a := linkLocal()
-		return a.Prefix.IsValid() && !a.Tentative && a.Permanent && !a.Ours
+		return a.Prefix.IsValid() && !a.Tentative && a.Permanent() && !a.Owned
 	})
 }

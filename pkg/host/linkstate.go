@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// raise looks up the links that get an address, and takes up the virtual ones
+// bringUp looks up the links that get an address, and takes up the virtual ones
 // of the plan, also in case somebody has taken one down. On one that stays down
 // there is nothing to add or to renew.
-func (a *Addresses) raise(p *plan) []error {
+func (a *Addresses) bringUp(p *plan) []error {
 	looked, up := make(map[int]bool), make(map[int]bool)
 	for _, v := range p.add {
 		if !looked[v.Link] {
@@ -43,13 +43,13 @@ func (a *Addresses) raise(p *plan) []error {
 		return err != nil
 	}
 	p.add = slices.DeleteFunc(p.add, down)
-	p.renew = slices.DeleteFunc(p.renew, func(l labeled) bool { return down(l.VirtualAddress) })
+	p.renew = slices.DeleteFunc(p.renew, func(l addressWithLabel) bool { return down(l.VirtualAddress) })
 	return errs
 }
 
-// lower takes the virtual links down that have no address any more: they must
+// bringDown takes the virtual links down that have no address any more: they must
 // not receive what is for the next Master.
-func (a *Addresses) lower(want []VirtualAddress) []error {
+func (a *Addresses) bringDown(want []VirtualAddress) []error {
 	idle := maps.Clone(a.virtual)
 	for _, v := range want {
 		delete(idle, v.Link)

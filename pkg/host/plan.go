@@ -11,18 +11,18 @@ type plan struct {
 	// add are wanted and not there.
 	add []VirtualAddress
 	// renew are wanted and there.
-	renew []labeled
+	renew []addressWithLabel
 	// remove are there and not wanted.
-	remove []labeled
+	remove []addressWithLabel
 	// foreign are wanted, but there as addresses that are not ours.
 	foreign []VirtualAddress
 	// invalid are wanted, but cannot be on a link.
 	invalid []VirtualAddress
 }
 
-// labeled is a virtual address with the label it is bound under, empty with
+// addressWithLabel is a virtual address with the label it is bound under, empty with
 // IPv6.
-type labeled struct {
+type addressWithLabel struct {
 	VirtualAddress
 	label string
 }
@@ -30,11 +30,11 @@ type labeled struct {
 // newPlan compares what is wanted with the addresses present, by link.
 func newPlan(want []VirtualAddress, present map[int][]Address) plan {
 	var p plan
-	there := make(map[VirtualAddress][]Address)
+	bound := make(map[VirtualAddress][]Address)
 	for link, addresses := range present {
 		for _, a := range addresses {
 			v := VirtualAddress{Link: link, Address: a.Prefix.Addr()}
-			there[v] = append(there[v], a)
+			bound[v] = append(bound[v], a)
 		}
 	}
 	done := make(map[VirtualAddress]bool)
@@ -44,23 +44,23 @@ func newPlan(want []VirtualAddress, present map[int][]Address) plan {
 			continue
 		}
 		done[v] = true
-		switch there := there[v]; {
+		switch addresses := bound[v]; {
 		case !v.valid():
 			p.invalid = append(p.invalid, v)
-		case len(there) == 0:
+		case len(addresses) == 0:
 			p.add = append(p.add, v)
-		case slices.ContainsFunc(there, func(a Address) bool { return !a.Ours }):
+		case slices.ContainsFunc(addresses, func(a Address) bool { return !a.Owned }):
 			p.foreign = append(p.foreign, v)
 		default:
 			keep[v] = true
-			p.renew = append(p.renew, labeled{v, there[0].Label})
+			p.renew = append(p.renew, addressWithLabel{v, addresses[0].label})
 		}
 	}
 	for _, link := range slices.Sorted(maps.Keys(present)) {
 		for _, a := range present[link] {
 			v := VirtualAddress{Link: link, Address: a.Prefix.Addr()}
-			if a.Ours && !keep[v] {
-				p.remove = append(p.remove, labeled{v, a.Label})
+			if a.Owned && !keep[v] {
+				p.remove = append(p.remove, addressWithLabel{v, a.label})
 			}
 		}
 	}

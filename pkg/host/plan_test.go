@@ -12,8 +12,8 @@ func TestNewPlan(t *testing.T) {
 	v := func(link int, address string) VirtualAddress {
 		return VirtualAddress{Link: link, Address: netip.MustParseAddr(address)}
 	}
-	ours := func(address string) Address {
-		return Address{Prefix: netip.MustParsePrefix(address + "/32"), Ours: true, Label: "l"}
+	owned := func(address string) Address {
+		return Address{Prefix: netip.MustParsePrefix(address + "/32"), Owned: true, label: "l"}
 	}
 	foreign := func(prefix string) Address { return Address{Prefix: netip.MustParsePrefix(prefix)} }
 	tests := []struct {
@@ -31,19 +31,19 @@ func TestNewPlan(t *testing.T) {
 		{
 			name:    "there and wanted",
 			want:    []VirtualAddress{v(2, "10.0.0.1")},
-			present: map[int][]Address{2: {foreign("10.0.0.9/24"), ours("10.0.0.1")}},
-			plan:    plan{renew: []labeled{{v(2, "10.0.0.1"), "l"}}},
+			present: map[int][]Address{2: {foreign("10.0.0.9/24"), owned("10.0.0.1")}},
+			plan:    plan{renew: []addressWithLabel{{v(2, "10.0.0.1"), "l"}}},
 		},
 		{
 			name:    "there and not wanted",
-			present: map[int][]Address{3: {ours("10.0.0.3")}, 2: {ours("10.0.0.2"), foreign("10.0.0.9/24")}},
-			plan:    plan{remove: []labeled{{v(2, "10.0.0.2"), "l"}, {v(3, "10.0.0.3"), "l"}}},
+			present: map[int][]Address{3: {owned("10.0.0.3")}, 2: {owned("10.0.0.2"), foreign("10.0.0.9/24")}},
+			plan:    plan{remove: []addressWithLabel{{v(2, "10.0.0.2"), "l"}, {v(3, "10.0.0.3"), "l"}}},
 		},
 		{
 			name:    "on another link",
 			want:    []VirtualAddress{v(2, "10.0.0.1")},
-			present: map[int][]Address{3: {ours("10.0.0.1")}},
-			plan:    plan{add: []VirtualAddress{v(2, "10.0.0.1")}, remove: []labeled{{v(3, "10.0.0.1"), "l"}}},
+			present: map[int][]Address{3: {owned("10.0.0.1")}},
+			plan:    plan{add: []VirtualAddress{v(2, "10.0.0.1")}, remove: []addressWithLabel{{v(3, "10.0.0.1"), "l"}}},
 		},
 		{
 			name:    "foreign on this link",
@@ -54,8 +54,8 @@ func TestNewPlan(t *testing.T) {
 		{
 			name:    "foreign beside ours",
 			want:    []VirtualAddress{v(2, "10.0.0.1")},
-			present: map[int][]Address{2: {ours("10.0.0.1"), foreign("10.0.0.1/24")}},
-			plan:    plan{foreign: []VirtualAddress{v(2, "10.0.0.1")}, remove: []labeled{{v(2, "10.0.0.1"), "l"}}},
+			present: map[int][]Address{2: {owned("10.0.0.1"), foreign("10.0.0.1/24")}},
+			plan:    plan{foreign: []VirtualAddress{v(2, "10.0.0.1")}, remove: []addressWithLabel{{v(2, "10.0.0.1"), "l"}}},
 		},
 		{
 			name:    "foreign on another link",
@@ -67,14 +67,14 @@ func TestNewPlan(t *testing.T) {
 			name: "IPv6 beside IPv4",
 			want: []VirtualAddress{v(2, "2001:db8::1"), v(2, "10.0.0.1"), v(2, "2001:db8::2"), v(2, "2001:db8::3")},
 			present: map[int][]Address{2: {
-				{Prefix: netip.MustParsePrefix("2001:db8::2/128"), Ours: true},
+				{Prefix: netip.MustParsePrefix("2001:db8::2/128"), Owned: true},
 				foreign("2001:db8::3/64"),
-				{Prefix: netip.MustParsePrefix("2001:db8::4/128"), Ours: true},
+				{Prefix: netip.MustParsePrefix("2001:db8::4/128"), Owned: true},
 			}},
 			plan: plan{
 				add:     []VirtualAddress{v(2, "2001:db8::1"), v(2, "10.0.0.1")},
-				renew:   []labeled{{v(2, "2001:db8::2"), ""}},
-				remove:  []labeled{{v(2, "2001:db8::4"), ""}},
+				renew:   []addressWithLabel{{v(2, "2001:db8::2"), ""}},
+				remove:  []addressWithLabel{{v(2, "2001:db8::4"), ""}},
 				foreign: []VirtualAddress{v(2, "2001:db8::3")},
 			},
 		},
@@ -87,7 +87,7 @@ func TestNewPlan(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := newPlan(tt.want, tt.present)
-			if d := cmp.Diff(tt.plan, got, cmp.AllowUnexported(plan{}, labeled{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+			if d := cmp.Diff(tt.plan, got, cmp.AllowUnexported(plan{}, addressWithLabel{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 				t.Errorf("-want +got\n%s", d)
 			}
 		})
@@ -103,7 +103,7 @@ func TestPlanOfManyAddresses(t *testing.T) {
 	for i := range addresses {
 		v := VirtualAddress{2, netip.AddrFrom4([4]byte{10, 4, byte(i >> 8), byte(i)})}
 		want = append(want, v)
-		present[2] = append(present[2], Address{Prefix: v.prefix(), Ours: true})
+		present[2] = append(present[2], Address{Prefix: v.prefix(), Owned: true})
 	}
 	begin := time.Now()
 	for range plans {

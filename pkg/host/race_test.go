@@ -29,9 +29,9 @@ func TestNetnsAddressesRaces(t *testing.T) {
 		}
 		defer a.Close()
 		vip, vip6 := netip.MustParseAddr("192.0.2.50"), netip.MustParseAddr("2001:db8::50")
-		expired := []labeled{{VirtualAddress{Link: lo, Address: vip}, "lo:vip"}, {VirtualAddress: VirtualAddress{Link: lo, Address: vip6}}}
-		deleted := []labeled{{VirtualAddress{Link: gone, Address: vip}, "eth0:vip"}, {VirtualAddress: VirtualAddress{Link: gone, Address: vip6}}}
-		without := []labeled{{VirtualAddress: VirtualAddress{Link: narrow, Address: vip6}}}
+		expired := []addressWithLabel{{VirtualAddress{Link: lo, Address: vip}, "lo:vip"}, {VirtualAddress: VirtualAddress{Link: lo, Address: vip6}}}
+		deleted := []addressWithLabel{{VirtualAddress{Link: gone, Address: vip}, "eth0:vip"}, {VirtualAddress: VirtualAddress{Link: gone, Address: vip6}}}
+		without := []addressWithLabel{{VirtualAddress: VirtualAddress{Link: narrow, Address: vip6}}}
 		if errs := a.remove(slices.Concat(expired, deleted, without)); len(errs) != 0 {
 			t.Errorf("remove what is gone: %v", errs)
 		}
@@ -50,10 +50,10 @@ func TestNetnsAddressesRaces(t *testing.T) {
 		}
 		for _, address := range present[lo] {
 			virtual := address.Prefix.Addr() == vip || address.Prefix.Addr() == vip6
-			if address.Ours != virtual {
+			if address.Owned != virtual {
 				t.Errorf("%+v, want ours %t", address, virtual)
 			}
-			if address.Permanent == virtual {
+			if address.permanent == virtual {
 				t.Errorf("%+v, want permanent %t", address, !virtual)
 			}
 		}
@@ -151,12 +151,12 @@ func TestNetnsVirtualLinkRaces(t *testing.T) {
 		a.virtual[gone], a.names[gone] = true, "vip4-2-50"
 		vip := netip.MustParseAddr("192.0.2.50")
 		there, lost := VirtualAddress{Link: lo, Address: vip}, VirtualAddress{Link: gone, Address: vip}
-		p := plan{renew: []labeled{{lost, ""}, {there, ""}}}
-		errs := a.raise(&p)
+		p := plan{renew: []addressWithLabel{{lost, ""}, {there, ""}}}
+		errs := a.bringUp(&p)
 		if len(errs) != 1 || !errors.Is(errs[0], unix.ENODEV) || len(p.renew) != 1 || p.renew[0].VirtualAddress != there {
 			t.Errorf("errors %v, plan %+v", errs, p)
 		}
-		if errs := a.lower(nil); len(errs) != 0 || len(a.virtual) != 0 {
+		if errs := a.bringDown(nil); len(errs) != 0 || len(a.virtual) != 0 {
 			t.Errorf("errors %v, virtual %v", errs, a.virtual)
 		}
 	})

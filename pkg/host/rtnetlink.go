@@ -100,7 +100,7 @@ func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 		case unix.IFA_ADDRESS:
 			peer = v
 		case unix.IFA_LABEL:
-			a.Label = unix.ByteSliceToString(v)
+			a.label = unix.ByteSliceToString(v)
 		case unix.IFA_FLAGS:
 			if len(v) != 4 {
 				return 0, Address{}, false, fmt.Errorf("read flags of an address of link %d: %w", link, errMalformed)
@@ -126,12 +126,12 @@ func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 		return 0, Address{}, false, fmt.Errorf("read address of link %d: no IPv4 or IPv6 prefix", link)
 	}
 	a.Prefix = netip.PrefixFrom(address, int(header.Prefixlen))
-	a.Scope = header.Scope
-	a.Permanent = flags&unix.IFA_F_PERMANENT != 0
+	a.scope = header.Scope
+	a.permanent = flags&unix.IFA_F_PERMANENT != 0
 	// With IPv6 this bit is IFA_F_TEMPORARY.
 	a.Secondary = address.Is4() && flags&unix.IFA_F_SECONDARY != 0
 	a.Tentative = flags&unix.IFA_F_DADFAILED != 0 || flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_OPTIMISTIC) == unix.IFA_F_TENTATIVE
-	a.Ours = ours(a, flags, valid, mark)
+	a.Owned = owned(a, flags, valid, mark)
 	return link, a, true, nil
 }
 
@@ -141,18 +141,18 @@ func wellFormed(b []byte, header int) bool {
 	return len(b) >= header && len(b)%unix.NLMSG_ALIGNTO == 0
 }
 
-// ours tells whether an address with these flags, the seconds of its lifetime
+// owned tells whether an address with these flags, the seconds of its lifetime
 // that are left, and a protocol attribute, or 0 for none, is a virtual address
 // of this daemon.
-func ours(a Address, flags, valid uint32, mark uint8) bool {
-	if a.Permanent || !a.Prefix.IsSingleIP() {
+func owned(a Address, flags, valid uint32, mark uint8) bool {
+	if a.permanent || !a.Prefix.IsSingleIP() {
 		return false
 	}
 	if mark != 0 {
 		return mark == protocol
 	}
 	if a.Prefix.Addr().Is4() {
-		return a.Scope == unix.RT_SCOPE_HOST && isLabel(a.Label)
+		return a.scope == unix.RT_SCOPE_HOST && isLabel(a.label)
 	}
 	// A lease of DHCPv6 has such a lifetime at its end, but its client must
 	// look for duplicates (RFC 8415 section 18.2.10.1).
@@ -180,7 +180,7 @@ func isLabel(l string) bool {
 
 // newAddress is the request that binds a virtual address for a lifetime in
 // seconds. It must not be there yet, unless it is to be renewed.
-func newAddress(l labeled, lifetime uint32, renew bool) *nl.NetlinkRequest {
+func newAddress(l addressWithLabel, lifetime uint32, renew bool) *nl.NetlinkRequest {
 	flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL
 	if renew {
 		flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
@@ -214,11 +214,11 @@ func setLink(index int, up bool) *nl.NetlinkRequest {
 }
 
 // deleteAddress is the request that removes a virtual address.
-func deleteAddress(l labeled) *nl.NetlinkRequest {
+func deleteAddress(l addressWithLabel) *nl.NetlinkRequest {
 	return addressRequest(unix.RTM_DELADDR, 0, l)
 }
 
-func addressRequest(typ, flags int, l labeled) *nl.NetlinkRequest {
+func addressRequest(typ, flags int, l addressWithLabel) *nl.NetlinkRequest {
 	header := nl.NewIfAddrmsg(unix.AF_INET6)
 	if l.Address.Is4() {
 		header.Family = unix.AF_INET

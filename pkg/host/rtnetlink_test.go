@@ -46,7 +46,7 @@ func linkHeader(index int) []byte {
 
 func TestAddressMessages(t *testing.T) {
 	littleEndian(t)
-	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
+	vip := addressWithLabel{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
 	const start = `
 		02 20 00 fe 03000000            AF_INET /32 flags scope=host link
 		0800 0200 0a040032              IFA_LOCAL
@@ -56,7 +56,7 @@ func TestAddressMessages(t *testing.T) {
 		0800 0800 00020000              IFA_FLAGS noprefixroute
 		1400 0600 02000000 02000000 00000000 00000000   IFA_CACHEINFO preferred valid created updated
 		0500 0b00 fb 000000             IFA_PROTO`
-	vip6 := labeled{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}
+	vip6 := addressWithLabel{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}
 	const start6 = `
 		0a 80 00 00 03000000            AF_INET6 /128 flags scope link
 		1400 0200 20010db8 00000000 00000000 00000050   IFA_LOCAL
@@ -120,8 +120,8 @@ func withoutNotes(text string) string {
 }
 
 func TestParseAddress(t *testing.T) {
-	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
-	ours := data(newAddress(vip, 2, false))
+	vip := addressWithLabel{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
+	request := data(newAddress(vip, 2, false))
 	// address is one on link 3 with an address, a label and flags.
 	address := func(bits, scope uint8, label string, f uint32, more ...byte) []byte {
 		header := nl.NewIfAddrmsg(unix.AF_INET)
@@ -138,7 +138,7 @@ func TestParseAddress(t *testing.T) {
 	kernel := attribute(attributeProtocol, "\x02")
 	single := netip.MustParsePrefix("10.4.0.50/32")
 
-	vip6 := labeled{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}
+	vip6 := addressWithLabel{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}
 	// virtual are the kernel's flags of an IPv6 address of ours.
 	const virtual = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_DEPRECATED
 	// address6 is one on link 3 with flags and what is left of its lifetime.
@@ -159,23 +159,23 @@ func TestParseAddress(t *testing.T) {
 		data []byte
 		want Address
 	}{
-		{"what we ask for", ours, Address{Prefix: single, Ours: true, Scope: 254, Label: "eth0:vip"}},
-		{"the mark without our label", address(32, 254, "eth0", unix.IFA_F_NOPREFIXROUTE, mark...), Address{Prefix: single, Ours: true, Scope: 254, Label: "eth0"}},
-		{"our label where the kernel keeps no mark", address(32, 254, "eth0:vip", 0), Address{Prefix: single, Ours: true, Scope: 254, Label: "eth0:vip"}},
-		{"our label with another mark", address(32, 254, "eth0:vip", 0, kernel...), Address{Prefix: single, Scope: 254, Label: "eth0:vip"}},
-		{"our label with another scope", address(32, 0, "eth0:vip", 0), Address{Prefix: single, Label: "eth0:vip"}},
-		{"our mark, made permanent", address(32, 254, "eth0:vip", unix.IFA_F_PERMANENT, mark...), Address{Prefix: single, Permanent: true, Scope: 254, Label: "eth0:vip"}},
-		{"our mark on a subnet", address(24, 254, "eth0", 0, mark...), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), Scope: 254, Label: "eth0"}},
-		{"an operator's", address(24, 0, "eth0", unix.IFA_F_PERMANENT), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), Permanent: true, Label: "eth0"}},
-		{"secondary", address(24, 0, "eth0", unix.IFA_F_PERMANENT|unix.IFA_F_SECONDARY), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), Permanent: true, Secondary: true, Label: "eth0"}},
-		{"of a point-to-point link", address(32, 0, "ppp0", unix.IFA_F_PERMANENT, attribute(unix.IFA_ADDRESS, "\x0a\x00\x00\x01")...), Address{Prefix: single, Permanent: true, Label: "ppp0"}},
+		{"what we ask for", request, Address{Prefix: single, Owned: true, scope: 254, label: "eth0:vip"}},
+		{"the mark without our label", address(32, 254, "eth0", unix.IFA_F_NOPREFIXROUTE, mark...), Address{Prefix: single, Owned: true, scope: 254, label: "eth0"}},
+		{"our label where the kernel keeps no mark", address(32, 254, "eth0:vip", 0), Address{Prefix: single, Owned: true, scope: 254, label: "eth0:vip"}},
+		{"our label with another mark", address(32, 254, "eth0:vip", 0, kernel...), Address{Prefix: single, scope: 254, label: "eth0:vip"}},
+		{"our label with another scope", address(32, 0, "eth0:vip", 0), Address{Prefix: single, label: "eth0:vip"}},
+		{"our mark, made permanent", address(32, 254, "eth0:vip", unix.IFA_F_PERMANENT, mark...), Address{Prefix: single, permanent: true, scope: 254, label: "eth0:vip"}},
+		{"our mark on a subnet", address(24, 254, "eth0", 0, mark...), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), scope: 254, label: "eth0"}},
+		{"an operator's", address(24, 0, "eth0", unix.IFA_F_PERMANENT), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), permanent: true, label: "eth0"}},
+		{"secondary", address(24, 0, "eth0", unix.IFA_F_PERMANENT|unix.IFA_F_SECONDARY), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), permanent: true, Secondary: true, label: "eth0"}},
+		{"of a point-to-point link", address(32, 0, "ppp0", unix.IFA_F_PERMANENT, attribute(unix.IFA_ADDRESS, "\x0a\x00\x00\x01")...), Address{Prefix: single, permanent: true, label: "ppp0"}},
 
-		{"what we ask for, IPv6", data(newAddress(vip6, 2, false)), Address{Prefix: single6, Ours: true}},
-		{"IPv6, the mark", address6(128, virtual, 1, mark...), Address{Prefix: single6, Ours: true}},
-		{"IPv6, the mark with a longer lifetime", address6(128, virtual, 100, mark...), Address{Prefix: single6, Ours: true}},
-		{"IPv6, the mark, made permanent", address6(128, virtual|unix.IFA_F_PERMANENT, forever, mark...), Address{Prefix: single6, Permanent: true}},
+		{"what we ask for, IPv6", data(newAddress(vip6, 2, false)), Address{Prefix: single6, Owned: true}},
+		{"IPv6, the mark", address6(128, virtual, 1, mark...), Address{Prefix: single6, Owned: true}},
+		{"IPv6, the mark with a longer lifetime", address6(128, virtual, 100, mark...), Address{Prefix: single6, Owned: true}},
+		{"IPv6, the mark, made permanent", address6(128, virtual|unix.IFA_F_PERMANENT, forever, mark...), Address{Prefix: single6, permanent: true}},
 		{"IPv6, the mark on a subnet", address6(64, virtual, 2, mark...), Address{Prefix: subnet6}},
-		{"IPv6, where the kernel keeps no mark", address6(128, virtual, 2), Address{Prefix: single6, Ours: true}},
+		{"IPv6, where the kernel keeps no mark", address6(128, virtual, 2), Address{Prefix: single6, Owned: true}},
 		{"IPv6, with another mark", address6(128, virtual, 2, kernel...), Address{Prefix: single6}},
 		{"IPv6, no mark and a longer lifetime", address6(128, virtual, 3), Address{Prefix: single6}},
 		{"IPv6, no mark and no lifetime", address6(128, virtual, forever), Address{Prefix: single6}},
@@ -188,7 +188,7 @@ func TestParseAddress(t *testing.T) {
 		{"IPv6, tentative", address6(64, unix.IFA_F_TENTATIVE, 100), Address{Prefix: subnet6, Tentative: true}},
 		{"IPv6, optimistic", address6(64, unix.IFA_F_TENTATIVE|unix.IFA_F_OPTIMISTIC, 100), Address{Prefix: subnet6}},
 		{"IPv6, duplicate", address6(64, unix.IFA_F_TENTATIVE|unix.IFA_F_OPTIMISTIC|unix.IFA_F_DADFAILED, 100), Address{Prefix: subnet6, Tentative: true}},
-		{"IPv6, of a point-to-point link", address6(128, unix.IFA_F_PERMANENT, forever, attribute(unix.IFA_LOCAL, "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x51")...), Address{Prefix: netip.MustParsePrefix("2001:db8::51/128"), Permanent: true}},
+		{"IPv6, of a point-to-point link", address6(128, unix.IFA_F_PERMANENT, forever, attribute(unix.IFA_LOCAL, "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x51")...), Address{Prefix: netip.MustParsePrefix("2001:db8::51/128"), permanent: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestParseAddress(t *testing.T) {
 			if err != nil || !ok || link != 3 {
 				t.Fatalf("link %d, ok %t, error %v", link, ok, err)
 			}
-			if d := cmp.Diff(tt.want, got, comparePrefixes); d != "" {
+			if d := cmp.Diff(tt.want, got, comparePrefixes, cmp.AllowUnexported(Address{})); d != "" {
 				t.Errorf("-want +got\n%s", d)
 			}
 		})
@@ -317,9 +317,9 @@ func TestLabel(t *testing.T) {
 }
 
 func TestParseMalformed(t *testing.T) {
-	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
+	vip := addressWithLabel{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
 	whole := data(newAddress(vip, 2, false))
-	whole6 := data(newAddress(labeled{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}, 2, false))
+	whole6 := data(newAddress(addressWithLabel{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}, 2, false))
 	long := slices.Clone(whole)
 	long[unix.SizeofIfAddrmsg] = 200
 	for name, b := range map[string][]byte{
@@ -356,10 +356,10 @@ func TestParseMalformed(t *testing.T) {
 }
 
 func FuzzParseAddress(f *testing.F) {
-	vip := labeled{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
+	vip := addressWithLabel{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
 	f.Add(data(newAddress(vip, 2, false)))
 	f.Add(data(deleteAddress(vip)))
-	f.Add(data(newAddress(labeled{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}, 2, true)))
+	f.Add(data(newAddress(addressWithLabel{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}, 2, true)))
 	f.Add([]byte{})
 	f.Add(make([]byte, unix.SizeofIfInfomsg))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -39,10 +39,10 @@ type Link struct {
 type Address struct {
 	// Prefix has no zone, as no Prefix has: the link says it.
 	Prefix netip.Prefix
-	// Ours tells that this daemon, or an earlier process of it, bound it.
-	Ours bool
+	// Owned tells that this daemon, or an earlier process of it, bound it.
+	Owned bool
 	// Permanent tells that it has no lifetime.
-	Permanent bool
+	permanent bool
 	// Secondary tells that an older IPv4 address has the same prefix.
 	Secondary bool
 	// Tentative tells that duplicate address detection (RFC 4862 section 5.4)
@@ -50,7 +50,7 @@ type Address struct {
 	// optimistic detection (RFC 4429) an address is of use before it ends.
 	Tentative bool
 	// Scope is rtnetlink's: 0 global, 253 link, 254 host.
-	Scope uint8
+	scope uint8
 	// Label is empty with IPv6.
-	Label string
+	label string
 }

@@ -10,7 +10,7 @@ import (
 
 var (
 	errNoParent = errors.New("there is no such interface")
-	errNotOurs  = errors.New("a link of this name is there already and is not ours")
+	errNotOwned = errors.New("a link of this name is there already and is not ours")
 )
 
 // VirtualLinks owns the macvlan links with virtual MAC addresses. They are
@@ -43,11 +43,11 @@ func (s *VirtualLinks) Set(want []VirtualLink) (map[VirtualLink]int, error) {
 	var errs []error
 	for _, l := range list {
 		parents[l.Attrs().Index] = l.Attrs().Name
-		v, ours := virtualLinkOf(l)
+		v, owned := virtualLinkOf(l)
 		switch {
-		case ours && wanted[v]:
+		case owned && wanted[v]:
 			present[v] = l.Attrs().Index
-		case ours:
+		case owned:
 			if err := s.conn.handle.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
 				errs = append(errs, fmt.Errorf("remove link %s: %w", l.Attrs().Name, err))
 			}
@@ -79,7 +79,7 @@ func (s *VirtualLinks) ensure(v VirtualLink, index int, parent string) (int, err
 		link := &netlink.Macvlan{LinkAttrs: attributes, Mode: netlink.MACVLAN_MODE_BRIDGE}
 		err := s.conn.handle.LinkAdd(link)
 		if errors.Is(err, unix.EEXIST) {
-			err = errNotOurs
+			err = errNotOwned
 		}
 		if err != nil {
 			return 0, fmt.Errorf("make link %s on %s: %w", v.Name(), parent, err)

@@ -94,7 +94,7 @@ func watch(ctx context.Context, list func(*conn) (Snapshot, error), changed func
 			return nil
 		case err == nil:
 			stale = stale || from.Pid == nl.PidKernel &&
-				slices.ContainsFunc(messages, func(m syscall.NetlinkMessage) bool { return news(known, m) })
+				slices.ContainsFunc(messages, func(m syscall.NetlinkMessage) bool { return isChange(known, m) })
 		case errors.Is(err, unix.EAGAIN):
 		case errors.Is(err, unix.ENOBUFS):
 			stale = true
@@ -144,8 +144,8 @@ func snapshot(c *conn) (Snapshot, error) {
 	return Snapshot{Links: links}, nil
 }
 
-// news tells whether an event says something that known does not.
-func news(known Snapshot, m syscall.NetlinkMessage) bool {
+// isChange tells whether an event says something that known does not.
+func isChange(known Snapshot, m syscall.NetlinkMessage) bool {
 	switch m.Header.Type {
 	case unix.RTM_NEWLINK:
 		l, ok, err := parseLink(m.Data)

@@ -118,7 +118,7 @@ func TestNetnsWatch(t *testing.T) {
 			return slices.Equal(w.prefixes("eth0"), []string{"198.51.100.9/24", "192.0.2.1/24", "2001:db8::2/64", "2001:db8::1/64"})
 		}},
 		{"a link-local IPv6 address", []string{"addr", "add", "fe80::1/64", "dev", "eth0", "nodad"}, func() bool {
-			return w.address("fe80::1/64").Scope == unix.RT_SCOPE_LINK && w.prefixes("eth0")[4] == "fe80::1/64"
+			return w.address("fe80::1/64").Scope() == unix.RT_SCOPE_LINK && w.prefixes("eth0")[4] == "fe80::1/64"
 		}},
 		{"IPv6 address removed", []string{"addr", "del", "2001:db8::2/64", "dev", "eth0"}, func() bool {
 			return slices.Equal(w.prefixes("eth0"), []string{"198.51.100.9/24", "192.0.2.1/24", "2001:db8::1/64", "fe80::1/64"})
@@ -163,7 +163,7 @@ func TestNetnsWatchIsSilentAboutRenewals(t *testing.T) {
 	}
 	eventually(t, "virtual addresses seen", func() bool { return len(w.prefixes("eth0")) == 1+len(vips) })
 	for _, a := range w.link("eth0").Addresses {
-		if want := a.Prefix.Addr() != netip.MustParseAddr("192.0.2.1"); a.Ours != want {
+		if want := a.Prefix.Addr() != netip.MustParseAddr("192.0.2.1"); a.Owned != want {
 			t.Errorf("%+v, want ours %t", a, want)
 		}
 	}
