@@ -26,8 +26,7 @@ type Conn struct {
 	// setting is a file that is gone for good when the kernel takes IPv6 off
 	// the interface; -1 with IPv4.
 	setting int
-	// broken tells the Poller that uses the port that receive has failed for
-	// good.
+	// broken reports that receive has failed for good.
 	broken bool
 }
 
@@ -87,10 +86,35 @@ func (c *Conn) close() error {
 	return errors.Join(errs...)
 }
 
-// attached tells whether the sockets still work: the kernel takes them off an
-// interface that is deleted and, with an MTU below 1280, has it leave all of
-// IPv6's groups, for good.
-func (c *Conn) attached() bool {
+// read receives the next packet into r and returns its length. An error other
+// than EAGAIN and ENETDOWN leaves c broken.
+func (c *Conn) read(r *receiver) (int, error) {
+	n, err := r.receive(c.receive)
+	// The kernel returns ENETDOWN once each time the interface goes down, and the
+	// socket receives again when it comes up.
+	if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENETDOWN) {
+		c.broken = true
+	}
+	return n, err
+}
+
+// pollFd returns the entry of c for ppoll(2). A broken socket is left out, because
+// it would end every ppoll at once.
+func (c *Conn) pollFd() unix.PollFd {
+	fd := unix.PollFd{Fd: int32(c.receive), Events: unix.POLLIN}
+	if c.broken {
+		fd.Fd = -1
+	}
+	return fd
+}
+
+// works reports whether the sockets still work. The kernel detaches them for good
+// from an interface that is deleted, and drops the IPv6 memberships of an interface
+// whose MTU falls below 1280.
+func (c *Conn) works() bool {
+	if c.broken {
+		return false
+	}
 	if c.IPv6 {
 		if _, err := unix.Pread(c.setting, make([]byte, 1), 0); err != nil {
 			return false

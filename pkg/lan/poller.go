@@ -82,7 +82,7 @@ func (p *Poller) Use(conns []*Conn) {
 func (p *Poller) Broken() []*Conn {
 	var broken []*Conn
 	for _, c := range p.conns {
-		if c.broken || !c.attached() {
+		if !c.works() {
 			broken = append(broken, c)
 		}
 	}
@@ -94,11 +94,7 @@ func (p *Poller) setPoll() {
 		unix.PollFd{Fd: int32(p.event), Events: unix.POLLIN},
 		unix.PollFd{Fd: int32(p.timer), Events: unix.POLLIN})
 	for _, c := range p.conns {
-		fd := unix.PollFd{Fd: int32(c.receive), Events: unix.POLLIN}
-		if c.broken {
-			fd.Fd = -1
-		}
-		p.poll = append(p.poll, fd)
+		p.poll = append(p.poll, c.pollFd())
 	}
 }
 
@@ -150,22 +146,16 @@ func (p *Poller) arm(deadline int64) error {
 func (p *Poller) Receive(packet *Packet) bool {
 	start := p.Now()
 	for range p.conns {
-		i := p.next
+		c := p.conns[p.next]
 		p.next = (p.next + 1) % len(p.conns)
-		c := p.conns[i]
-		size, err := p.in.receive(c.receive)
-		switch {
-		case err == nil:
+		size, err := c.read(&p.in)
+		if err == nil {
 			packet.Index = c.Index
 			p.in.fill(packet, size, p.empty)
 			return true
-		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENETDOWN):
-			// ENETDOWN is told once each time the interface goes down; the
-			// socket hears again when it comes up.
-		default:
-			// Whatever it is would make Wait return at once for ever.
-			c.broken = true
-			p.poll[2+i].Fd = -1
+		}
+		if c.broken {
+			p.setPoll()
 		}
 	}
 	p.empty = start
