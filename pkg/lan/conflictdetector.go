@@ -6,31 +6,29 @@ import (
 	"net"
 	"net/netip"
 	"time"
-
-	"github.com/mdlayher/packet"
 )
 
-// ConflictDetector hears by ARP and Neighbor Discovery who claims addresses that it
-// watches, and asks for them. It passes on what any host but this one says on the
-// interface, our own other interfaces included. Its methods are used by one
+// ConflictDetector detects hosts that claim watched addresses by ARP (RFC 5227) or
+// Neighbor Discovery (RFC 4862 section 5.4), and sends probes for such addresses. It
+// reports the claims of every host on the interface except this one; the other
+// interfaces of this node count as other hosts. Its methods are used by one
 // goroutine.
 type ConflictDetector struct {
 	report    func(NeighborEvent)
 	listeners map[Interface]*listener
-	// out has the sockets that send.
-	out   Announcer
-	frame []byte
+	sockets   frameSockets
+	frame     []byte
 }
 
-// NewConflictDetector returns a ConflictDetector that hears nothing yet. heard is called by
-// goroutines of the ConflictDetector's own.
+// NewConflictDetector returns a ConflictDetector that watches no addresses yet.
+// It calls report from its own goroutines, one for each interface and family.
 func NewConflictDetector(report func(NeighborEvent)) *ConflictDetector {
 	return &ConflictDetector{report: report, listeners: make(map[Interface]*listener)}
 }
 
-// Watch makes exactly these the addresses to hear of, by interface index. It
-// opens again what has stopped hearing, and so is to be called from time to time
-// too.
+// Watch sets the watched addresses, by interface index. It also reopens failed
+// sockets, so call it periodically. The error joins the errors of the interfaces
+// that cannot be listened on.
 func (d *ConflictDetector) Watch(vips map[int][]netip.Addr) error {
 	wanted := make(map[Interface]map[netip.Addr]bool)
 	for index, addresses := range vips {
@@ -54,7 +52,7 @@ func (d *ConflictDetector) Watch(vips map[int][]netip.Addr) error {
 			l.watched.Store(&addresses)
 			continue
 		}
-		l, err := d.listen(i, addresses)
+		l, err := listen(i, addresses, d.report)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("watch link %d for claims: %w", i.Index, err))
 			continue
@@ -64,41 +62,41 @@ func (d *ConflictDetector) Watch(vips map[int][]netip.Addr) error {
 	return errors.Join(errs...)
 }
 
-// Probe asks the LAN of an interface who has each of vips. mac is that of the
-// interface. Without a source nothing is claimed (RFC 5227 section 2.1.1, RFC 4862
-// section 5.4.2); an IPv6 source, which must be the interface's own, has IPv6
-// answers come to this host alone.
+// Probe asks on the interface index, whose Ethernet address is mac, for each of vips.
+// An IPv4 address is probed without a claim (RFC 5227 section 2.1.1). For an IPv6
+// address, a zero source makes the probe of duplicate address detection (RFC 4862
+// section 5.4.2), and a source, which must be an address of the interface, makes
+// hosts answer to it alone. The error joins the errors of the probes that were not
+// sent; the others were.
 func (d *ConflictDetector) Probe(index int, mac net.HardwareAddr, source netip.Addr, vips []netip.Addr) error {
-	if len(mac) != 6 {
+	if len(mac) != len(MAC{}) {
 		return fmt.Errorf("probe on link %d: %q is no Ethernet address", index, mac)
 	}
-	conn, err := d.out.socket(index)
+	conn, err := d.sockets.get(index)
 	if err != nil {
 		return fmt.Errorf("probe on link %d: %w", index, err)
 	}
-	errs := []error{conn.SetWriteDeadline(time.Now().Add(announceTimeout))}
+	errs := []error{conn.SetWriteDeadline(time.Now().Add(sendTimeout))}
 	for _, vip := range vips {
 		if vip.Is4() {
 			d.frame = arpProbe(MAC(mac), vip).appendFrame(d.frame[:0])
 		} else {
 			d.frame = neighborSolicitation(MAC(mac), source, vip).appendFrame(d.frame[:0], MAC(mac))
 		}
-		if _, err := conn.WriteTo(d.frame, &packet.Addr{HardwareAddr: d.frame[:6]}); err != nil {
+		if err := d.sockets.send(conn, d.frame); err != nil {
 			errs = append(errs, fmt.Errorf("probe for %s on link %d: %w", vip, index, err))
 		}
 	}
 	err = errors.Join(errs...)
 	if err != nil {
-		// The link may be another one by now: the next Probe opens it anew.
-		delete(d.out.sockets, index)
-		err = errors.Join(err, conn.Close())
+		err = errors.Join(err, d.sockets.discard(index))
 	}
 	return err
 }
 
-// Close closes every socket and waits until nothing is passed on any more.
+// Close closes every socket, and waits until report is no longer called.
 func (d *ConflictDetector) Close() error {
-	errs := []error{d.out.Close()}
+	errs := []error{d.sockets.close()}
 	for _, l := range d.listeners {
 		errs = append(errs, l.close())
 	}

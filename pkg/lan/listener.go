@@ -14,26 +14,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a ConflictDetector passes on of one family of an interface at most: a burst of
-// eventBurst and two of each watched address, and then so many per second. A
-// host that claims addresses without end makes no more work than that.
+// A listener reports at most a burst of eventBurst events and two for each watched
+// address, and then eventsPerSecond. A host that claims addresses without end makes
+// no more work than that.
 const (
 	eventBurst      = 64
 	eventsPerSecond = 100
 )
 
-// listener is the socket that hears claims of one family on an interface, and the
-// goroutine that reads it.
+// listener receives the ARP or the Neighbor Discovery packets of one interface, and
+// reports the claims of watched addresses.
 type listener struct {
 	Interface
 	conn    *packet.Conn
 	watched atomic.Pointer[map[netip.Addr]bool]
-	// failed tells that the socket may have stopped hearing.
+	// failed reports that the socket may no longer receive: reopen it.
 	failed  atomic.Bool
 	reading sync.WaitGroup
 }
 
-func (d *ConflictDetector) listen(i Interface, addresses map[netip.Addr]bool) (*listener, error) {
+// listen opens a listener, which calls report from its own goroutine.
+func listen(i Interface, watched map[netip.Addr]bool, report func(NeighborEvent)) (*listener, error) {
 	filter, err := bpf.Assemble(neighborFilter(i))
 	if err != nil {
 		return nil, fmt.Errorf("assemble filter: %w", err)
@@ -47,47 +48,55 @@ func (d *ConflictDetector) listen(i Interface, addresses map[netip.Addr]bool) (*
 		return nil, fmt.Errorf("open packet socket: %w", err)
 	}
 	l := &listener{Interface: i, conn: conn}
-	l.watched.Store(&addresses)
-	l.reading.Go(func() { l.read(d.report) })
+	l.watched.Store(&watched)
+	l.reading.Go(func() { l.read(report) })
 	return l, nil
 }
 
+// close closes the socket and waits until report is no longer called.
 func (l *listener) close() error {
 	err := l.conn.Close()
 	l.reading.Wait()
 	return err
 }
 
-// read passes on what is heard until the socket is closed or fails for good.
+// read reports claims until the socket is closed or fails for good.
 func (l *listener) read(report func(NeighborEvent)) {
 	b := make([]byte, maxNeighborPacket)
 	limit := rateLimit{last: time.Now()}
 	for {
 		n, from, err := l.conn.ReadFrom(b)
 		if err != nil {
-			// ENETDOWN is told when the interface goes down, after which the
-			// socket hears again, and when it is deleted, after which it does not.
+			// The kernel returns ENETDOWN when the interface goes down, after which
+			// the socket can receive again, and when the interface is deleted, after
+			// which it cannot.
 			l.failed.Store(true)
 			if errors.Is(err, unix.ENETDOWN) {
 				continue
 			}
 			return
 		}
-		e := NeighborEvent{Index: l.Index}
-		ok := false
-		if l.IPv6 {
-			if m, valid := parseNeighborMessage(b[:n]); valid {
-				e.IP, e.MAC, ok = m.claim(frameSource(from))
-			}
-		} else if p, valid := parseARP(b[:n]); valid {
-			e.IP, e.MAC, ok = p.claim()
-		}
+		e, ok := l.parse(b[:n], from)
 		if watched := *l.watched.Load(); ok && watched[e.IP] && limit.allow(time.Now(), eventBurst+2*len(watched)) {
 			report(e)
 		}
 	}
 }
 
+// parse returns the claim in a packet, if there is one. from is the packet's sender.
+func (l *listener) parse(b []byte, from net.Addr) (e NeighborEvent, ok bool) {
+	e.Index = l.Index
+	if l.IPv6 {
+		if m, valid := parseNeighborMessage(b); valid {
+			e.IP, e.MAC, ok = m.claim(frameSource(from))
+		}
+	} else if p, valid := parseARP(b); valid {
+		e.IP, e.MAC, ok = p.claim()
+	}
+	return e, ok
+}
+
+// frameSource returns the source of the Ethernet frame that a packet socket received.
 func frameSource(a net.Addr) (mac MAC) {
 	if p, ok := a.(*packet.Addr); ok {
 		copy(mac[:], p.HardwareAddr)
@@ -95,13 +104,14 @@ func frameSource(a net.Addr) (mac MAC) {
 	return mac
 }
 
-// rateLimit is how many claims may still be passed on. It begins full.
+// rateLimit limits how many events are reported. It starts with a full burst.
 type rateLimit struct {
 	spent float64
 	last  time.Time
 }
 
-// allow tells whether one more of at most so many at once may be passed on.
+// allow reports whether one more event may be reported now, and counts it if so.
+// burst is the most events at once.
 func (r *rateLimit) allow(now time.Time, burst int) bool {
 	r.spent = max(0, r.spent-eventsPerSecond*now.Sub(r.last).Seconds())
 	r.last = now

@@ -1,16 +1,18 @@
 package lan
 
-import (
-	"net/netip"
-)
+import "net/netip"
 
-// maxNeighborPacket is how much is read of what may be a claim: its options end long before.
+// maxNeighborPacket is the number of bytes that are read of an ARP or Neighbor
+// Discovery packet. The options that matter end long before.
 const maxNeighborPacket = 256
 
-// NeighborEvent is what a host on the LAN said: that it has an address.
+// NeighborEvent is a claim of an address: a host on the LAN sent an ARP packet
+// (RFC 826) or a Neighbor Discovery message (RFC 4861) as the owner of the address.
 type NeighborEvent struct {
-	// Index is the interface it was heard on.
+	// Index is the index of the interface that received the packet.
 	Index int
-	IP    netip.Addr
-	MAC   MAC
+	// IP is the claimed address.
+	IP netip.Addr
+	// MAC is the Ethernet address that the host claims for IP.
+	MAC MAC
 }
