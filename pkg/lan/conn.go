@@ -7,37 +7,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Interface is an interface to open a port on.
+// Interface is a network interface and an IP family.
 type Interface struct {
+	// Index is the interface index.
 	Index int
-	// Name is for errors.
+	// Name is the interface's name, for errors. Two Interfaces with different names are
+	// different.
 	Name string
-	// IPv6 tells which family's packets the port is for.
+	// IPv6 selects IPv6 instead of IPv4.
 	IPv6 bool
 }
 
-// Conn is the sockets of one interface for one family.
+// Conn is the pair of sockets of one interface for VRRP of one family.
 type Conn struct {
 	Interface
 	// receive is an AF_PACKET socket.
 	receive int
 	// send is a raw IP socket, which also holds the multicast membership.
 	send int
-	// setting is a file that is gone for good when the kernel takes IPv6 off
-	// the interface; -1 with IPv4.
+	// setting is a file in /proc/sys that fails for good when the interface loses its
+	// IPv6; -1 with IPv4.
 	setting int
 	// broken reports that receive has failed for good.
 	broken bool
 }
 
-// Conns opens and closes ports. Both block for as long as others hold the lock
-// of the kernel's network configuration, and closing one always takes some
-// milliseconds, so they are not for the thread of a Poller. The zero value is
-// ready for use, by any number of goroutines.
+// Conns opens and closes Conns. Both block while another process holds the lock of
+// the kernel's network configuration, and closing always takes some milliseconds, so
+// do neither on the thread of a Poller. The zero value is ready for use, by any
+// number of goroutines.
 type Conns struct{}
 
-// Open opens a port, which collects packets from then on. The error is an
-// *InterfaceError.
+// Open opens a Conn in the network namespace of the calling thread. The Conn queues
+// packets from then on. The error is an *InterfaceError.
 func (Conns) Open(i Interface) (*Conn, error) {
 	c := &Conn{Interface: i, receive: -1, send: -1, setting: -1}
 	if err := c.open(); err != nil {
@@ -48,7 +50,8 @@ func (Conns) Open(i Interface) (*Conn, error) {
 
 func (c *Conn) open() (err error) {
 	if c.IPv6 {
-		// Before the group is joined, which IPv6 takes with it when it goes.
+		// Open this before joining the group: an interface that loses its IPv6
+		// afterwards also loses the membership, and the file shows it.
 		if c.setting, err = openIPv6Setting(c.Index, "disable_ipv6"); err != nil {
 			return err
 		}
@@ -60,9 +63,9 @@ func (c *Conn) open() (err error) {
 	return err
 }
 
-// Close closes a port that no Poller uses any longer. Close it before another is
-// opened in its place: where IPv6 was taken off the interface in the meantime, the
-// kernel counts its leaving the group as the other's.
+// Close closes a Conn that no Poller uses any longer. Close it before opening its
+// replacement: if the interface lost its IPv6 in the meantime, the kernel counts the
+// old Conn's leave of the group against the new one. A second Close fails with EBADF.
 func (Conns) Close(c *Conn) error {
 	err := error(unix.EBADF)
 	if c.receive >= 0 {
@@ -74,13 +77,13 @@ func (Conns) Close(c *Conn) error {
 	return nil
 }
 
-// close closes what is open.
+// close closes the open descriptors.
 func (c *Conn) close() error {
 	var errs []error
 	for _, fd := range []*int{&c.receive, &c.send, &c.setting} {
 		if *fd >= 0 {
 			errs = append(errs, unix.Close(*fd))
-			*fd = -1 // The number may be another's by the time of a second Close.
+			*fd = -1 // A second close must not close a reused number.
 		}
 	}
 	return errors.Join(errs...)
@@ -123,12 +126,13 @@ func (c *Conn) works() bool {
 	return boundTo(c.receive, c.Index)
 }
 
-// InterfaceError is why a port cannot be opened on an interface.
+// InterfaceError is the error of a Conn that cannot be opened.
 type InterfaceError struct {
 	Interface
 	Err error
 }
 
+// Error names the interface and, for IPv6, the family.
 func (e *InterfaceError) Error() string {
 	if e.IPv6 {
 		return fmt.Sprintf("listen on %s for IPv6: %v", e.Name, e.Err)
@@ -136,4 +140,5 @@ func (e *InterfaceError) Error() string {
 	return fmt.Sprintf("listen on %s: %v", e.Name, e.Err)
 }
 
+// Unwrap returns e.Err.
 func (e *InterfaceError) Unwrap() error { return e.Err }

@@ -1,38 +1,37 @@
-// Package lan is this node's side of the LANs it is on: it receives and sends
-// VRRP packets of IPv4 and IPv6, and announces addresses by gratuitous ARP and
-// unsolicited Neighbor Advertisements. It moves bytes and never reads a VRRP
-// message.
+// Package lan sends and receives on the LANs of this node: VRRP packets for IPv4
+// and IPv6, gratuitous ARP and Neighbor Advertisements, and the claims of other
+// hosts. It moves bytes and never parses a VRRP message.
 //
 // # Sockets
 //
-// A port is for one interface and one family. VRRP is received on AF_PACKET
-// sockets, because those still hear when a firewall drops protocol 112 in the
-// input hook, as many do: a node that hears nobody makes itself Master beside
-// another one. It is sent on raw IP sockets, which also hold the membership of
-// 224.0.0.18 or ff02::12 and never receive anything.
+// A Conn is the pair of sockets of one interface and one family. An AF_PACKET
+// socket receives VRRP, because it still receives when a firewall drops protocol 112
+// in the input hook, as many firewalls do: a node that receives no advertisements
+// becomes a second Master. A raw IP socket sends VRRP. It also holds the membership
+// of 224.0.0.18 or ff02::12, and never receives.
 //
 // # Unicast
 //
-// A port receives whatever of protocol 112 reaches this host on its interface,
-// and whom a packet is addressed to is for others to judge. What it sends to a
-// single host leaves by its interface, even where the kernel has a better route
-// by another one: the transport of a virtual router is one interface. Among that
-// interface's own routes the kernel chooses, so that a peer may be behind a
-// router. An IPv4 host that none of them leads to is taken to be on the link; an
-// IPv6 host is unreachable then. The TTL or hop limit is 255 in any case, and a
-// peer behind a router receives less.
+// A Conn receives every packet of protocol 112 that reaches this host on its
+// interface. The caller checks the destination address. A packet to a single host
+// leaves by the interface of the Conn, even if the kernel has a better route by
+// another interface: the transport of a virtual router is one interface. The kernel
+// chooses among the routes of that interface, so a peer may be behind a router. An
+// IPv4 host that no such route leads to is assumed to be on the link; an IPv6 host
+// is then unreachable. The TTL or hop limit sent is always 255, and routers on the
+// way decrement it.
 //
-// # Who has an address
+// # Address conflicts
 //
-// A ConflictDetector hears by ARP and Neighbor Discovery who claims addresses, and asks
-// for them. It is apart from the ports, on goroutines of its own, and what a flood
-// of claims makes it pass on is bounded.
+// A ConflictDetector listens for ARP and Neighbor Discovery packets by which hosts
+// claim addresses, and sends probes. It is independent of the Conns, and runs on its
+// own goroutines. The number of events that it reports is bounded, even in a flood.
 //
 // # Timing
 //
-// A Poller is for a thread of its own, locked and elevated, and so it keeps
-// away from the Go runtime's timers and network poller, which cannot hold a
-// schedule on a busy machine: it sleeps in ppoll on the raw descriptors and a
-// timerfd, and neither waiting nor receiving nor sending allocates. Opening and
-// closing sockets can block, and so Conns does it on other threads.
+// A Poller runs on a locked thread with raised priority. It does not use the Go
+// runtime's timers and network poller, which cannot keep a schedule on a busy
+// machine: it sleeps in ppoll on the raw descriptors and a timerfd. Waiting,
+// receiving and sending do not allocate. Opening and closing sockets can block, so
+// Conns does both on other threads.
 package lan

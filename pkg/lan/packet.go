@@ -12,33 +12,34 @@ const (
 	protocolVRRP  = 112
 	ipv4HeaderLen = 20
 	ipv6HeaderLen = 40
-	// maxPacket is the longest VRRP packet there can be, of IPv6 with 255
-	// addresses.
+	// maxPacket is the length in bytes of the longest possible VRRP packet: IPv6 with
+	// 255 addresses.
 	maxPacket = ipv6HeaderLen + 8 + 255*16
 )
 
-// Packet is one received packet of protocol 112, not a fragment, that the link
-// layer addressed to this host, to a group or to all. In an IPv6 packet the VRRP
-// message follows the fixed header. Whom the IP header names is not looked at.
+// Packet is a received packet of protocol 112. It is not a fragment, and the link
+// layer addressed it to this host, to a group or to all; its destination IP address
+// is not checked. In an IPv6 packet the VRRP message directly follows the fixed
+// header.
 type Packet struct {
-	// Index is the interface it came in on.
+	// Index is the index of the interface that received the packet.
 	Index int
-	// MAC is the Ethernet address that sent it on the link.
+	// MAC is the source of the Ethernet frame.
 	MAC MAC
-	// Data is the packet from the IP header on, valid until the next
-	// Receive. What a short Ethernet frame is padded with may follow it, and
-	// what is beyond the longest VRRP packet there can be is cut off.
+	// Data is the packet from the IP header on, valid until the next Receive. The
+	// padding of a short Ethernet frame may follow the packet. Bytes beyond the
+	// longest possible VRRP packet are cut off.
 	Data []byte
-	// Arrived is when the kernel received it, in nanoseconds of
-	// CLOCK_MONOTONIC. It is never before the last Receive that returned
-	// false, and never in the future.
+	// Arrived is the time when the kernel received the packet, in nanoseconds of
+	// CLOCK_MONOTONIC. It is never before the last Receive that returned false, and
+	// never in the future.
 	Arrived int64
 }
 
 // receiver is the memory that recvmsg(2) fills.
 type receiver struct {
 	data [maxPacket]byte
-	// control has room for the one control message that is asked for.
+	// control has room for one control message, the timestamp.
 	control struct {
 		unix.Cmsghdr
 		stamp unix.Timespec
@@ -48,6 +49,7 @@ type receiver struct {
 	msg  unix.Msghdr
 }
 
+// init points the message header to the buffers. r must not be copied afterwards.
 func (r *receiver) init() {
 	r.iov.Base = &r.data[0]
 	r.iov.SetLen(len(r.data))
@@ -57,7 +59,8 @@ func (r *receiver) init() {
 	r.msg.Name = (*byte)(unsafe.Pointer(&r.name))
 }
 
-// receive is unix.Recvmsg without its allocations.
+// receive is unix.Recvmsg without its allocations. It returns the packet's length in
+// bytes.
 func (r *receiver) receive(fd int) (int, error) {
 	for {
 		r.msg.SetControllen(int(unsafe.Sizeof(r.control)))
@@ -73,8 +76,8 @@ func (r *receiver) receive(fd int) (int, error) {
 	}
 }
 
-// fill makes p the packet of n bytes just received, which was not there yet at
-// the time of empty.
+// fill sets p to the packet of n bytes that was just received. empty is a time at
+// which the packet had not arrived yet.
 func (r *receiver) fill(p *Packet, n int, empty int64) {
 	p.Data = r.data[:n]
 	p.MAC = MAC(r.name.Addr[:6])
@@ -85,9 +88,9 @@ func (r *receiver) fill(p *Packet, n int, empty int64) {
 	}
 }
 
-// arrival returns the monotonic time at which a packet of some age arrived,
-// no earlier than empty. The kernel's timestamps are of the wall clock, so
-// that a step of it makes any age possible.
+// arrival returns the monotonic time at which a packet of the given age arrived, no
+// earlier than empty. All are in nanoseconds. The kernel's timestamps are from the
+// wall clock, so a step of that clock makes any age possible.
 func arrival(now, age, empty int64) int64 {
 	if age <= 0 {
 		return now
@@ -98,8 +101,8 @@ func arrival(now, age, empty int64) int64 {
 	return now - age
 }
 
-// appendPacket appends a packet that carries a VRRP message between two
-// addresses of one family.
+// appendPacket appends an IP packet with a VRRP message to b and returns the result.
+// Both addresses are of one family.
 func appendPacket(b []byte, source, destination netip.Addr, payload []byte) []byte {
 	if source.Is6() {
 		return appendIPv6(b, source, destination, payload)
@@ -107,8 +110,8 @@ func appendPacket(b []byte, source, destination netip.Addr, payload []byte) []by
 	return appendIPv4(b, source, destination, payload)
 }
 
-// appendIPv4 leaves the identification and the header's checksum to the kernel
-// (raw(7)).
+// appendIPv4 appends an IPv4 packet (RFC 791 section 3.1). The kernel sets the
+// identification and the header checksum (raw(7)).
 func appendIPv4(b []byte, source, destination netip.Addr, payload []byte) []byte {
 	b = append(b, 4<<4|ipv4HeaderLen/4, 0xc0) // version, length; CS6
 	b = binary.BigEndian.AppendUint16(b, uint16(ipv4HeaderLen+len(payload)))
@@ -120,6 +123,7 @@ func appendIPv4(b []byte, source, destination netip.Addr, payload []byte) []byte
 	return append(b, payload...)
 }
 
+// appendIPv6 appends an IPv6 packet (RFC 8200 section 3).
 func appendIPv6(b []byte, source, destination netip.Addr, payload []byte) []byte {
 	b = append(b, 6<<4|0xc0>>4, 0, 0, 0) // version, traffic class CS6, flow label
 	b = binary.BigEndian.AppendUint16(b, uint16(len(payload)))

@@ -11,34 +11,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Poller is the VRRP side of the LANs this node is on. It is used by one
-// goroutine, except Wake.
+// Poller waits for VRRP packets on a set of Conns, receives them and sends others. It
+// is used by one goroutine, except Wake. Times are in nanoseconds of CLOCK_MONOTONIC.
 type Poller struct {
 	conns []*Conn
-	// next is the port that Receive tries first.
+	// next is the index of the Conn that Receive tries first.
 	next int
-	// empty is a moment at which no packet was waiting on any port in use.
+	// empty is a time at which no packet was waiting on any Conn in use.
 	empty int64
 
-	// poll is what Wait waits for: the eventfd, the timerfd, then the ports.
+	// poll lists the descriptors that Wait waits for: the eventfd, the timerfd, then
+	// the Conns.
 	poll []unix.PollFd
-	// armed is the deadline the timerfd is set to.
+	// armed is the deadline that the timerfd is set to.
 	armed int64
 
 	in  receiver
 	out [maxPacket]byte
 	to4 unix.SockaddrInet4
 	to6 unix.SockaddrInet6
-	// via is the control message that names the link of an IPv4 packet.
+	// via is the control message that selects the interface of an IPv4 packet.
 	via []byte
 
-	// mu keeps Wake from writing to a descriptor that Close has closed.
+	// mu prevents Wake from writing to a descriptor that Close has closed.
 	mu    sync.Mutex
 	event int
 	timer int
 }
 
-// NewPoller returns a Poller without ports.
+// NewPoller returns a Poller without Conns.
 func NewPoller() (*Poller, error) {
 	event, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
@@ -55,9 +56,10 @@ func NewPoller() (*Poller, error) {
 	return p, nil
 }
 
-// Now returns CLOCK_MONOTONIC in nanoseconds.
+// Now returns the time.
 func (p *Poller) Now() int64 { return clock(unix.CLOCK_MONOTONIC) }
 
+// clock returns the time of a clock in nanoseconds.
 func clock(id int32) int64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(id, &ts); err != nil {
@@ -66,19 +68,19 @@ func clock(id int32) int64 {
 	return ts.Nano()
 }
 
-// Use makes exactly these, of each interface and family at most one, the ports
-// that packets are received from and sent on; what is waiting on one that was in
-// use before stays. It neither blocks nor opens nor closes anything: ports belong to the
-// caller, who may close one that is no longer used as soon as Use has returned.
+// Use replaces the Conns that packets are received and sent on. conns has at most one
+// Conn of each interface and family. Packets that wait on a Conn stay there. Use does
+// not block and neither opens nor closes Conns: they belong to the caller, which may
+// close an unused Conn as soon as Use has returned.
 func (p *Poller) Use(conns []*Conn) {
 	p.conns = append(p.conns[:0], conns...)
 	p.next = 0
 	p.setPoll()
 }
 
-// Broken returns the ports in use that have stopped working for good and must
-// be opened anew, such as after the interface was deleted and created again with
-// the same index. It does not block.
+// Broken returns the Conns in use that have stopped working for good and must be
+// reopened, such as after the interface was deleted and created again with the same
+// index. It does not block.
 func (p *Poller) Broken() []*Conn {
 	var broken []*Conn
 	for _, c := range p.conns {
@@ -89,6 +91,7 @@ func (p *Poller) Broken() []*Conn {
 	return broken
 }
 
+// setPoll rebuilds the poll list.
 func (p *Poller) setPoll() {
 	p.poll = append(p.poll[:0],
 		unix.PollFd{Fd: int32(p.event), Events: unix.POLLIN},
@@ -98,8 +101,8 @@ func (p *Poller) setPoll() {
 	}
 }
 
-// Wait returns when a packet has arrived, Wake was called, or the clock has
-// reached deadline (as of Now; math.MaxInt64 means never).
+// Wait blocks until a packet has arrived, Wake was called, or Now has reached
+// deadline; math.MaxInt64 means no deadline.
 func (p *Poller) Wait(deadline int64) error {
 	if err := p.arm(deadline); err != nil {
 		return fmt.Errorf("set timer: %w", err)
@@ -122,9 +125,9 @@ func (p *Poller) Wait(deadline int64) error {
 	}
 }
 
-// arm sets the timer to an absolute time, which cannot come late because this
-// thread was preempted between reading the clock and falling asleep. A timer
-// that has expired stays readable until it is set to another time.
+// arm sets the timer to an absolute time, so that preemption of this thread between
+// reading the clock and falling asleep does not delay it. An expired timer stays
+// readable until it is set to another time.
 func (p *Poller) arm(deadline int64) error {
 	if deadline == p.armed {
 		return nil
@@ -140,9 +143,9 @@ func (p *Poller) arm(deadline int64) error {
 	return nil
 }
 
-// Receive fills p with the next waiting packet: of each port in the order of
-// arrival, and the ports in turn, so that a flood on one does not hide the
-// others. It never blocks; false means that no port has one.
+// Receive sets packet to the next waiting packet and reports whether there was one.
+// It does not block. It takes the packets of each Conn in the order of arrival, and
+// the Conns in turn, so that a flood on one does not hide the others.
 func (p *Poller) Receive(packet *Packet) bool {
 	start := p.Now()
 	for range p.conns {
@@ -162,18 +165,18 @@ func (p *Poller) Receive(packet *Packet) bool {
 	return false
 }
 
-// Send sends payload, one VRRP message, from source to destination, which are of
-// one family, on an interface whose port of that family is in use. The checksum
-// of the message is the caller's. What goes to a single host is routed as the
-// kernel's tables say among the routes of that interface, and so passes a router
-// where there is one, and never leaves by another interface.
+// Send sends payload, a VRRP message with its checksum, from source to destination,
+// which must be of one family, on the interface index, whose Conn of that family must
+// be in use. Among the routes of the interface, the kernel chooses the one for a
+// unicast destination, so the packet may pass a router; it never leaves by another
+// interface.
 func (p *Poller) Send(index int, source, destination netip.Addr, payload []byte) error {
 	return p.send(index, 0, source, destination, payload)
 }
 
-// SendVia is Send to a multicast group by another link than that of the port,
-// such as one that is stacked on it. With IPv6 that link needs an address, though
-// not source.
+// SendVia is Send to a multicast group by another interface than that of the Conn,
+// such as a macvlan on it: via is its index. With IPv6 that interface must have an
+// address, which need not be source.
 func (p *Poller) SendVia(index, via int, source, destination netip.Addr, payload []byte) error {
 	return p.send(index, via, source, destination, payload)
 }
@@ -199,11 +202,11 @@ func (p *Poller) send(index, via int, source, destination netip.Addr, payload []
 		}
 		return nil
 	}
-	return fmt.Errorf("send VRRP to %s: link %d has no port for it", destination, index)
+	return fmt.Errorf("send VRRP to %s: link %d has no socket for it", destination, index)
 }
 
-// sockaddr is the destination of a packet as the kernel takes it, valid until
-// the next call. Without a zone a socket sends by its own interface.
+// sockaddr returns destination as the kernel expects it, valid until the next call.
+// Without a zone, a socket sends by its own interface.
 func (p *Poller) sockaddr(destination netip.Addr, via int) unix.Sockaddr {
 	if destination.Is6() {
 		p.to6.Addr, p.to6.ZoneId = destination.As16(), uint32(via)
@@ -213,8 +216,8 @@ func (p *Poller) sockaddr(destination netip.Addr, via int) unix.Sockaddr {
 	return &p.to4
 }
 
-// Wake makes the Wait that runs, or else the next one, return at once. It may
-// be called by any goroutine, also after Close.
+// Wake makes the current or else the next Wait return at once. It may be called by any
+// goroutine, even after Close.
 func (p *Poller) Wake() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -223,11 +226,11 @@ func (p *Poller) Wake() {
 	}
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)
-	// It fails only when 2^64-2 calls are waiting to be noticed.
+	// The write fails only if 2^64-2 calls are pending.
 	_, _ = unix.Write(p.event, one[:])
 }
 
-// Close ends the use of all ports, which it does not close.
+// Close closes the Poller and stops using its Conns, which stay open.
 func (p *Poller) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,17 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receiveBuffer holds some hundred packets while the thread is not running.
+// receiveBuffer is the size in bytes of a receive buffer. It holds some hundred packets
+// while the thread is not running.
 const receiveBuffer = 1 << 20
 
-// Where VRRP goes to (RFC 9568 sections 5.1.1.2 and 5.1.2.2).
+// The multicast groups of VRRP (RFC 9568 sections 5.1.1.2 and 5.1.2.2).
 var (
 	groupIPv4 = [4]byte{224, 0, 0, 18}
 	groupIPv6 = [16]byte{0: 0xff, 1: 0x02, 15: 0x12}
 )
 
-// openReceive opens the socket without a protocol, so that it hears nothing
-// before the filter is in place.
+// openReceive opens the AF_PACKET socket that receives VRRP. The socket has no
+// protocol at first, so that it receives nothing before its filter is attached.
 func openReceive(i Interface) (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -30,16 +31,17 @@ func openReceive(i Interface) (int, error) {
 	return fd, nil
 }
 
+// setUpReceive attaches the filter, sets the options, and then binds the socket.
 func setUpReceive(fd int, i Interface) error {
 	if err := attach(fd, vrrpFilter(i)); err != nil {
 		return err
 	}
-	// SO_RCVBUFFORCE goes beyond net.core.rmem_max and needs CAP_NET_ADMIN.
+	// SO_RCVBUFFORCE may exceed net.core.rmem_max and needs CAP_NET_ADMIN.
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer); err != nil {
 		return fmt.Errorf("set receive buffer: %w", err)
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
-		return fmt.Errorf("ask for timestamps: %w", err)
+		return fmt.Errorf("enable timestamps: %w", err)
 	}
 	protocol := uint16(unix.ETH_P_IP)
 	if i.IPv6 {
@@ -52,9 +54,9 @@ func setUpReceive(fd int, i Interface) error {
 	return nil
 }
 
-// openSend opens the socket that sends. It also keeps the kernel from answering
-// what is sent to this host with "protocol unreachable", which only a socket for
-// the very protocol does.
+// openSend opens the raw IP socket that sends VRRP. It also keeps the kernel from
+// answering VRRP packets to this host with "protocol unreachable": the kernel does so
+// unless a socket for the protocol is open.
 func openSend(i Interface) (int, error) {
 	family := unix.AF_INET
 	if i.IPv6 {
@@ -70,6 +72,7 @@ func openSend(i Interface) (int, error) {
 	return fd, nil
 }
 
+// setUpSend sets the options of the sending socket and joins the group.
 func setUpSend(fd int, i Interface) error {
 	if err := attach(fd, dropAll); err != nil {
 		return err
@@ -87,6 +90,7 @@ func setUpSend(fd int, i Interface) error {
 	return setUpIPv4(fd, i.Index)
 }
 
+// setUpIPv4 binds a socket's packets to the interface index, and joins 224.0.0.18.
 func setUpIPv4(fd, index int) error {
 	err := setOptions(fd, []option{
 		{"IP_HDRINCL", unix.IPPROTO_IP, unix.IP_HDRINCL, 1},
@@ -106,15 +110,16 @@ func setUpIPv4(fd, index int) error {
 	return nil
 }
 
+// setUpIPv6 binds a socket's packets to the interface, and joins ff02::12.
 func setUpIPv6(fd int, i Interface) error {
-	// The kernel lets a socket join where IPv6 is off, and neither sends nor
-	// answers there.
+	// The kernel lets a socket join a group on an interface with IPv6 disabled, but
+	// sends and answers nothing there.
 	off, err := ipv6Setting(i.Index, "disable_ipv6")
 	if err != nil {
 		return err
 	}
 	if off {
-		return fmt.Errorf("IPv6 is off there: net.ipv6.conf.%s.disable_ipv6 is not 0", i.Name)
+		return fmt.Errorf("IPv6 is disabled: net.ipv6.conf.%s.disable_ipv6 is not 0", i.Name)
 	}
 	err = setOptions(fd, []option{
 		{"IPV6_HDRINCL", unix.IPPROTO_IPV6, unix.IPV6_HDRINCL, 1},
@@ -132,8 +137,8 @@ func setUpIPv6(fd int, i Interface) error {
 	return nil
 }
 
-// boundTo tells whether a packet socket is on an interface: the kernel takes it off one
-// that is deleted, for good.
+// boundTo reports whether a packet socket is bound to the interface index. The kernel
+// unbinds it for good when the interface is deleted.
 func boundTo(fd, index int) bool {
 	address, err := unix.Getsockname(fd)
 	if err != nil {
@@ -143,12 +148,13 @@ func boundTo(fd, index int) bool {
 	return ok && link.Ifindex == index
 }
 
-// option is a socket option with a number for its value.
+// option is an integer socket option and its value.
 type option struct {
 	name                 string
 	level, option, value int
 }
 
+// setOptions sets options in order.
 func setOptions(fd int, options []option) error {
 	for _, o := range options {
 		if err := unix.SetsockoptInt(fd, o.level, o.option, o.value); err != nil {
@@ -158,12 +164,13 @@ func setOptions(fd int, options []option) error {
 	return nil
 }
 
-// unicastInterface is an interface index as IP_UNICAST_IF and IPV6_UNICAST_IF
-// take it, in network byte order.
+// unicastInterface returns an interface index in network byte order, as IP_UNICAST_IF
+// and IPV6_UNICAST_IF expect it.
 func unicastInterface(index int) int {
 	return int(binary.NativeEndian.Uint32(binary.BigEndian.AppendUint32(nil, uint32(index))))
 }
 
+// networkOrder returns v in network byte order.
 func networkOrder(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }

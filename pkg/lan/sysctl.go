@@ -9,8 +9,8 @@ import (
 	"kube-vrrp-vip/pkg/internal/wire"
 )
 
-// ipv6Setting reads one of an interface's switches from
-// /proc/sys/net/ipv6/conf.
+// ipv6Setting reports whether the setting key in /proc/sys/net/ipv6/conf is on for the
+// interface index.
 func ipv6Setting(index int, key string) (on bool, err error) {
 	fd, err := openIPv6Setting(index, key)
 	if err != nil {
@@ -24,9 +24,9 @@ func ipv6Setting(index int, key string) (on bool, err error) {
 	return value[0] != '0', nil
 }
 
-// openIPv6Setting opens one of an interface's switches in
-// /proc/sys/net/ipv6/conf. It cannot be read any more when the interface has lost
-// its IPv6, even if it has IPv6 again.
+// openIPv6Setting opens the setting key in /proc/sys/net/ipv6/conf of the interface
+// index. Once the interface loses its IPv6, the open file fails for good, even if the
+// interface has IPv6 again.
 func openIPv6Setting(index int, key string) (int, error) {
 	name, err := wire.InterfaceName(index)
 	if err != nil {
@@ -34,7 +34,7 @@ func openIPv6Setting(index int, key string) (int, error) {
 	}
 	fd, err := unix.Open("/proc/sys/net/ipv6/conf/"+name+"/"+key, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
-		return -1, fmt.Errorf("it has no IPv6, which needs an MTU of 1280 and the kernel's support: %w", err)
+		return -1, fmt.Errorf("interface has no IPv6, which needs an MTU of 1280 and the kernel's support: %w", err)
 	}
 	if err != nil {
 		return -1, fmt.Errorf("open IPv6 setting: %w", err)
