@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrForeign is the error of a virtual address that is on the link already but
-// is not ours.
+// ErrForeign is the error of a virtual address that another program has added to the
+// link already.
 var ErrForeign = errors.New("the address is there already and is not ours")
 
-// expiryFuzz is how much before its end the kernel may take a lifetime for
-// ended: it does so up to 20 ms before, to remove several at once.
+// expiryFuzz bounds how early the kernel may end a lifetime. It does so up to 20 ms
+// early, to remove several addresses at once.
 const expiryFuzz = 50 * time.Millisecond
 
 var (
@@ -27,52 +27,56 @@ var (
 
 // VirtualAddress is a virtual address on a link, always as a /32 or a /128.
 type VirtualAddress struct {
-	// Link is the interface's index.
+	// Link is the index of the interface.
 	Link    int
 	Address netip.Addr
 }
 
+// valid reports whether v can be bound.
 func (v VirtualAddress) valid() bool {
 	return v.Address.Is4() || v.Address.Is6() && !v.Address.Is4In6() && v.Address.Zone() == ""
 }
 
-// prefix is the address as it is bound.
+// prefix returns v as a /32 or a /128.
 func (v VirtualAddress) prefix() netip.Prefix {
 	return netip.PrefixFrom(v.Address, v.Address.BitLen())
 }
 
-// AddressError is the failure of one virtual address.
+// AddressError is the error of one virtual address.
 type AddressError struct {
 	VirtualAddress
 	Err error
 }
 
+// Error returns the text of e.Err, which names the address and its link.
 func (e *AddressError) Error() string { return e.Err.Error() }
 
+// Unwrap returns e.Err.
 func (e *AddressError) Unwrap() error { return e.Err }
 
-// Addresses owns the virtual addresses on this node's links. It is used by one
+// Addresses owns the virtual addresses on the links of this node. It is used by one
 // goroutine.
 type Addresses struct {
 	// lifetime is in seconds.
 	lifetime uint32
 	socket
-	// links are those on which there may be an address of ours.
+	// links are the links that may have a virtual address.
 	links map[int]bool
-	// names are the links' names when last looked up, for errors.
+	// names are the names of links at the last lookup, for errors and labels.
 	names map[int]string
-	// virtual are the virtual links among those that have an address: they
-	// are up as long as they have one.
+	// virtual are the virtual links that have a virtual address. They are up as long
+	// as they have one.
 	virtual map[int]bool
-	// leases are what the last Set has left bound, at renewed.
+	// leases are the addresses that the last Set bound or renewed, at the time renewed.
 	leases  map[VirtualAddress]bool
 	renewed time.Time
-	// removed are those of them that the Set after it missed.
+	// removed are the leases that the next Set found missing.
 	removed []VirtualAddress
 }
 
-// NewAddresses returns an Addresses whose addresses the kernel removes by
-// itself when they were not Set again for lifetime, a number of whole seconds.
+// NewAddresses returns an Addresses. The kernel removes a virtual address that no Set
+// has renewed for lifetime, which must be a positive number of whole seconds. It opens
+// its sockets in the network namespace of the calling thread.
 func NewAddresses(lifetime time.Duration) (*Addresses, error) {
 	if lifetime < time.Second || lifetime%time.Second != 0 || lifetime/time.Second >= forever {
 		return nil, fmt.Errorf("address lifetime %s is not a number of whole seconds", lifetime)
@@ -89,10 +93,10 @@ func NewAddresses(lifetime time.Duration) (*Addresses, error) {
 	return a, nil
 }
 
-// Set makes want, and no others, the virtual addresses bound on this node, and
-// renews the lifetime of those that are. What is not wanted goes first. Each
-// address that could not be bound, or not be removed, is an *AddressError
-// among the joined errors; the others are as they ought to be.
+// Set makes want the virtual addresses that are bound on this node. It removes all
+// others first, then binds the missing addresses and renews the lifetime of the bound
+// ones. The error joins an *AddressError for each address that could not be bound or
+// removed; every other address is as wanted.
 func (a *Addresses) Set(want []VirtualAddress) error {
 	began := time.Now()
 	a.removed = nil
@@ -115,7 +119,7 @@ func (a *Addresses) Set(want []VirtualAddress) error {
 	errs = append(errs, a.failures(adding, p.foreign, ErrForeign)...)
 	errs = append(errs, a.failures(adding, p.invalid, errInvalid)...)
 
-	// A link where something was removed is looked at once more.
+	// The next Set also lists the links that lost an address.
 	clear(a.links)
 	for _, v := range want {
 		a.links[v.Link] = true
@@ -126,16 +130,16 @@ func (a *Addresses) Set(want []VirtualAddress) error {
 	return errors.Join(errs...)
 }
 
-// Removed returns the virtual addresses that the last Set had to bind anew
-// because somebody else had removed them. Those whose lifetime may have ended,
-// and those that went with their link or because it was set down, are not among
-// them. One that is removed while Set itself runs may be put back unnoticed.
+// Removed returns the virtual addresses that the last Set bound again because another
+// program had removed them. It does not include addresses whose lifetime may have
+// ended, or that the kernel removed with their link or because the link was set down.
+// An address that is removed while Set runs may be bound again unnoticed.
 func (a *Addresses) Removed() []VirtualAddress { return a.removed }
 
-// noteRemoved finds out which of the addresses that are missing somebody has
-// removed. IPv6 ones go by themselves when their link is set down.
+// noteRemoved records which of the missing addresses another program has removed. The
+// kernel removes IPv6 addresses itself when their link is set down.
 func (a *Addresses) noteRemoved(missing []VirtualAddress) {
-	// It may have taken a while to look.
+	// Listing the addresses may have taken a while.
 	if time.Since(a.renewed) >= time.Duration(a.lifetime)*time.Second-expiryFuzz {
 		return
 	}
@@ -145,7 +149,7 @@ func (a *Addresses) noteRemoved(missing []VirtualAddress) {
 			continue
 		}
 		if _, looked := up[v.Link]; !looked {
-			// An error that matters will be met again at once.
+			// The request to bind the address will report an error that persists.
 			_ = a.use(func(c *conn) error {
 				l, err := c.link(v.Link)
 				up[v.Link] = l.Up
@@ -158,7 +162,7 @@ func (a *Addresses) noteRemoved(missing []VirtualAddress) {
 	}
 }
 
-// noteLeases remembers what is bound from now on.
+// noteLeases records the addresses that are bound from now on.
 func (a *Addresses) noteLeases(p plan, failed []error, now time.Time) {
 	a.renewed = now
 	a.leases = make(map[VirtualAddress]bool, len(p.add)+len(p.renew))
@@ -175,8 +179,8 @@ func (a *Addresses) noteLeases(p plan, failed []error, now time.Time) {
 	}
 }
 
-// RemoveLeftovers removes our virtual addresses from every link, which an
-// earlier process has left there, and returns what it found.
+// RemoveLeftovers removes the virtual addresses that an earlier process has left on any
+// link, and returns the addresses that it found.
 func (a *Addresses) RemoveLeftovers() ([]VirtualAddress, error) {
 	present, err := a.list(0)
 	if err != nil {
@@ -191,10 +195,10 @@ func (a *Addresses) RemoveLeftovers() ([]VirtualAddress, error) {
 	return found, errors.Join(a.remove(leftovers)...)
 }
 
-// Close closes the socket. What is bound stays until its lifetime ends.
+// Close closes the sockets. Bound addresses stay until their lifetime ends.
 func (a *Addresses) Close() error { return a.close() }
 
-// list returns the addresses of links; link 0 stands for every one.
+// list returns the addresses of links. Link 0 means all links.
 func (a *Addresses) list(links ...int) (map[int][]Address, error) {
 	present := make(map[int][]Address)
 	err := a.use(func(c *conn) error {
@@ -221,8 +225,8 @@ func (a *Addresses) remove(addresses []addressWithLabel) []error {
 	return a.carryOut(removing, batch, requests)
 }
 
-// add binds virtual addresses, and renews those that are there.
-func (a *Addresses) add(addresses []VirtualAddress, there []addressWithLabel) []error {
+// add binds virtual addresses, and renews bound ones.
+func (a *Addresses) add(addresses []VirtualAddress, bound []addressWithLabel) []error {
 	var batch []VirtualAddress
 	var requests []*nl.NetlinkRequest
 	for _, v := range addresses {
@@ -233,19 +237,19 @@ func (a *Addresses) add(addresses []VirtualAddress, there []addressWithLabel) []
 		}
 		requests = append(requests, newAddress(l, a.lifetime, false))
 	}
-	for _, l := range there {
+	for _, l := range bound {
 		batch = append(batch, l.VirtualAddress)
 		requests = append(requests, newAddress(l, a.lifetime, true))
 	}
 	return a.carryOut(adding, batch, requests)
 }
 
-// lookUp updates what is known of a link. One that is not known has no label,
-// and the kernel will say what is wrong with the link.
+// lookUp updates the name of a link, and whether it is virtual. An address on an unknown
+// link gets no label, and the request to bind it returns the kernel's error.
 func (a *Addresses) lookUp(link int) {
 	delete(a.names, link)
 	delete(a.virtual, link)
-	// An error that matters will be met again at once.
+	// The request to bind the address will report an error that persists.
 	_ = a.use(func(c *conn) error {
 		l, err := c.link(link)
 		if l.Name != "" {
@@ -258,30 +262,31 @@ func (a *Addresses) lookUp(link int) {
 	})
 }
 
-// action is what is done to a virtual address.
+// action is an operation on a virtual address.
 type action struct {
+	// format formats an error from the address, the link's name and the cause.
 	format string
-	// means translates what the kernel says: another error or, for what is
-	// as it ought to be, nil.
-	means map[unix.Errno]error
+	// translated are the meanings of the kernel's errors. A nil meaning is no error.
+	translated map[unix.Errno]error
 }
 
 var (
 	adding = action{
 		format: "add %s to %s: %w",
-		// Somebody has added it since we looked, or the link has no IPv6.
-		means: map[unix.Errno]error{unix.EEXIST: ErrForeign, unix.EACCES: errDisabled},
+		// Another program has added the address since it was listed, or the link has no
+		// IPv6.
+		translated: map[unix.Errno]error{unix.EEXIST: ErrForeign, unix.EACCES: errDisabled},
 	}
 	removing = action{
 		format: "remove %s from %s: %w",
-		// Its lifetime has ended since we looked, or the link, or its IPv6, is
+		// The lifetime has ended since the address was listed, or the link or its IPv6 is
 		// gone.
-		means: map[unix.Errno]error{unix.EADDRNOTAVAIL: nil, unix.ENODEV: nil, unix.ENXIO: nil},
+		translated: map[unix.Errno]error{unix.EADDRNOTAVAIL: nil, unix.ENODEV: nil, unix.ENXIO: nil},
 	}
 )
 
-// carryOut has the kernel carry out one request for each address, all of them
-// in one go.
+// carryOut sends one request for each address to the kernel, in batches, and returns
+// an *AddressError for each address that failed.
 func (a *Addresses) carryOut(do action, addresses []VirtualAddress, requests []*nl.NetlinkRequest) []error {
 	if len(requests) == 0 {
 		return nil
@@ -298,7 +303,7 @@ func (a *Addresses) carryOut(do action, addresses []VirtualAddress, requests []*
 	var errs []error
 	for i, err := range results {
 		if number, ok := errors.AsType[unix.Errno](err); ok {
-			if meaning, ok := do.means[number]; ok {
+			if meaning, ok := do.translated[number]; ok {
 				err = meaning
 			}
 		}
@@ -309,6 +314,7 @@ func (a *Addresses) carryOut(do action, addresses []VirtualAddress, requests []*
 	return errs
 }
 
+// failures returns an *AddressError with the cause err for each address.
 func (a *Addresses) failures(do action, addresses []VirtualAddress, err error) []error {
 	var errs []error
 	for _, v := range addresses {

@@ -18,8 +18,8 @@ import (
 
 const lifetime = 2 * time.Second
 
-// node is a network namespace with the link eth0, 192.0.2.1/24, that has no
-// IPv6 address of its own.
+// node is a network namespace with the link eth0, 192.0.2.1/24, that has no IPv6
+// address.
 type node struct {
 	*netnstest.NS
 	t *testing.T
@@ -42,7 +42,7 @@ func nodes(l *netnstest.LAN, t *testing.T) []node {
 	return all
 }
 
-// addresses is an Addresses that is used inside the node's namespace only.
+// addresses is an Addresses that is used only inside the node's namespace.
 type addresses struct {
 	node
 	a *host.Addresses
@@ -74,7 +74,7 @@ func (a addresses) RemoveLeftovers() (found []host.VirtualAddress, err error) {
 	return found, err
 }
 
-// vips are virtual addresses on eth0.
+// vips returns virtual addresses on eth0.
 func (n node) vips(addresses ...string) []host.VirtualAddress {
 	n.t.Helper()
 	index := n.Index("eth0")
@@ -176,7 +176,7 @@ func TestNetnsAddressesSetPutsBackWhatWasRemoved(t *testing.T) {
 	}
 }
 
-// The kernel takes away what nobody renews, and nothing that is renewed.
+// The kernel removes addresses that are not renewed, and keeps those that are.
 func TestNetnsAddressesLifetime(t *testing.T) {
 	n := newNode(t)
 	a := n.addresses()
@@ -248,8 +248,7 @@ func TestNetnsAddressesRemoveLeftovers(t *testing.T) {
 	}
 }
 
-// What an operator has configured is neither changed nor removed, whatever it
-// looks like.
+// An address of an operator is neither changed nor removed, however similar it is.
 func TestNetnsAddressesLeaveForeignOnesAlone(t *testing.T) {
 	n := newNode(t)
 	for _, args := range []string{
@@ -302,8 +301,7 @@ func TestNetnsAddressesLeaveForeignOnesAlone(t *testing.T) {
 	}
 }
 
-// Who makes our address his own, by giving it another lifetime or a prefix,
-// keeps it.
+// An operator who gives a virtual address another lifetime or prefix takes it over.
 func TestNetnsAddressesTakenOverByAnOperator(t *testing.T) {
 	n := newNode(t)
 	a := n.addresses()
@@ -361,8 +359,8 @@ func TestNetnsAddressesOnALinkThatIsDeleted(t *testing.T) {
 	}
 }
 
-// The kernel never chooses a virtual address as a source by itself, not even
-// if it is the first one, or the only one in the destination's subnet.
+// The kernel never selects a virtual address as a source, not even if it is the first
+// one, or the only one in the destination's subnet.
 func TestNetnsVirtualAddressIsNoSource(t *testing.T) {
 	n := newNode(t)
 	n.Run("ip", "addr", "flush", "dev", "eth0")
@@ -394,7 +392,7 @@ func TestNetnsVirtualAddressIsReachable(t *testing.T) {
 	client.dial("192.0.2.50:80")
 }
 
-// answer accepts connections and says to each of them whom it comes from.
+// answer accepts connections and sends each of them its source address.
 func (n node) answer(address string) {
 	n.t.Helper()
 	server := n.Listen("tcp", address)
@@ -410,8 +408,7 @@ func (n node) answer(address string) {
 	}()
 }
 
-// dial connects to an answer and returns the address the connection comes
-// from.
+// dial connects to an answer and returns the source address of the connection.
 func (n node) dial(address string) netip.Addr {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), 10*time.Second)
@@ -460,7 +457,7 @@ func manyAtOnce(t *testing.T, name string, address netip.Addr) {
 			t.Errorf("%s: %d addresses, want %d", step.name, got, 1+len(step.want))
 		}
 	}
-	// A failure for each of them must not overrun the socket.
+	// An error for each address must not overflow the receive buffer.
 	n.Run("ip", "link", "add", "br9", "type", "bridge")
 	gone := n.Index("br9")
 	n.Run("ip", "link", "del", "br9")

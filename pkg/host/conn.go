@@ -12,26 +12,27 @@ import (
 )
 
 const (
-	// netlinkBuffer holds the kernel's answers to a whole batch, and its
-	// events while Watch is busy.
+	// netlinkBuffer is the size in bytes of a receive buffer. It holds the kernel's
+	// answers to a whole batch, and its events while Watch is busy.
 	netlinkBuffer = 1 << 20
-	// batchSize bounds the messages of one sendmsg, so that even an error for
-	// each of them fits into netlinkBuffer.
+	// batchSize bounds the messages of one sendmsg, so that an error for each of them
+	// fits into netlinkBuffer.
 	batchSize = 256
-	// replyTimeout bounds the wait for an answer that was lost.
+	// replyTimeout bounds the wait for a lost answer.
 	replyTimeout = 2 * time.Second
+	// dumpAttempts bounds how often a list is requested while links or addresses change.
 	dumpAttempts = 5
 )
 
-// conn asks rtnetlink for links and addresses, and changes them.
+// conn lists and changes links and addresses by rtnetlink.
 //
-// The library says all of it but two things: its AddrList, AddrReplace and
-// AddrDel know no IFA_PROTO, and every request of it is a sendmsg and an answer
-// of its own. So messages about addresses are put together and read with its
-// package nl, and a batch of them is written to its socket here.
+// The netlink library lacks two things: its AddrList, AddrReplace and AddrDel do not
+// support IFA_PROTO, and each of its requests is a sendmsg and an answer of its own. So
+// conn builds and parses messages about addresses with the library's package nl, and
+// writes a batch of them to the library's socket.
 type conn struct {
 	handle *netlink.Handle
-	// addr is a socket of its own, because handle keeps its to itself.
+	// addr is the socket for messages about addresses. handle does not export its own.
 	addr *nl.SocketHandle
 }
 
@@ -51,7 +52,7 @@ func dial() (*conn, error) {
 	if err := errors.Join(
 		handle.SetSocketTimeout(replyTimeout),
 		addr.SetReceiveTimeout(&limit),
-		// The kernel lists the addresses of one link if asked to (4.20).
+		// With strict checks the kernel can list the addresses of one link (Linux 4.20).
 		unix.SetsockoptInt(addr.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1),
 	); err != nil {
 		return nil, fmt.Errorf("set up netlink socket: %w", errors.Join(err, c.Close()))
@@ -60,13 +61,13 @@ func dial() (*conn, error) {
 }
 
 // subscribe opens a socket in the network namespace of the calling thread that
-// hears of the given multicast groups.
+// receives the events of the given multicast groups.
 func subscribe(groups ...uint) (*nl.NetlinkSocket, error) {
 	s, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	// Beyond net.core.rmem_max, where that is permitted.
+	// Exceed net.core.rmem_max if that is permitted.
 	if s.SetReceiveBufferSize(netlinkBuffer, true) == nil {
 		return s, nil
 	}
@@ -77,22 +78,21 @@ func subscribe(groups ...uint) (*nl.NetlinkSocket, error) {
 	return s, nil
 }
 
-// Close closes the sockets. The library does not say how that went.
+// Close closes the sockets. The library returns no error, so neither does Close.
 func (c *conn) Close() error {
 	c.handle.Close()
 	c.addr.Close()
 	return nil
 }
 
-// socket is a conn that is opened when it is needed.
+// socket is a conn that is opened when needed.
 type socket struct {
-	// conn is nil after a failure, until it is needed again.
+	// conn is nil until it is needed, and after an error.
 	conn *conn
 }
 
-// use calls f with the conn, which is closed if f returns an error: whatever is
-// wrong with it, and be it an answer that comes too late, the next one begins
-// anew.
+// use calls f with the conn. After any error the conn is closed, and the next use opens
+// another one: a late answer to a failed request cannot be taken for a later one.
 func (s *socket) use(f func(*conn) error) error {
 	if s.conn == nil {
 		c, err := dial()
@@ -107,6 +107,7 @@ func (s *socket) use(f func(*conn) error) error {
 	return nil
 }
 
+// close closes the conn, if it is open.
 func (s *socket) close() error {
 	if s.conn == nil {
 		return nil
@@ -129,8 +130,8 @@ func (c *conn) links() ([]Link, error) {
 	return all, nil
 }
 
-// addresses lists the addresses of a link, or of every link if link is 0, by
-// link and IPv4 ones first. A link that does not exist has none.
+// addresses lists the addresses of a link, or of all links if link is 0. The result is
+// by link index, with IPv4 addresses first. A link that does not exist has none.
 func (c *conn) addresses(link int) (map[int][]Address, error) {
 	messages, err := dump(func() ([][]byte, error) {
 		request := nl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
@@ -156,7 +157,8 @@ func (c *conn) addresses(link int) (map[int][]Address, error) {
 	return all, nil
 }
 
-// dump calls list again if what it lists was changed meanwhile.
+// dump returns the result of list, which it calls again if links or addresses changed
+// during the call.
 func dump[T any](list func() ([]T, error)) ([]T, error) {
 	for range dumpAttempts {
 		if all, err := list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -166,8 +168,7 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 	return nil, netlink.ErrDumpInterrupted
 }
 
-// link returns a link without its addresses, and the zero Link if it does not
-// exist.
+// link returns a link without its addresses, or the zero Link if it does not exist.
 func (c *conn) link(index int) (Link, error) {
 	l, err := c.handle.LinkByIndex(index)
 	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
@@ -179,8 +180,8 @@ func (c *conn) link(index int) (Link, error) {
 	return newLink(l), nil
 }
 
-// batch has the kernel carry out requests in one go, in order, and returns for
-// each of them what went wrong, or nil.
+// batch sends requests to the kernel, which executes them in order. It returns an error
+// or nil for each of them.
 func (c *conn) batch(requests []*nl.NetlinkRequest) ([]error, error) {
 	results := make([]error, 0, len(requests))
 	for part := range slices.Chunk(requests, batchSize) {
@@ -193,8 +194,8 @@ func (c *conn) batch(requests []*nl.NetlinkRequest) ([]error, error) {
 	return results, nil
 }
 
-// transact sends requests as one datagram and asks only for an acknowledgement
-// of the last: of the others the kernel reports those that failed.
+// transact sends requests as one datagram. Only the last one requests an
+// acknowledgement: of the others the kernel reports only failures.
 func (c *conn) transact(requests []*nl.NetlinkRequest) ([]error, error) {
 	last := len(requests) - 1
 	requests[last].Flags |= unix.NLM_F_ACK

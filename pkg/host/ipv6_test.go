@@ -15,13 +15,13 @@ import (
 	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
-// An address of ours is known without its mark, as on a kernel before 5.18;
-// what a DHCPv6 client leaves behind, also when its lease ends, is not.
+// A virtual address is recognized without its mark, as on a kernel before 5.18. An
+// address of a DHCPv6 client is not, even when its lease ends.
 func TestNetnsAddressesWithoutMark(t *testing.T) {
 	n := newNode(t)
 	a := n.addresses()
-	// removed tells whether an address is taken for a leftover, before it ends
-	// by itself.
+	// removed reports whether an address is taken for a leftover before its lifetime
+	// ends.
 	removed := func(args string) (found []host.VirtualAddress) {
 		eventually(t, "an address that has not ended", func() bool {
 			start := time.Now()
@@ -35,7 +35,7 @@ func TestNetnsAddressesWithoutMark(t *testing.T) {
 		return found
 	}
 	if found := removed("2001:db8::50/128 dev eth0 nodad noprefixroute valid_lft 2 preferred_lft 0"); !slices.Equal(found, n.vips("2001:db8::50")) {
-		t.Errorf("ours: removed %v", found)
+		t.Errorf("virtual address: removed %v", found)
 	}
 	for _, args := range []string{
 		"2001:db8::51/128 dev eth0 noprefixroute valid_lft 2 preferred_lft 0",
@@ -49,7 +49,7 @@ func TestNetnsAddressesWithoutMark(t *testing.T) {
 	}
 }
 
-// An interface without IPv6 keeps IPv4 as it is, and says what is wrong.
+// An interface without IPv6 does not affect IPv4, and the error names the cause.
 func TestNetnsAddressesIPv6Disabled(t *testing.T) {
 	n := newNode(t)
 	a := n.addresses()
@@ -81,8 +81,8 @@ func TestNetnsAddressesIPv6Disabled(t *testing.T) {
 	}
 }
 
-// A neighbor gets its answer at once: nothing waits for duplicate address
-// detection, which takes a second.
+// A neighbor gets its answer at once: no address waits for duplicate address detection,
+// which takes a second.
 func TestNetnsIPv6VirtualAddressIsReachableAtOnce(t *testing.T) {
 	all := nodes(netnstest.NewLAN(t, 2), t)
 	n, client := all[0], all[1]
@@ -106,8 +106,8 @@ func TestNetnsIPv6VirtualAddressIsReachableAtOnce(t *testing.T) {
 	}
 }
 
-// A connection from the node never comes from a virtual address as long as
-// there is another global one, wherever that is, whichever is newer.
+// The source of a connection is never a virtual address as long as there is another
+// global address, on any link, older or newer.
 func TestNetnsIPv6VirtualAddressIsNoSource(t *testing.T) {
 	all := nodes(netnstest.NewLAN(t, 2), t)
 	n, peer := all[0], all[1]
@@ -124,7 +124,7 @@ func TestNetnsIPv6VirtualAddressIsNoSource(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// source is where a datagram to address comes from.
+	// source returns the source of a datagram to address.
 	source := func(address string) netip.Addr {
 		t.Helper()
 		var c net.Conn
@@ -169,8 +169,7 @@ func TestNetnsIPv6VirtualAddressIsNoSource(t *testing.T) {
 	check("the other one is older", "2001:db8::1")
 }
 
-// The state of duplicate address detection is seen, also when nothing else
-// changes.
+// A snapshot has the state of duplicate address detection, even if nothing else changes.
 func TestNetnsWatchDuplicateAddressDetection(t *testing.T) {
 	all := nodes(netnstest.NewLAN(t, 2), t)
 	n, other := all[0], all[1]
@@ -190,7 +189,7 @@ func TestNetnsWatchDuplicateAddressDetection(t *testing.T) {
 	eventually(t, "the duplicate is found", func() bool { return strings.Contains(n.Run("ip", "addr", "show", "dev", "eth0"), "dadfailed") })
 	eventually(t, "the duplicate is seen", func() bool { return w.address("2001:db8::9/64").Tentative })
 
-	// The kernel's own, without which no advertisement can be sent.
+	// The kernel's own link-local address, the source of advertisements.
 	n.Sysctl("net.ipv6.conf.eth0.addr_gen_mode", "0")
 	linkLocal := func() host.Address {
 		for _, a := range w.link("eth0").Addresses {

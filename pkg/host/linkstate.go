@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bringUp looks up the links that get an address, and takes up the virtual ones
-// of the plan, also in case somebody has taken one down. On one that stays down
-// there is nothing to add or to renew.
+// bringUp sets the macvlan links of the plan up, including those that another program
+// has set down. It removes the addresses of a link that stays down from the plan and
+// returns their errors.
 func (a *Addresses) bringUp(p *plan) []error {
 	looked, up := make(map[int]bool), make(map[int]bool)
 	for _, v := range p.add {
@@ -24,7 +24,7 @@ func (a *Addresses) bringUp(p *plan) []error {
 	}
 	for _, l := range p.renew {
 		if a.names[l.Link] == "" {
-			a.lookUp(l.Link) // It failed before.
+			a.lookUp(l.Link) // The last lookup failed.
 		}
 		up[l.Link] = a.virtual[l.Link]
 	}
@@ -34,11 +34,11 @@ func (a *Addresses) bringUp(p *plan) []error {
 	}
 	failed := a.setLinks(slices.Sorted(maps.Keys(up)), true)
 	var errs []error
-	// down notes the failure of an address whose link is down.
+	// down reports whether the link of v is down, and records the error of v if so.
 	down := func(v VirtualAddress) bool {
 		err := failed[v.Link]
 		if err != nil {
-			errs = append(errs, a.failures(adding, []VirtualAddress{v}, fmt.Errorf("take the link up: %w", err))...)
+			errs = append(errs, a.failures(adding, []VirtualAddress{v}, fmt.Errorf("set the link up: %w", err))...)
 		}
 		return err != nil
 	}
@@ -47,8 +47,8 @@ func (a *Addresses) bringUp(p *plan) []error {
 	return errs
 }
 
-// bringDown takes the virtual links down that have no address any more: they must
-// not receive what is for the next Master.
+// bringDown sets the macvlan links without a wanted address down: they must not receive
+// the packets for the next Master.
 func (a *Addresses) bringDown(want []VirtualAddress) []error {
 	idle := maps.Clone(a.virtual)
 	for _, v := range want {
@@ -61,7 +61,7 @@ func (a *Addresses) bringDown(want []VirtualAddress) []error {
 	var errs []error
 	for link := range idle {
 		if err := failed[link]; err != nil {
-			errs = append(errs, fmt.Errorf("take down %s: %w", a.names[link], err))
+			errs = append(errs, fmt.Errorf("set %s down: %w", a.names[link], err))
 			continue
 		}
 		delete(a.virtual, link)
@@ -69,8 +69,8 @@ func (a *Addresses) bringDown(want []VirtualAddress) []error {
 	return errs
 }
 
-// setLinks takes links up or down, and returns what went wrong. One that is
-// gone is as good as down.
+// setLinks sets links up or down, and returns the error of each link that failed. A
+// deleted link counts as down.
 func (a *Addresses) setLinks(links []int, up bool) map[int]error {
 	var requests []*nl.NetlinkRequest
 	for _, link := range links {

@@ -11,8 +11,8 @@ import (
 	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
-// A list that fails once is made again on another socket, and what is known
-// stays; only the first one must not fail.
+// A list that fails once is repeated on another socket, and the known snapshot stays.
+// Only the first list must not fail.
 func TestNetnsWatchOutlivesAFailedList(t *testing.T) {
 	t.Parallel()
 	ns := netnstest.New(t, "node")

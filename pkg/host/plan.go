@@ -5,29 +5,30 @@ import (
 	"slices"
 )
 
-// plan is what has to be done for the virtual addresses on this node's links
-// to be those that are wanted.
+// plan is the difference between the wanted virtual addresses and those on the links of
+// this node.
 type plan struct {
-	// add are wanted and not there.
+	// add are wanted and not bound.
 	add []VirtualAddress
-	// renew are wanted and there.
+	// renew are wanted and bound.
 	renew []addressWithLabel
-	// remove are there and not wanted.
+	// remove are bound and not wanted.
 	remove []addressWithLabel
-	// foreign are wanted, but there as addresses that are not ours.
+	// foreign are wanted, but another program has bound them.
 	foreign []VirtualAddress
-	// invalid are wanted, but cannot be on a link.
+	// invalid are wanted, but cannot be bound.
 	invalid []VirtualAddress
 }
 
-// addressWithLabel is a virtual address with the label it is bound under, empty with
-// IPv6.
+// addressWithLabel is a virtual address and the label that it is bound with, which is
+// empty for IPv6.
 type addressWithLabel struct {
 	VirtualAddress
 	label string
 }
 
-// newPlan compares what is wanted with the addresses present, by link.
+// newPlan returns the plan for the wanted virtual addresses. present are the addresses
+// of each link.
 func newPlan(want []VirtualAddress, present map[int][]Address) plan {
 	var p plan
 	bound := make(map[VirtualAddress][]Address)

@@ -52,7 +52,7 @@ func TestNewPlan(t *testing.T) {
 			plan:    plan{foreign: []VirtualAddress{v(2, "10.0.0.1")}},
 		},
 		{
-			name:    "foreign beside ours",
+			name:    "foreign beside owned",
 			want:    []VirtualAddress{v(2, "10.0.0.1")},
 			present: map[int][]Address{2: {owned("10.0.0.1"), foreign("10.0.0.1/24")}},
 			plan:    plan{foreign: []VirtualAddress{v(2, "10.0.0.1")}, remove: []addressWithLabel{{v(2, "10.0.0.1"), "l"}}},
@@ -94,7 +94,7 @@ func TestNewPlan(t *testing.T) {
 	}
 }
 
-// The leases of as many addresses as there can be are renewed in time.
+// The leases of the maximum number of addresses are renewed in time.
 func TestPlanOfManyAddresses(t *testing.T) {
 	t.Parallel()
 	const addresses, plans = 4096, 25

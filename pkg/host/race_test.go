@@ -13,7 +13,7 @@ import (
 	"kube-vrrp-vip/pkg/netns/netnstest"
 )
 
-// What changes between the look at what is there and the requests.
+// Addresses and links change between the list and the requests.
 func TestNetnsAddressesRaces(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	ns.Run("ip", "addr", "add", "192.0.2.51/32", "dev", "lo")
@@ -33,15 +33,15 @@ func TestNetnsAddressesRaces(t *testing.T) {
 		deleted := []addressWithLabel{{VirtualAddress{Link: gone, Address: vip}, "eth0:vip"}, {VirtualAddress: VirtualAddress{Link: gone, Address: vip6}}}
 		without := []addressWithLabel{{VirtualAddress: VirtualAddress{Link: narrow, Address: vip6}}}
 		if errs := a.remove(slices.Concat(expired, deleted, without)); len(errs) != 0 {
-			t.Errorf("remove what is gone: %v", errs)
+			t.Errorf("remove deleted addresses: %v", errs)
 		}
 		if errs := a.add(nil, expired); len(errs) != 0 {
-			t.Errorf("renew what has expired: %v", errs)
+			t.Errorf("renew expired addresses: %v", errs)
 		}
 		for _, foreign := range []string{"192.0.2.51", "2001:db8::51"} {
 			foreign := VirtualAddress{Link: lo, Address: netip.MustParseAddr(foreign)}
 			if errs := a.add([]VirtualAddress{foreign}, nil); len(errs) != 1 || !errors.Is(errs[0], ErrForeign) {
-				t.Errorf("add what somebody has added: %v, want ErrForeign", errs)
+				t.Errorf("add addresses of another program: %v, want ErrForeign", errs)
 			}
 		}
 		present, err := a.list(lo)
@@ -51,7 +51,7 @@ func TestNetnsAddressesRaces(t *testing.T) {
 		for _, address := range present[lo] {
 			virtual := address.Prefix.Addr() == vip || address.Prefix.Addr() == vip6
 			if address.Owned != virtual {
-				t.Errorf("%+v, want ours %t", address, virtual)
+				t.Errorf("%+v, want owned %t", address, virtual)
 			}
 			if address.permanent == virtual {
 				t.Errorf("%+v, want permanent %t", address, !virtual)
@@ -63,8 +63,7 @@ func TestNetnsAddressesRaces(t *testing.T) {
 	})
 }
 
-// A socket that has failed is reported, also if nothing is wanted, and opened
-// again.
+// A failed socket is an error, even if no address is wanted, and is reopened.
 func TestNetnsAddressesSocketFails(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
@@ -97,8 +96,7 @@ func TestNetnsAddressesSocketFails(t *testing.T) {
 	})
 }
 
-// A renewal leaves our mark on an address, and its other attributes as they
-// were.
+// A renewal keeps the mark and the other attributes of an address.
 func TestNetnsAddressesKeepTheirMark(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
@@ -137,8 +135,8 @@ func TestNetnsAddressesKeepTheirMark(t *testing.T) {
 	})
 }
 
-// A virtual link that cannot be taken up has no address, and one that is gone
-// need not be taken down.
+// A virtual link that cannot be set up gets no address, and a deleted one need not be
+// set down.
 func TestNetnsVirtualLinkRaces(t *testing.T) {
 	ns := netnstest.New(t, "node")
 	const lo, gone = 1, 99

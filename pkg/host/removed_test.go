@@ -15,10 +15,10 @@ func (a addresses) removed() (all []host.VirtualAddress) {
 	return all
 }
 
-// What somebody else has removed is told of once, and nothing else is: not what
-// we let go of, what was never there, what went with its link, or with its
-// lifetime.
-func TestNetnsAddressesTellWhatOthersRemoved(t *testing.T) {
+// Removed returns each address that another program has removed once. It returns no
+// other address: not one that was released, was never bound, or went with its link or
+// its lifetime.
+func TestNetnsRemoved(t *testing.T) {
 	n := newNode(t)
 	a := n.addresses()
 	index := n.Index("eth0")
@@ -29,7 +29,7 @@ func TestNetnsAddressesTellWhatOthersRemoved(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 		if got := a.removed(); !slices.Equal(got, removed) {
-			t.Errorf("%s: told of %v, want %v", what, got, removed)
+			t.Errorf("%s: got %v, want %v", what, got, removed)
 		}
 		if got := len(n.show("eth0")); got != 1+len(want) {
 			t.Errorf("%s: %d addresses, want %d", what, got, 1+len(want))
@@ -40,20 +40,20 @@ func TestNetnsAddressesTellWhatOthersRemoved(t *testing.T) {
 	n.Run("ip", "addr", "del", "192.0.2.51/32", "dev", "eth0")
 	n.Run("ip", "addr", "del", "2001:db8::50/128", "dev", "eth0")
 	set("two removed", vips, vips[1], vips[2])
-	set("put back", vips)
+	set("bound again", vips)
 	n.Run("ip", "-4", "addr", "flush", "dev", "eth0", "label", "eth0:vip")
 	set("flushed", vips, vips[0], vips[1])
 	n.Run("ip", "addr", "del", "192.0.2.50/32", "dev", "eth0")
 	set("removed and not wanted any more", vips[1:])
 	set("wanted again", vips)
-	set("let go of", vips[:2])
+	set("released", vips[:2])
 	set("wanted again", vips)
 
-	// The kernel takes the IPv6 ones away when the link is set down.
+	// The kernel removes IPv6 addresses when the link is set down.
 	n.Run("ip", "link", "set", "eth0", "down")
 	err := a.Set(vips[:2])
 	if got := a.removed(); err != nil || len(got) != 0 {
-		t.Errorf("set down: error %v, told of %v", err, got)
+		t.Errorf("set down: error %v, got %v", err, got)
 	}
 	n.Run("ip", "link", "set", "eth0", "up")
 	set("set up again", vips)
@@ -62,14 +62,14 @@ func TestNetnsAddressesTellWhatOthersRemoved(t *testing.T) {
 	set("after a stall", vips)
 
 	n.Run("ip", "link", "del", "eth0")
-	_ = a.Set(vips) // It cannot work.
+	_ = a.Set(vips) // It fails.
 	if got := a.removed(); len(got) != 0 {
-		t.Errorf("deleted with the link %d: told of %v", index, got)
+		t.Errorf("deleted with the link %d: got %v", index, got)
 	}
 }
 
-// A thousand that are removed at once.
-func TestNetnsAddressesTellOfManyRemoved(t *testing.T) {
+// Another program removes a thousand addresses at once.
+func TestNetnsManyRemoved(t *testing.T) {
 	n := newNode(t)
 	a := n.addresses()
 	vips := manyVIPs(n, 1000)
@@ -83,11 +83,11 @@ func TestNetnsAddressesTellOfManyRemoved(t *testing.T) {
 	}
 	t.Logf("measured: put_back_1000_addresses=%.1fms target=100ms", float64(time.Since(start).Microseconds())/1000)
 	if d := cmp.Diff(len(vips), len(a.removed())); d != "" {
-		t.Errorf("told of: -want +got\n%s", d)
+		t.Errorf("got: -want +got\n%s", d)
 	}
 }
 
-// manyVIPs are n virtual addresses on eth0.
+// manyVIPs returns n virtual addresses on eth0.
 func manyVIPs(node node, n int) (vips []host.VirtualAddress) {
 	index, address := node.Index("eth0"), node.vips("10.4.1.1")[0].Address
 	for range n {

@@ -13,29 +13,31 @@ import (
 )
 
 const (
-	// protocol is our mark on an address, as the daemon's own number among
-	// those that the kernel does not use itself (linux/if_addr.h IFAPROT_*).
+	// protocol marks the virtual addresses of the daemon. The kernel does not use this
+	// number itself (linux/if_addr.h IFAPROT_*).
 	protocol = 0xfb
 	// attributeProtocol is IFA_PROTO; a kernel before 5.18 ignores it.
 	attributeProtocol = 11
-	// labelSuffix follows the link's name in our mark for those kernels.
+	// labelSuffix follows the link's name in the label that marks a virtual address for
+	// those kernels.
 	labelSuffix = ":vip"
-	// maxLabel is IFNAMSIZ without the final zero.
+	// maxLabel is the length in bytes of the longest label: IFNAMSIZ without the final
+	// zero.
 	maxLabel = unix.IFNAMSIZ - 1
-	// maxUnmarked is the longest lifetime, in seconds, of an IPv6 address that
-	// is taken for ours without a mark.
+	// maxUnmarked is the longest lifetime in seconds of an IPv6 address that the daemon
+	// owns without a mark.
 	maxUnmarked = 2
-	// virtualFlags are those of an IPv6 virtual address: it is of use at once,
-	// and the neighbors are not on-link by it.
+	// virtualFlags are the flags of an IPv6 virtual address: it is usable at once, and
+	// adds no prefix route.
 	virtualFlags = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE
-	// forever is what the kernel takes for a lifetime that never ends.
+	// forever is the kernel's number for a lifetime that never ends.
 	forever = 0xffffffff
 )
 
 var errMalformed = errors.New("message is malformed")
 
-// parseLink reads an RTM_NEWLINK or RTM_DELLINK message. ok is false for what a
-// bridge or another protocol family has to say about a link.
+// parseLink parses an RTM_NEWLINK or RTM_DELLINK message. ok is false for a message
+// about a link from a bridge or another protocol family.
 func parseLink(b []byte) (l Link, ok bool, err error) {
 	if !wellFormed(b, unix.SizeofIfInfomsg) {
 		return Link{}, false, fmt.Errorf("read link: %w", errMalformed)
@@ -51,12 +53,13 @@ func parseLink(b []byte) (l Link, ok bool, err error) {
 	return newLink(link), true, nil
 }
 
+// newLink returns l as a Link without addresses.
 func newLink(l netlink.Link) Link {
 	a := l.Attrs()
 	link := Link{
 		Index: a.Index,
 		Name:  a.Name,
-		// What the library returns keeps the whole message in memory.
+		// The library's slice keeps the whole message in memory.
 		HardwareAddr: slices.Clone(a.HardwareAddr),
 		Up:           a.RawFlags&unix.IFF_UP != 0,
 		Running:      a.RawFlags&unix.IFF_LOWER_UP != 0,
@@ -70,12 +73,16 @@ func newLink(l netlink.Link) Link {
 	return link
 }
 
-// parseAddress reads an RTM_NEWADDR or RTM_DELADDR message: struct ifaddrmsg
+// parseAddress parses an RTM_NEWADDR or RTM_DELADDR message. It starts with struct
+// ifaddrmsg, with offsets and lengths in bytes,
 //
-//	1 byte: family, 1 byte: prefix length, 1 byte: flags, 1 byte: scope
-//	4 bytes: link
+//	0  1  family
+//	1  1  prefix length
+//	2  1  flags
+//	3  1  scope
+//	4  4  link index, in native byte order
 //
-// and attributes. ok is false for an address that is neither IPv4 nor IPv6.
+// and ends with attributes. ok is false for an address that is neither IPv4 nor IPv6.
 func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 	if !wellFormed(b, unix.SizeofIfAddrmsg) {
 		return 0, Address{}, false, fmt.Errorf("read address: %w", errMalformed)
@@ -135,15 +142,14 @@ func parseAddress(b []byte) (link int, a Address, ok bool, err error) {
 	return link, a, true, nil
 }
 
-// wellFormed tells whether a message has room for its header and ends where an
-// attribute can end: nl reads beyond one that does not.
+// wellFormed reports whether a message has room for a header of the given length and
+// ends where an attribute can end: nl reads beyond the end of others.
 func wellFormed(b []byte, header int) bool {
 	return len(b) >= header && len(b)%unix.NLMSG_ALIGNTO == 0
 }
 
-// owned tells whether an address with these flags, the seconds of its lifetime
-// that are left, and a protocol attribute, or 0 for none, is a virtual address
-// of this daemon.
+// owned reports whether the daemon owns the address a. valid is the lifetime that is
+// left, in seconds. mark is the protocol attribute, or 0 if there is none.
 func owned(a Address, flags, valid uint32, mark uint8) bool {
 	if a.permanent || !a.Prefix.IsSingleIP() {
 		return false
@@ -154,16 +160,15 @@ func owned(a Address, flags, valid uint32, mark uint8) bool {
 	if a.Prefix.Addr().Is4() {
 		return a.scope == unix.RT_SCOPE_HOST && isLabel(a.label)
 	}
-	// A lease of DHCPv6 has such a lifetime at its end, but its client must
-	// look for duplicates (RFC 8415 section 18.2.10.1).
+	// A DHCPv6 lease has such a lifetime at its end, but its client must perform
+	// duplicate address detection (RFC 8415 section 18.2.10.1).
 	const unmarked = virtualFlags | unix.IFA_F_DEPRECATED
 	return flags&unmarked == unmarked && valid <= maxUnmarked
 }
 
-// label returns the label of a virtual address on a link. It begins with the
-// link's name, as getifaddrs(3) and its users want it: of a longer name's
-// suffix there is only the beginning, and only a name that leaves no room even
-// for the colon loses its last letter.
+// label returns the label of a virtual address on a link. It starts with the link's
+// name, as users of getifaddrs(3) expect. If the name is long, the suffix is cut off at
+// its end; only a name that leaves no room for the colon loses its last letter.
 func label(link string) string {
 	if link == "" {
 		return ""
@@ -172,14 +177,15 @@ func label(link string) string {
 	return l[:min(len(l), maxLabel)]
 }
 
-// isLabel tells whether l is what label returns for some link.
+// isLabel reports whether label returns l for some link.
 func isLabel(l string) bool {
 	_, suffix, ok := strings.Cut(l, ":")
 	return ok && (":"+suffix == labelSuffix || len(l) == maxLabel && strings.HasPrefix(labelSuffix, ":"+suffix))
 }
 
-// newAddress is the request that binds a virtual address for a lifetime in
-// seconds. It must not be there yet, unless it is to be renewed.
+// newAddress returns the request that binds a virtual address for a lifetime in
+// seconds. With renew it renews a bound address; without, it fails with EEXIST if the
+// address is bound.
 func newAddress(l addressWithLabel, lifetime uint32, renew bool) *nl.NetlinkRequest {
 	flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL
 	if renew {
@@ -188,7 +194,7 @@ func newAddress(l addressWithLabel, lifetime uint32, renew bool) *nl.NetlinkRequ
 	lease := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Valid: lifetime}}
 	var addressFlags uint32 = virtualFlags
 	if l.Address.Is4() {
-		// IPv4 makes nothing of the preferred lifetime, but does not take 0.
+		// IPv4 ignores the preferred lifetime, but rejects 0.
 		lease.Prefered = lifetime //nolint:misspell // The name in x/sys.
 		addressFlags = unix.IFA_F_NOPREFIXROUTE
 	}
@@ -200,7 +206,7 @@ func newAddress(l addressWithLabel, lifetime uint32, renew bool) *nl.NetlinkRequ
 	return r
 }
 
-// setLink is the request that takes a link up or down.
+// setLink returns the request that sets a link up or down.
 func setLink(index int, up bool) *nl.NetlinkRequest {
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index = int32(index)
@@ -213,16 +219,17 @@ func setLink(index int, up bool) *nl.NetlinkRequest {
 	return r
 }
 
-// deleteAddress is the request that removes a virtual address.
+// deleteAddress returns the request that removes a virtual address.
 func deleteAddress(l addressWithLabel) *nl.NetlinkRequest {
 	return addressRequest(unix.RTM_DELADDR, 0, l)
 }
 
+// addressRequest returns a request of the given type with the address and its label.
 func addressRequest(typ, flags int, l addressWithLabel) *nl.NetlinkRequest {
 	header := nl.NewIfAddrmsg(unix.AF_INET6)
 	if l.Address.Is4() {
 		header.Family = unix.AF_INET
-		// IPv6 takes the scope from the address.
+		// The kernel derives the scope of an IPv6 address from the address.
 		header.Scope = unix.RT_SCOPE_HOST
 	}
 	header.Prefixlen = uint8(l.Address.BitLen())

@@ -16,7 +16,7 @@ import (
 
 var comparePrefixes = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
 
-// littleEndian skips a test whose golden bytes are of the other kind.
+// littleEndian skips a test with little-endian golden bytes on other machines.
 func littleEndian(t *testing.T) {
 	t.Helper()
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
@@ -33,7 +33,7 @@ func unhex(t *testing.T, text string) []byte {
 	return b
 }
 
-// data is what a request says after its header.
+// data returns a request without its header.
 func data(r *nl.NetlinkRequest) []byte { return r.Serialize()[unix.SizeofNlMsghdr:] }
 
 func attribute(typ int, value string) []byte { return nl.NewRtAttr(typ, []byte(value)).Serialize() }
@@ -109,7 +109,7 @@ func TestAddressMessages(t *testing.T) {
 	}
 }
 
-// withoutNotes cuts each line off where the notes begin, at three blanks.
+// withoutNotes removes the notes from each line, which follow three spaces.
 func withoutNotes(text string) string {
 	var b strings.Builder
 	for line := range strings.SplitSeq(text, "\n") {
@@ -122,7 +122,7 @@ func withoutNotes(text string) string {
 func TestParseAddress(t *testing.T) {
 	vip := addressWithLabel{VirtualAddress{Link: 3, Address: netip.MustParseAddr("10.4.0.50")}, "eth0:vip"}
 	request := data(newAddress(vip, 2, false))
-	// address is one on link 3 with an address, a label and flags.
+	// address returns a message about an IPv4 address with a label and flags on link 3.
 	address := func(bits, scope uint8, label string, f uint32, more ...byte) []byte {
 		header := nl.NewIfAddrmsg(unix.AF_INET)
 		header.Index, header.Prefixlen, header.Scope = 3, bits, scope
@@ -139,9 +139,10 @@ func TestParseAddress(t *testing.T) {
 	single := netip.MustParsePrefix("10.4.0.50/32")
 
 	vip6 := addressWithLabel{VirtualAddress: VirtualAddress{Link: 3, Address: netip.MustParseAddr("2001:db8::50")}}
-	// virtual are the kernel's flags of an IPv6 address of ours.
+	// virtual are the kernel's flags of an IPv6 virtual address.
 	const virtual = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_DEPRECATED
-	// address6 is one on link 3 with flags and what is left of its lifetime.
+	// address6 returns a message about an IPv6 address with flags and the rest of its
+	// lifetime on link 3.
 	address6 := func(bits uint8, f, valid uint32, more ...byte) []byte {
 		header := nl.NewIfAddrmsg(unix.AF_INET6)
 		header.Index, header.Prefixlen = 3, bits
@@ -159,23 +160,23 @@ func TestParseAddress(t *testing.T) {
 		data []byte
 		want Address
 	}{
-		{"what we ask for", request, Address{Prefix: single, Owned: true, scope: 254, label: "eth0:vip"}},
-		{"the mark without our label", address(32, 254, "eth0", unix.IFA_F_NOPREFIXROUTE, mark...), Address{Prefix: single, Owned: true, scope: 254, label: "eth0"}},
-		{"our label where the kernel keeps no mark", address(32, 254, "eth0:vip", 0), Address{Prefix: single, Owned: true, scope: 254, label: "eth0:vip"}},
-		{"our label with another mark", address(32, 254, "eth0:vip", 0, kernel...), Address{Prefix: single, scope: 254, label: "eth0:vip"}},
-		{"our label with another scope", address(32, 0, "eth0:vip", 0), Address{Prefix: single, label: "eth0:vip"}},
-		{"our mark, made permanent", address(32, 254, "eth0:vip", unix.IFA_F_PERMANENT, mark...), Address{Prefix: single, permanent: true, scope: 254, label: "eth0:vip"}},
-		{"our mark on a subnet", address(24, 254, "eth0", 0, mark...), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), scope: 254, label: "eth0"}},
+		{"as requested", request, Address{Prefix: single, Owned: true, scope: 254, label: "eth0:vip"}},
+		{"the mark with another label", address(32, 254, "eth0", unix.IFA_F_NOPREFIXROUTE, mark...), Address{Prefix: single, Owned: true, scope: 254, label: "eth0"}},
+		{"the label, on a kernel without marks", address(32, 254, "eth0:vip", 0), Address{Prefix: single, Owned: true, scope: 254, label: "eth0:vip"}},
+		{"the label with another mark", address(32, 254, "eth0:vip", 0, kernel...), Address{Prefix: single, scope: 254, label: "eth0:vip"}},
+		{"the label with another scope", address(32, 0, "eth0:vip", 0), Address{Prefix: single, label: "eth0:vip"}},
+		{"the mark, made permanent", address(32, 254, "eth0:vip", unix.IFA_F_PERMANENT, mark...), Address{Prefix: single, permanent: true, scope: 254, label: "eth0:vip"}},
+		{"the mark on a subnet", address(24, 254, "eth0", 0, mark...), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), scope: 254, label: "eth0"}},
 		{"an operator's", address(24, 0, "eth0", unix.IFA_F_PERMANENT), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), permanent: true, label: "eth0"}},
 		{"secondary", address(24, 0, "eth0", unix.IFA_F_PERMANENT|unix.IFA_F_SECONDARY), Address{Prefix: netip.MustParsePrefix("10.4.0.50/24"), permanent: true, Secondary: true, label: "eth0"}},
 		{"of a point-to-point link", address(32, 0, "ppp0", unix.IFA_F_PERMANENT, attribute(unix.IFA_ADDRESS, "\x0a\x00\x00\x01")...), Address{Prefix: single, permanent: true, label: "ppp0"}},
 
-		{"what we ask for, IPv6", data(newAddress(vip6, 2, false)), Address{Prefix: single6, Owned: true}},
+		{"IPv6, as requested", data(newAddress(vip6, 2, false)), Address{Prefix: single6, Owned: true}},
 		{"IPv6, the mark", address6(128, virtual, 1, mark...), Address{Prefix: single6, Owned: true}},
 		{"IPv6, the mark with a longer lifetime", address6(128, virtual, 100, mark...), Address{Prefix: single6, Owned: true}},
 		{"IPv6, the mark, made permanent", address6(128, virtual|unix.IFA_F_PERMANENT, forever, mark...), Address{Prefix: single6, permanent: true}},
 		{"IPv6, the mark on a subnet", address6(64, virtual, 2, mark...), Address{Prefix: subnet6}},
-		{"IPv6, where the kernel keeps no mark", address6(128, virtual, 2), Address{Prefix: single6, Owned: true}},
+		{"IPv6, on a kernel without marks", address6(128, virtual, 2), Address{Prefix: single6, Owned: true}},
 		{"IPv6, with another mark", address6(128, virtual, 2, kernel...), Address{Prefix: single6}},
 		{"IPv6, no mark and a longer lifetime", address6(128, virtual, 3), Address{Prefix: single6}},
 		{"IPv6, no mark and no lifetime", address6(128, virtual, forever), Address{Prefix: single6}},
@@ -217,7 +218,7 @@ func TestParseLink(t *testing.T) {
 	kind := func(kind string) []byte {
 		return attribute(unix.IFLA_LINKINFO, string(attribute(unix.IFLA_INFO_KIND, kind+"\x00")))
 	}
-	// stacked is a link on top of link 5, with data of its kind.
+	// stacked returns a message about a link on top of link 5, with data of its kind.
 	stacked := func(kind string, data []byte) []byte {
 		return slices.Concat(attribute(unix.IFLA_LINK, "\x05\x00\x00\x00"), attribute(unix.IFLA_LINKINFO,
 			string(slices.Concat(attribute(unix.IFLA_INFO_KIND, kind+"\x00"), attribute(unix.IFLA_INFO_DATA, string(data))))))
@@ -272,10 +273,10 @@ func TestParseLink(t *testing.T) {
 			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Up: true, Running: true, Multicast: true},
 		},
 		{
-			"a kind that nobody knows", message(0, 0, kind("other")...), true,
+			"an unknown kind", message(0, 0, kind("other")...), true,
 			Link{Index: 7, Name: "eth1", HardwareAddr: mac, Kind: "other"},
 		},
-		{"what a bridge says of its port", message(unix.AF_BRIDGE, 0, veth...), false, Link{}},
+		{"a bridge port", message(unix.AF_BRIDGE, 0, veth...), false, Link{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

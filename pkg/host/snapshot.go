@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Snapshot is what links and addresses the node has at one moment.
+// Snapshot is the set of links and addresses of this node at one moment.
 type Snapshot struct {
 	// Links are sorted by index.
 	Links []Link
@@ -13,44 +13,45 @@ type Snapshot struct {
 
 // Link is a network interface.
 type Link struct {
+	// Index is the interface index.
 	Index int
 	Name  string
-	// HardwareAddr is empty if the link has none, or only zeros.
+	// HardwareAddr is empty if the link has no address, or only zeros.
 	HardwareAddr net.HardwareAddr
-	// Up tells that it is administratively up (IFF_UP).
+	// Up reports whether the link is administratively up (IFF_UP).
 	Up bool
-	// Running tells that it has a carrier (IFF_LOWER_UP).
+	// Running reports whether the link has a carrier (IFF_LOWER_UP).
 	Running bool
-	// Loopback and Multicast are what it is and can do (IFF_LOOPBACK,
-	// IFF_MULTICAST).
+	// Loopback and Multicast report the flags IFF_LOOPBACK and IFF_MULTICAST.
 	Loopback, Multicast bool
 	// Kind is the type of a virtual link as vishvananda/netlink names it
-	// ("veth", "dummy"), empty for hardware.
+	// ("veth", "dummy"). It is empty for hardware.
 	Kind string
-	// Virtual is what the link is if it is one of VirtualLinks'.
+	// Virtual is the VirtualLink that the link is, or the zero value.
 	Virtual VirtualLink
-	// Addresses are the IPv4 addresses and then the IPv6 ones, each in the
-	// kernel's order. Of two global IPv4 addresses the older comes first; of two
-	// IPv6 addresses the one of wider scope and, of the same scope, the newer.
+	// Addresses are the IPv4 addresses and then the IPv6 addresses, each in the
+	// kernel's order. Of two global IPv4 addresses the older comes first. Of two IPv6
+	// addresses the one of wider scope comes first and, in the same scope, the newer.
 	Addresses []Address
 }
 
-// Address is an address on a link.
+// Address is an address of a link.
 type Address struct {
-	// Prefix has no zone, as no Prefix has: the link says it.
+	// Prefix is the address and its prefix length. A Prefix has no zone: the link is
+	// the zone of a link-local address.
 	Prefix netip.Prefix
-	// Owned tells that this daemon, or an earlier process of it, bound it.
+	// Owned reports whether this daemon or an earlier process of it bound the address.
 	Owned bool
-	// Permanent tells that it has no lifetime.
-	permanent bool
-	// Secondary tells that an older IPv4 address has the same prefix.
+	// Secondary reports whether an older IPv4 address has the same prefix.
 	Secondary bool
-	// Tentative tells that duplicate address detection (RFC 4862 section 5.4)
-	// has not ended, or found a duplicate: nothing can be sent from it. With
-	// optimistic detection (RFC 4429) an address is of use before it ends.
+	// Tentative reports whether duplicate address detection (RFC 4862 section 5.4) has
+	// not ended or has found a duplicate: the address cannot be a source. With
+	// optimistic detection (RFC 4429) an address is usable before detection ends.
 	Tentative bool
-	// Scope is rtnetlink's: 0 global, 253 link, 254 host.
+	// permanent reports whether the address has no lifetime.
+	permanent bool
+	// scope is rtnetlink's number: 0 global, 253 link, 254 host.
 	scope uint8
-	// Label is empty with IPv6.
+	// label is empty for IPv6.
 	label string
 }

@@ -8,25 +8,25 @@ import (
 	"strings"
 )
 
-// setting is one of a virtual link's switches below /proc/sys/net.
+// setting is a setting of a virtual link in /proc/sys/net.
 type setting struct {
 	// family is ipv4 or ipv6.
 	family, key string
-	// value is what is written, empty for what the parent has.
+	// value is the wanted value, empty for the value of the parent.
 	value string
-	// effective tells whether the link's own value and that of "all" do what
-	// is needed.
+	// effective reports whether the link's own value and that of "all" together have the
+	// needed effect.
 	effective func(own, all string) bool
 }
 
-// settings are what a virtual link needs. Nobody else's switches are written.
+// settings returns the settings that a virtual link needs. Settings of other links are
+// never written.
 func (v VirtualLink) settings() []setting {
 	s := []setting{
-		// What comes in for a VIP is answered by the parent: a strict check of
-		// the way back would drop it. The greater of own and all counts.
+		// X		// filtering would drop packets to a VIP. The greater of own and all counts.
 		{"ipv4", "rp_filter", "2", func(own, all string) bool { return max(own, all) != "1" }},
-		// The node's own addresses are the parent's to answer for. From 2 on
-		// the kernel would not answer for a VIP either.
+		// The parent answers for the node's own addresses. With 2 or more the kernel would
+		// not answer for a VIP either.
 		{"ipv4", "arp_ignore", "1", func(own, all string) bool { return max(own, all) == "1" || v.IPv6 && max(own, all) != "0" }},
 		{"ipv4", "forwarding", "", nil},
 	}
@@ -34,24 +34,24 @@ func (v VirtualLink) settings() []setting {
 		return append(s, setting{family: "ipv6", key: "disable_ipv6", value: "1"})
 	}
 	return append(s,
-		// A link-local address made from the virtual MAC would be the same on
-		// every node.
+		// A link-local address derived from the virtual MAC would be the same on every
+		// node.
 		setting{family: "ipv6", key: "addr_gen_mode", value: "1"},
 		setting{family: "ipv6", key: "accept_ra", value: "0"},
 		setting{family: "ipv6", key: "disable_ipv6", value: "0"},
-		// A neighbor advertisement says whether its sender is a router.
+		// The kernel's Neighbor Advertisements have the Router flag if forwarding is on.
 		setting{family: "ipv6", key: "forwarding"},
 	)
 }
 
-// applySettings writes the settings that are not as they ought to be. Where
-// /proc/sys can not be written, it is enough if the kernel does what is needed.
+// applySettings writes the settings of v that differ. If /proc/sys cannot be written, a
+// setting is no error as long as its present value has the needed effect.
 func applySettings(v VirtualLink, parent string) error {
 	var errs []error
 	for _, s := range v.settings() {
 		err := s.apply(v.Name(), parent)
 		if s.family == "ipv6" && !v.IPv6 && errors.Is(err, fs.ErrNotExist) {
-			continue // A kernel without IPv6 has nothing to switch off.
+			continue // A kernel without IPv6 has nothing to disable.
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -60,6 +60,7 @@ func applySettings(v VirtualLink, parent string) error {
 	return errors.Join(errs...)
 }
 
+// apply writes s for a link, if it differs.
 func (s setting) apply(link, parent string) error {
 	want := s.value
 	if want == "" {
@@ -79,7 +80,7 @@ func (s setting) apply(link, parent string) error {
 		}
 	}
 	if s.effective == nil {
-		return failed // It names the file.
+		return failed // The error names the file.
 	}
 	all, err := readSysctl(s.family, "all", s.key)
 	switch {
@@ -94,10 +95,12 @@ func (s setting) apply(link, parent string) error {
 	}
 }
 
+// sysctl returns the file of a setting.
 func sysctl(family, link, key string) string {
 	return "/proc/sys/net/" + family + "/conf/" + link + "/" + key
 }
 
+// readSysctl returns the value of a setting.
 func readSysctl(family, link, key string) (string, error) {
 	value, err := os.ReadFile(sysctl(family, link, key))
 	return strings.TrimSpace(string(value)), err

@@ -10,22 +10,24 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// VirtualLink is a macvlan on an interface that has the MAC address of a
-// virtual router (RFC 9568 section 7.3).
+// VirtualLink is a macvlan link with the virtual MAC address of a virtual router
+// (RFC 9568 section 7.3).
 type VirtualLink struct {
-	// Parent is the index of the interface; 0 stands for no VirtualLink.
+	// Parent is the index of the interface under the macvlan; 0 means no VirtualLink.
 	Parent int
-	// IPv6 tells which of the two virtual routers with the VRID it is for.
+	// IPv6 selects the IPv6 virtual router with the VRID instead of the IPv4 one.
 	IPv6 bool
+	// VRID is the virtual router identifier, 1 to 255.
 	VRID uint8
 }
 
-// Name is the one name that the link can have, at most 15 characters: vip4 or
-// vip6, the parent's index to the base 36, and the VRID.
+// Name returns the link's name, at most 15 characters: vip4 or vip6, the parent's index
+// in base 36, and the VRID, as in "vip4-3-51".
 func (v VirtualLink) Name() string {
 	return fmt.Sprintf("%s%s-%d", v.prefix(), strconv.FormatInt(int64(v.Parent), 36), v.VRID)
 }
 
+// prefix returns the first part of the name.
 func (v VirtualLink) prefix() string {
 	if v.IPv6 {
 		return "vip6-"
@@ -33,7 +35,8 @@ func (v VirtualLink) prefix() string {
 	return "vip4-"
 }
 
-// HardwareAddr is 00:00:5e:00:01:VRID or, for IPv6, 00:00:5e:00:02:VRID.
+// HardwareAddr returns the virtual MAC address: 00:00:5e:00:01:VRID for IPv4 or
+// 00:00:5e:00:02:VRID for IPv6.
 func (v VirtualLink) HardwareAddr() net.HardwareAddr {
 	family := byte(1)
 	if v.IPv6 {
@@ -42,7 +45,7 @@ func (v VirtualLink) HardwareAddr() net.HardwareAddr {
 	return net.HardwareAddr{0, 0, 0x5e, 0, family, v.VRID}
 }
 
-// parseVirtualLink reads a link's name.
+// parseVirtualLink returns the VirtualLink with the given name, if there is one.
 func parseVirtualLink(name string) (v VirtualLink, ok bool) {
 	for _, v.IPv6 = range []bool{false, true} {
 		rest, found := strings.CutPrefix(name, v.prefix())
@@ -53,14 +56,14 @@ func parseVirtualLink(name string) (v VirtualLink, ok bool) {
 			continue
 		}
 		v.Parent, v.VRID = int(index), uint8(number)
-		// No other spelling, such as with a zero before a number.
+		// Reject other spellings, such as a number with a leading zero.
 		return v, v.Name() == name
 	}
 	return VirtualLink{}, false
 }
 
-// virtualLinkOf tells whether a link is one of ours: a macvlan in bridge mode
-// that has the name and the MAC address of a VirtualLink.
+// virtualLinkOf returns the VirtualLink that l is. The result is false unless l is a
+// macvlan in bridge mode with the name and the MAC address of a VirtualLink.
 func virtualLinkOf(l netlink.Link) (VirtualLink, bool) {
 	m, ok := l.(*netlink.Macvlan)
 	if !ok || m.Mode != netlink.MACVLAN_MODE_BRIDGE {
@@ -73,12 +76,14 @@ func virtualLinkOf(l netlink.Link) (VirtualLink, bool) {
 	return v, true
 }
 
-// VirtualLinkError is the failure of one VirtualLink.
+// VirtualLinkError is the error of one VirtualLink.
 type VirtualLinkError struct {
 	VirtualLink
 	Err error
 }
 
+// Error returns the text of e.Err, which names the link.
 func (e *VirtualLinkError) Error() string { return e.Err.Error() }
 
+// Unwrap returns e.Err.
 func (e *VirtualLinkError) Unwrap() error { return e.Err }

@@ -34,13 +34,12 @@ func TestVirtualLinkName(t *testing.T) {
 		"vip4--2-50", "vip4-+2-50", "vip4-2-50-1", "vip5-2-50", "vip4-A-50", "vip4-zik0zk-50", "vrrp.50", "vrrp4-2-50",
 	} {
 		if got, ok := parseVirtualLink(name); ok {
-			t.Errorf("%q is %+v, want none of ours", name, got)
+			t.Errorf("%q is %+v, want no virtual link", name, got)
 		}
 	}
 }
 
-// Only the kind, the mode, the name and the MAC address together make a link
-// ours.
+// The daemon owns a link only if its kind, mode, name and MAC address all match.
 func TestVirtualLinkOf(t *testing.T) {
 	t.Parallel()
 	link := func(name, mac string, mode netlink.MacvlanMode) netlink.Link {

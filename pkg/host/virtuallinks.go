@@ -13,17 +13,17 @@ var (
 	errNotOwned = errors.New("a link of this name is there already and is not ours")
 )
 
-// VirtualLinks owns the macvlan links with virtual MAC addresses. They are
-// made down, and Addresses takes each up for as long as it has an address to
-// hold there. VirtualLinks is used by one goroutine.
+// VirtualLinks owns the macvlan links with virtual MAC addresses. It creates them down;
+// Addresses keeps each up as long as it has a virtual address. VirtualLinks is used by
+// one goroutine. The zero value is ready for use.
 type VirtualLinks struct {
 	socket
 }
 
-// Set makes want, and no others, the virtual links of this node, sees to their
-// settings, and returns the indexes of those that are fit for use. Each other
-// one has a *VirtualLinkError among the joined errors. Without a map the links
-// could not be looked at, and are as they were.
+// Set makes want the virtual links of this node: it removes all others, creates the
+// missing ones, and applies their settings. It returns the interface index of each link
+// that is ready for use. The error joins a *VirtualLinkError for each link that is not.
+// If the links could not be listed, the map is nil and no link has changed.
 func (s *VirtualLinks) Set(want []VirtualLink) (map[VirtualLink]int, error) {
 	var list []netlink.Link
 	if err := s.use(func(c *conn) (err error) {
@@ -65,30 +65,31 @@ func (s *VirtualLinks) Set(want []VirtualLink) (map[VirtualLink]int, error) {
 	return ready, errors.Join(errs...)
 }
 
-// ensure makes a link unless it is there, which an index other than 0 says, and
-// sees to its settings.
+// ensure creates a link unless index, its interface index, is not 0, and applies its
+// settings. It returns the interface index. parent is the name of the parent, empty if
+// there is none.
 func (s *VirtualLinks) ensure(v VirtualLink, index int, parent string) (int, error) {
 	if parent == "" {
-		return 0, fmt.Errorf("make link %s on link %d: %w", v.Name(), v.Parent, errNoParent)
+		return 0, fmt.Errorf("create link %s on link %d: %w", v.Name(), v.Parent, errNoParent)
 	}
 	if index == 0 {
 		attributes := netlink.NewLinkAttrs()
 		attributes.Name, attributes.ParentIndex, attributes.HardwareAddr = v.Name(), v.Parent, v.HardwareAddr()
-		// With other modes the kernel keeps frames from the parent that come
-		// from a member with the same MAC address, advertisements among them.
+		// In other modes the parent does not receive frames whose source is the MAC
+		// address of the macvlan, such as the advertisements of another Master.
 		link := &netlink.Macvlan{LinkAttrs: attributes, Mode: netlink.MACVLAN_MODE_BRIDGE}
 		err := s.conn.handle.LinkAdd(link)
 		if errors.Is(err, unix.EEXIST) {
 			err = errNotOwned
 		}
 		if err != nil {
-			return 0, fmt.Errorf("make link %s on %s: %w", v.Name(), parent, err)
+			return 0, fmt.Errorf("create link %s on %s: %w", v.Name(), parent, err)
 		}
-		made, err := s.conn.handle.LinkByName(v.Name())
+		created, err := s.conn.handle.LinkByName(v.Name())
 		if err != nil {
 			return 0, fmt.Errorf("find link %s: %w", v.Name(), err)
 		}
-		index = made.Attrs().Index
+		index = created.Attrs().Index
 	}
 	return index, applySettings(v, parent)
 }

@@ -14,7 +14,7 @@ import (
 	"kube-vrrp-vip/pkg/host"
 )
 
-// virtualLinks is a VirtualLinks that is used inside the node's namespace only.
+// virtualLinks is a VirtualLinks that is used only inside the node's namespace.
 type virtualLinks struct {
 	node
 	l *host.VirtualLinks
@@ -36,7 +36,7 @@ func (l virtualLinks) Set(want ...host.VirtualLink) (ready map[host.VirtualLink]
 	return ready, err
 }
 
-// must is Set that makes all of them.
+// must calls Set, which must succeed for all links.
 func (l virtualLinks) must(want ...host.VirtualLink) map[host.VirtualLink]int {
 	l.t.Helper()
 	ready, err := l.Set(want...)
@@ -74,14 +74,14 @@ func (n node) sysctl(key string) (value string) {
 	return value
 }
 
-// both are the virtual links of VRID 50 on eth0.
+// both returns the virtual links of VRID 50 on eth0.
 func (n node) both() (v4, v6 host.VirtualLink) {
 	index := n.Index("eth0")
 	return host.VirtualLink{Parent: index, VRID: 50}, host.VirtualLink{Parent: index, IPv6: true, VRID: 50}
 }
 
-// The links are made down, with settings of their own, and are found again;
-// what is not wanted goes, and what is somebody else's stays.
+// Set creates the links down, with their settings, and finds them again. It removes
+// unwanted links, and keeps those of other programs.
 func TestNetnsVirtualLinksSet(t *testing.T) {
 	n := newNode(t)
 	v4, v6 := n.both()
@@ -128,39 +128,39 @@ func TestNetnsVirtualLinksSet(t *testing.T) {
 	}
 	for _, name := range foreign {
 		if w.link(name).Virtual != (host.VirtualLink{}) {
-			t.Errorf("%s is taken for ours", name)
+			t.Errorf("%s counts as a virtual link", name)
 		}
 	}
 
-	// What others change is put right.
+	// Set restores settings that another program changed.
 	n.Sysctl("net.ipv4.conf."+v4.Name()+".rp_filter", "1")
 	if again := l.must(v4, v6); again[v4] != ready[v4] || again[v6] != ready[v6] {
-		t.Errorf("made anew: %v, was %v", again, ready)
+		t.Errorf("created again: %v, was %v", again, ready)
 	}
 	if got := n.sysctl("net/ipv4/conf/" + v4.Name() + "/rp_filter"); got != "2" {
 		t.Errorf("rp_filter is %s", got)
 	}
 
-	// A name that another link has; another process of ours.
+	// Another link has the name; then an earlier process has created the link.
 	taken := host.VirtualLink{Parent: v4.Parent, VRID: 9}
 	ready, err := n.virtualLinks().Set(v6, taken)
 	var failed *host.VirtualLinkError
 	if len(ready) != 1 || ready[v6] == 0 || !errors.As(err, &failed) || failed.VirtualLink != taken || !strings.Contains(err.Error(), "is not ours") {
 		t.Errorf("ready %v, error %v", ready, err)
 	}
-	if err == nil || !strings.HasPrefix(err.Error(), "make link "+taken.Name()+" on eth0: ") {
+	if err == nil || !strings.HasPrefix(err.Error(), "create link "+taken.Name()+" on eth0: ") {
 		t.Errorf("error %v", err)
 	}
-	// The parent goes, and with it the link.
+	// The link is deleted with its parent.
 	if ready, err := l.Set(host.VirtualLink{Parent: 4711, VRID: 1}); len(ready) != 0 || err == nil {
 		t.Errorf("on a link that does not exist: %v, %v", ready, err)
 	}
 	if got := n.macvlans(); len(got) != len(foreign) {
-		t.Errorf("left are %q, want those of others only", got)
+		t.Errorf("left are %q, want those of other programs", got)
 	}
 }
 
-// A link is up for as long as it has an address, whatever others do.
+// A link is up as long as it has an address, even if another program sets it down.
 func TestNetnsVirtualLinkFollowsItsAddresses(t *testing.T) {
 	n := newNode(t)
 	v4, v6 := n.both()
@@ -174,7 +174,7 @@ func TestNetnsVirtualLinkFollowsItsAddresses(t *testing.T) {
 			t.Fatal(err)
 		}
 		if removed := a.removed(); len(removed) != 0 {
-			t.Errorf("with %v, told of %v as removed by somebody else", want, removed)
+			t.Errorf("with %v, got %v as removed by another program", want, removed)
 		}
 		up := map[int]bool{}
 		for _, v := range want {
@@ -208,7 +208,7 @@ func TestNetnsVirtualLinkFollowsItsAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if removed := a.removed(); len(removed) != 1 || removed[0] != vip6 {
-		t.Errorf("told of %v, want %v", removed, vip6)
+		t.Errorf("got %v, want %v", removed, vip6)
 	}
 	set(vip, vip6)
 
@@ -218,12 +218,12 @@ func TestNetnsVirtualLinkFollowsItsAddresses(t *testing.T) {
 		t.Errorf("without the link: %v", err)
 	}
 	if err := a.Set(nil); err != nil {
-		t.Errorf("let go of what is gone: %v", err)
+		t.Errorf("released on a deleted link: %v", err)
 	}
 }
 
-// The lease ends on a virtual link as on any other, and an earlier run's link
-// goes before anything else.
+// A lease ends on a virtual link as on any other. Set removes a link of an earlier
+// process first.
 func TestNetnsVirtualLinkLease(t *testing.T) {
 	n := newNode(t)
 	v4, v6 := n.both()
@@ -240,7 +240,7 @@ func TestNetnsVirtualLinkLease(t *testing.T) {
 	if d := time.Since(begin); d < lifetime/2 || d > 5*lifetime {
 		t.Errorf("the addresses went after %s", d)
 	}
-	// A later process finds both up, one of them with an address.
+	// The next process finds both links up, one of them with an address.
 	if err := a.Set([]host.VirtualAddress{{Link: ready[v4], Address: netip.MustParseAddr("192.0.2.50")}}); err != nil {
 		t.Fatal(err)
 	}
@@ -252,8 +252,8 @@ func TestNetnsVirtualLinkLease(t *testing.T) {
 	}
 }
 
-// Where /proc/sys cannot be written, a link is of use if the kernel does what
-// is needed all the same, and else there is a reason.
+// If /proc/sys cannot be written, a link is ready if its settings have the needed effect
+// anyway. Otherwise the error has the reason.
 func TestNetnsVirtualLinkReadOnlySysctls(t *testing.T) {
 	n := newNode(t)
 	v4, v6 := n.both()
@@ -294,14 +294,14 @@ func TestNetnsVirtualLinkReadOnlySysctls(t *testing.T) {
 	n.Sysctl("net.ipv4.conf.all.arp_ignore", "1")
 	n.Sysctl("net.ipv6.conf.default.disable_ipv6", "1")
 	if ready, err := readOnly(v4); len(ready) != 1 || err != nil {
-		t.Errorf("where nothing has to be written: ready %v, error %v", ready, err)
+		t.Errorf("all settings are right: ready %v, error %v", ready, err)
 	}
 	if ready, err := readOnly(v4, v6); len(ready) != 1 || !errors.As(err, &failed) || failed.VirtualLink != v6 {
-		t.Errorf("IPv6 is off and cannot be switched on: ready %v, error %v", ready, err)
+		t.Errorf("IPv6 is disabled and cannot be enabled: ready %v, error %v", ready, err)
 	}
 }
 
-// A setting of "all" that overrides the link's own is a reason.
+// A setting of "all" that overrides the link's own is an error.
 func TestNetnsVirtualLinkOverridden(t *testing.T) {
 	n := newNode(t)
 	v4, v6 := n.both()

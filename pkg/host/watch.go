@@ -15,29 +15,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listInterval is the least time between two lists, on a node where pods come
-// and go by the dozen. The first change after a quiet time is listed at once.
+// listInterval is the minimum time between two lists, for nodes where pods start and
+// stop by the dozen. The first change after a quiet time is listed at once.
 const listInterval = 50 * time.Millisecond
 
-// After the first, a list may fail for listPatience, tried every listRetry: the
-// kernel answers nobody for seconds while it removes many links, and a daemon
-// that ends takes its VIPs along.
+// Lists after the first may fail for listPatience, and are retried every listRetry: the
+// kernel does not answer for seconds while it removes many links, and a daemon that
+// exits gives up its VIPs.
 const (
 	listPatience = 30 * time.Second
 	listRetry    = time.Second
 )
 
-// Watch calls changed with the present Snapshot, and again whenever it has
-// changed, until ctx ends; then it returns nil. The calls come one after the
-// other from the goroutine of the caller, and several changes may come as one.
+// Watch calls changed with the present Snapshot and again after each change, until ctx
+// is done; then it returns nil. It makes the calls one after the other on the calling
+// goroutine, and several changes may result in one call. Watch returns an error if the
+// first list fails, or if later ones fail for 30 s.
 //
-// The kernel's events only say when to list everything anew. So events that
-// were lost do no harm, and one that says what is known already, as each
-// renewal of a virtual address does, costs next to nothing.
+// An event of the kernel only triggers another list. So lost events do no harm, and an
+// event without a change, such as the renewal of a virtual address, costs little.
 func Watch(ctx context.Context, changed func(Snapshot)) error {
 	return watch(ctx, snapshot, changed)
 }
 
+// watch is Watch with a function that lists.
 func watch(ctx context.Context, list func(*conn) (Snapshot, error), changed func(Snapshot)) error {
 	events, err := subscribe(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
@@ -46,7 +47,7 @@ func watch(ctx context.Context, list func(*conn) (Snapshot, error), changed func
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(closed)
-		// It makes the Receive that waits return.
+		// A blocked Receive returns when the socket is closed.
 		events.Close()
 	})
 	defer func() {
@@ -61,7 +62,7 @@ func watch(ctx context.Context, list func(*conn) (Snapshot, error), changed func
 
 	var known Snapshot
 	first, stale := true, true
-	var next time.Time // The earliest time of a list.
+	var next time.Time // the earliest time of the next list
 	for {
 		if now := time.Now(); stale && !now.Before(next) {
 			next = now.Add(listInterval)
@@ -80,7 +81,7 @@ func watch(ctx context.Context, list func(*conn) (Snapshot, error), changed func
 				next = now.Add(listRetry)
 			}
 		}
-		var wait time.Duration // 0 is no limit.
+		var wait time.Duration // 0 means no limit
 		if stale {
 			wait = max(time.Until(next), time.Microsecond)
 		}
@@ -104,14 +105,15 @@ func watch(ctx context.Context, list func(*conn) (Snapshot, error), changed func
 	}
 }
 
-// lister makes snapshots, and knows for how long it could not.
+// lister takes snapshots, and records since when they fail.
 type lister struct {
 	socket
 	list func(*conn) (Snapshot, error)
-	// failing is since when lists fail, zero if the last one did not.
+	// failing is the time since which lists fail, zero if the last one did not.
 	failing time.Time
 }
 
+// snapshot lists links and addresses.
 func (l *lister) snapshot() (s Snapshot, err error) {
 	err = l.use(func(c *conn) (err error) {
 		s, err = l.list(c)
@@ -120,7 +122,8 @@ func (l *lister) snapshot() (s Snapshot, err error) {
 	return s, err
 }
 
-// failed notes that a list failed and tells whether they have for too long.
+// failed records a failed list, and reports whether lists have failed for longer than
+// listPatience.
 func (l *lister) failed(now time.Time) bool {
 	if l.failing.IsZero() {
 		l.failing = now
@@ -128,6 +131,7 @@ func (l *lister) failed(now time.Time) bool {
 	return now.Sub(l.failing) > listPatience
 }
 
+// snapshot lists links and addresses by c.
 func snapshot(c *conn) (Snapshot, error) {
 	links, err := c.links()
 	if err != nil {
@@ -144,7 +148,7 @@ func snapshot(c *conn) (Snapshot, error) {
 	return Snapshot{Links: links}, nil
 }
 
-// isChange tells whether an event says something that known does not.
+// isChange reports whether an event differs from the known snapshot.
 func isChange(known Snapshot, m syscall.NetlinkMessage) bool {
 	switch m.Header.Type {
 	case unix.RTM_NEWLINK:
@@ -175,13 +179,14 @@ func isChange(known Snapshot, m syscall.NetlinkMessage) bool {
 			return err != nil
 		}
 		k, _ := find(known, link)
-		// Its flags can be others than when it was listed.
+		// Compare prefixes only: the flags can have changed since the list.
 		return slices.ContainsFunc(k.Addresses, func(k Address) bool { return k.Prefix == a.Prefix })
 	default:
 		return false
 	}
 }
 
+// find returns the link with the given index.
 func find(s Snapshot, index int) (Link, bool) {
 	i, ok := slices.BinarySearchFunc(s.Links, index, func(l Link, index int) int { return cmp.Compare(l.Index, index) })
 	if !ok {

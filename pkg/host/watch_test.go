@@ -55,7 +55,7 @@ func (w *watcher) count() int {
 	return w.calls
 }
 
-// link returns a link by name, and the zero Link if there is none.
+// link returns a link by name, or the zero Link if there is none.
 func (w *watcher) link(name string) host.Link {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,7 +75,7 @@ func (w *watcher) prefixes(link string) []string {
 	return all
 }
 
-// address returns an address of eth0, and the zero Address if there is none.
+// address returns an address of eth0, or the zero Address if there is none.
 func (w *watcher) address(prefix string) host.Address {
 	for _, a := range w.link("eth0").Addresses {
 		if a.Prefix.String() == prefix {
@@ -152,7 +152,7 @@ func TestNetnsWatchCarrier(t *testing.T) {
 	eventually(t, "carrier again", func() bool { return w.link("eth0").Running })
 }
 
-// The renewal of a lifetime changes nothing, so nothing is said.
+// The renewal of a lifetime is no change, so Watch does not call changed.
 func TestNetnsWatchIsSilentAboutRenewals(t *testing.T) {
 	n := newNode(t)
 	w := n.watch()
@@ -164,10 +164,10 @@ func TestNetnsWatchIsSilentAboutRenewals(t *testing.T) {
 	eventually(t, "virtual addresses seen", func() bool { return len(w.prefixes("eth0")) == 1+len(vips) })
 	for _, a := range w.link("eth0").Addresses {
 		if want := a.Prefix.Addr() != netip.MustParseAddr("192.0.2.1"); a.Owned != want {
-			t.Errorf("%+v, want ours %t", a, want)
+			t.Errorf("%+v, want owned %t", a, want)
 		}
 	}
-	// What came before is known when the link is: from here on count.
+	// A snapshot with the link includes all earlier events: count from here on.
 	n.Run("ip", "link", "add", "br9", "type", "bridge")
 	eventually(t, "link", func() bool { return w.link("br9").Index != 0 })
 	before := w.count()
@@ -187,8 +187,8 @@ func TestNetnsWatchIsSilentAboutRenewals(t *testing.T) {
 	eventually(t, "virtual addresses gone", func() bool { return len(w.prefixes("eth0")) == 1 })
 }
 
-// Events that come faster than they are read are lost, and the snapshot is
-// right all the same.
+// Events that arrive faster than they are read are lost, and the snapshot is still
+// correct.
 func TestNetnsWatchSurvivesLostEvents(t *testing.T) {
 	n := newNode(t)
 	a := n.addresses()
@@ -243,7 +243,7 @@ func TestNetnsWatchSurvivesLostEvents(t *testing.T) {
 	}
 }
 
-// Watch returns whenever ctx ends, and leaves no goroutine and no socket.
+// Watch returns when ctx is done, at any time, and leaves no goroutine and no socket.
 func TestNetnsWatchEnds(t *testing.T) {
 	n := newNode(t)
 	descriptors := func() int {
@@ -253,7 +253,7 @@ func TestNetnsWatchEnds(t *testing.T) {
 		}
 		return len(entries)
 	}
-	// watch calls during in the first snapshot, and ends.
+	// watch calls during in the first snapshot, and then ends.
 	watch := func(ctx context.Context, during func()) {
 		t.Helper()
 		var err error
