@@ -58,7 +58,7 @@ func TestNetnsAnnounce(t *testing.T) {
 	from.Run("ip", "link", "del", "eth0")
 	err := announce(index)
 	if err == nil {
-		t.Error("announced on a link that is gone")
+		t.Error("announced on a deleted link")
 	}
 	t.Logf("the error reads:\n%v", err)
 	from.Run("ip", "link", "add", "eth0", "index", fmt.Sprint(index), "address", mac.String(), "type", "veth", "peer", "name", "p0", "netns", l.Switch.Path())
@@ -77,7 +77,7 @@ func TestNetnsAnnounce(t *testing.T) {
 	}
 }
 
-// Links that come and go, each with another index, leave no sockets behind.
+// Links that are created and deleted, each with another index, leave no sockets open.
 func TestNetnsAnnounceOnRemovedLinks(t *testing.T) {
 	_, hosts := newLAN(t, 1)
 	host := hosts[0]
@@ -111,8 +111,8 @@ func TestNetnsAnnounceOnRemovedLinks(t *testing.T) {
 		host.Run("ip", "link", "del", "kvv0")
 	}
 	announce("eth0")
-	// That of the last link is closed when there is another one; the others are by now,
-	// or soon.
+	// The socket of the last link is closed when there is another one; the others are
+	// closed now or soon.
 	got := sockets()
 	for deadline := time.Now().Add(5 * time.Second); got != before+1 && time.Now().Before(deadline); got = sockets() {
 		time.Sleep(time.Millisecond)
@@ -152,7 +152,7 @@ func TestNetnsAnnounceErrors(t *testing.T) {
 	}
 }
 
-// The Router flag follows the kernel of the node, at any time.
+// The Router flag follows the forwarding setting of the node at any time.
 func TestNetnsAnnounceARouter(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
@@ -182,7 +182,7 @@ func TestNetnsAnnounceARouter(t *testing.T) {
 	}
 }
 
-// An interface that lost its IPv6 still announces, and says what is wrong.
+// An interface that lost its IPv6 still announces, and the error names the cause.
 func TestNetnsAnnounceWithoutIPv6(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
@@ -204,7 +204,7 @@ func TestNetnsAnnounceWithoutIPv6(t *testing.T) {
 	}
 }
 
-// A neighbor that knows the address at another place believes it.
+// A neighbor with another MAC address for the address accepts the announcement.
 func TestNetnsAnnounceMovesAnAddress(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
@@ -227,7 +227,7 @@ func TestNetnsAnnounceMovesAnAddress(t *testing.T) {
 	}
 }
 
-// eventually polls until there is no error, for a minute.
+// eventually polls until f returns no error, for a minute.
 func eventually(t *testing.T, f func() error) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {

@@ -50,13 +50,13 @@ func TestElevateNotPermitted(t *testing.T) {
 		}
 		reached, err := Elevate()
 		if reached != ordinary || err == nil {
-			t.Errorf("reached %q, error %v, want %q and why", reached, err, ordinary)
+			t.Errorf("reached %q, error %v, want %q and a cause", reached, err, ordinary)
 		}
 		t.Logf("the error reads:\n%v", err)
 	})
 }
 
-// onThread runs f on a thread that ends with it.
+// onThread runs f on its own thread.
 func onThread(f func()) {
 	done := make(chan struct{})
 	go func() {

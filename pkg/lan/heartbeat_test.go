@@ -17,20 +17,20 @@ import (
 func newHeartbeatSocket(t testing.TB) (*netnstest.NS, *lan.HeartbeatSocket) {
 	t.Helper()
 	ns := netnstest.New(t, "node")
-	var p *lan.HeartbeatSocket
+	var h *lan.HeartbeatSocket
 	ns.Do(func() {
 		var err error
-		if p, err = lan.NewHeartbeatSocket(); err != nil {
+		if h, err = lan.NewHeartbeatSocket(); err != nil {
 			t.Fatal(err)
 		}
 	})
-	t.Cleanup(func() { _ = p.Close() })
-	return ns, p
+	t.Cleanup(func() { _ = h.Close() })
+	return ns, h
 }
 
-// TestNetnsHeartbeat has the kernel see each pulse with its mark, on lo.
+// The kernel receives each heartbeat on lo with its mark.
 func TestNetnsHeartbeat(t *testing.T) {
-	ns, p := newHeartbeatSocket(t)
+	ns, h := newHeartbeatSocket(t)
 	ns.RunInput(`table netdev t {
 		chain c { type filter hook ingress device "lo" priority 0; meta protocol 0x88b5 meta mark 0x432 counter; meta protocol 0x88b5 meta mark 0x532 counter; }
 	}`, "nft", "-f", "-")
@@ -46,7 +46,7 @@ func TestNetnsHeartbeat(t *testing.T) {
 	})
 	defer conn.Close()
 	for _, mark := range []uint32{0x432, 0x532, 0x532} {
-		if err := p.SendHeartbeat(mark); err != nil {
+		if err := h.SendHeartbeat(mark); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,24 +74,24 @@ func TestNetnsHeartbeat(t *testing.T) {
 	}
 }
 
-// TestNetnsHeartbeatWithoutLoopback says that it cannot, and can again.
+// A heartbeat fails while lo is down.
 func TestNetnsHeartbeatWithoutLoopback(t *testing.T) {
-	ns, p := newHeartbeatSocket(t)
+	ns, h := newHeartbeatSocket(t)
 	ns.Run("ip", "link", "set", "lo", "down")
-	if err := p.SendHeartbeat(1); !errors.Is(err, unix.ENETDOWN) {
+	if err := h.SendHeartbeat(1); !errors.Is(err, unix.ENETDOWN) {
 		t.Errorf("lo is down: got %v, want %v", err, unix.ENETDOWN)
 	}
 	ns.Run("ip", "link", "set", "lo", "up")
-	if err := p.SendHeartbeat(1); err != nil {
+	if err := h.SendHeartbeat(1); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestNetnsHeartbeatAllocatesNothing is what the loop's thread needs.
+// A heartbeat does not allocate, because the engine's loop sends it.
 func TestNetnsHeartbeatAllocatesNothing(t *testing.T) {
-	_, p := newHeartbeatSocket(t)
+	_, h := newHeartbeatSocket(t)
 	if n := testing.AllocsPerRun(100, func() {
-		if err := p.SendHeartbeat(1); err != nil {
+		if err := h.SendHeartbeat(1); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -99,9 +99,9 @@ func TestNetnsHeartbeatAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkHeartbeat is what the loop pays, with the table that pulses are for.
+// BenchmarkHeartbeat measures a heartbeat with the nftables sets that it updates.
 func BenchmarkHeartbeat(b *testing.B) {
-	ns, p := newHeartbeatSocket(b)
+	ns, h := newHeartbeatSocket(b)
 	ns.RunInput(`table netdev t {
 		set alive { type mark; size 4096; flags dynamic,timeout; timeout 500ms; }
 		set watched { type mark; size 4096; flags dynamic,timeout; timeout 4s; }
@@ -109,7 +109,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 	}`, "nft", "-f", "-")
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := p.SendHeartbeat(0x432); err != nil {
+		if err := h.SendHeartbeat(0x432); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A burst passes, and then so many per second.
+// A burst of events is allowed, and then a number per second.
 func TestRateLimit(t *testing.T) {
 	now := time.Unix(1000, 0)
 	r := rateLimit{last: now}

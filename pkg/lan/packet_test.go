@@ -67,56 +67,56 @@ func TestArrival(t *testing.T) {
 	}
 }
 
-// Receive that finds nothing tells how old a packet that comes later can be.
+// A Receive without a packet bounds the age of a later packet.
 func TestReceiveNothing(t *testing.T) {
 	t.Parallel()
-	n, err := NewPoller()
+	p, err := NewPoller()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer n.Close()
-	before := n.Now()
-	if n.Receive(&Packet{}) {
+	defer p.Close()
+	before := p.Now()
+	if p.Receive(&Packet{}) {
 		t.Error("received something without an interface")
 	}
-	if n.empty < before || n.empty > n.Now() {
-		t.Errorf("empty at %d, want %d to %d", n.empty, before, n.Now())
+	if p.empty < before || p.empty > p.Now() {
+		t.Errorf("empty at %d, want %d to %d", p.empty, before, p.Now())
 	}
 }
 
-// A port that fails in a way that does not end does not keep Wait awake.
-func TestBrokenPort(t *testing.T) {
+// A Conn that fails for good does not end every Wait.
+func TestBrokenConn(t *testing.T) {
 	t.Parallel()
-	n, err := NewPoller()
+	p, err := NewPoller()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer n.Close()
-	// An eventfd that is readable at once and is no socket.
+	defer p.Close()
+	// An eventfd that is readable at once and is not a socket.
 	fd, err := unix.Eventfd(1, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	ports := []*Conn{{Interface: Interface{Index: 7}, receive: fd}}
-	n.Use(ports)
-	if err := n.Wait(math.MaxInt64); err != nil {
+	conns := []*Conn{{Interface: Interface{Index: 7}, receive: fd}}
+	p.Use(conns)
+	if err := p.Wait(math.MaxInt64); err != nil {
 		t.Fatal(err)
 	}
-	if n.Receive(&Packet{}) {
+	if p.Receive(&Packet{}) {
 		t.Error("received something")
 	}
 	for range 2 {
-		deadline := n.Now() + int64(20*time.Millisecond)
-		if err := n.Wait(deadline); err != nil {
+		deadline := p.Now() + int64(20*time.Millisecond)
+		if err := p.Wait(deadline); err != nil {
 			t.Fatal(err)
 		}
-		if n.Now() < deadline {
-			t.Error("Wait returned for a broken port")
+		if p.Now() < deadline {
+			t.Error("Wait returned for a broken Conn")
 		}
-		if broken := n.Broken(); !slices.Equal(broken, ports) {
-			t.Errorf("broken are %v, want %v", broken, ports)
+		if broken := p.Broken(); !slices.Equal(broken, conns) {
+			t.Errorf("broken are %v, want %v", broken, conns)
 		}
-		n.Use(ports)
+		p.Use(conns)
 	}
 }

@@ -26,19 +26,19 @@ import (
 // message is an advertisement as keepalived sends it.
 var message = []byte{0x31, 0x35, 0x96, 0x02, 0x00, 0x0a, 0x11, 0x5a, 192, 0, 2, 0x35, 192, 0, 2, 0x99}
 
-// host is a Poller in a namespace of its own, which listens on eth0 for both
-// families and speaks one.
+// host is a Poller in its own namespace, which receives both families on eth0 and sends
+// one.
 type host struct {
 	*netnstest.NS
 	*lan.Poller
 	t     *testing.T
 	addr  netip.Addr
 	group netip.Addr
-	// ports are those in use.
-	ports map[lan.Interface]*lan.Conn
+	// conns are the Conns in use.
+	conns map[lan.Interface]*lan.Conn
 }
 
-// onBoth runs a test with n hosts that speak IPv4, and again with IPv6.
+// onBoth runs a test with n hosts that send IPv4, and again with IPv6.
 func onBoth(t *testing.T, n int, test func(*testing.T, []host)) {
 	t.Helper()
 	t.Run("IPv4", func(t *testing.T) {
@@ -54,18 +54,18 @@ func onBoth(t *testing.T, n int, test func(*testing.T, []host)) {
 	})
 }
 
-// linkLocal is an IPv6 address of host i.
+// linkLocal returns the IPv6 address of host i.
 func linkLocal(i int) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: byte(i + 1)})
 }
 
-// newLAN returns hosts on one segment that speak IPv4.
+// newLAN returns hosts on one segment that send IPv4.
 func newLAN(t *testing.T, n int) (*netnstest.LAN, []host) {
 	t.Helper()
 	l := netnstest.NewLAN(t, n)
 	var hosts []host
 	for i, ns := range l.Hosts {
-		h := host{NS: ns, t: t, addr: l.Addr(i), group: groupIPv4, ports: make(map[lan.Interface]*lan.Conn)}
+		h := host{NS: ns, t: t, addr: l.Addr(i), group: groupIPv4, conns: make(map[lan.Interface]*lan.Conn)}
 		h.Run("ip", "addr", "add", linkLocal(i).String()+"/64", "dev", "eth0", "nodad")
 		var err error
 		ns.Do(func() { h.Poller, err = lan.NewPoller() })
@@ -84,13 +84,13 @@ func newLAN(t *testing.T, n int) (*netnstest.LAN, []host) {
 	return l, hosts
 }
 
-// listen makes the host use the ports of these links only. It opens those that
+// listen makes the host use exactly the Conns of these links. It opens the Conns that
 // are not in use yet or are broken.
 func (h host) listen(links ...string) {
 	h.t.Helper()
-	before := maps.Clone(h.ports)
+	before := maps.Clone(h.conns)
 	broken := h.Broken()
-	clear(h.ports)
+	clear(h.conns)
 	for _, l := range links {
 		for _, ipv6 := range []bool{false, true} {
 			i := lan.Interface{Index: h.Index(l), Name: l, IPv6: ipv6}
@@ -101,12 +101,12 @@ func (h host) listen(links ...string) {
 					h.t.Fatal(err)
 				}
 			}
-			h.ports[i] = p
+			h.conns[i] = p
 		}
 	}
-	h.Use(slices.Collect(maps.Values(h.ports)))
+	h.Use(slices.Collect(maps.Values(h.conns)))
 	for i, p := range before {
-		if p == h.ports[i] {
+		if p == h.conns[i] {
 			continue
 		}
 		if err := (lan.Conns{}).Close(p); err != nil {
@@ -139,14 +139,14 @@ func (h host) send(link string, payload []byte) {
 	}
 }
 
-// next waits for a packet, for a minute.
+// next waits for a packet, for at most a minute.
 func (h host) next() lan.Packet {
 	h.t.Helper()
 	var p lan.Packet
 	deadline := h.Now() + int64(time.Minute)
 	for !h.Receive(&p) {
 		if h.Now() >= deadline {
-			h.t.Fatal("no packet came")
+			h.t.Fatal("no packet arrived")
 		}
 		if err := h.Wait(deadline); err != nil {
 			h.t.Fatal(err)
@@ -155,8 +155,7 @@ func (h host) next() lan.Packet {
 	return p
 }
 
-// expect waits for one packet with the payload, and fails if another comes
-// before it.
+// expect waits for a packet with the payload, and fails if another arrives first.
 func (h host) expect(payload []byte) lan.Packet {
 	h.t.Helper()
 	p := h.next()
@@ -166,7 +165,7 @@ func (h host) expect(payload []byte) lan.Packet {
 	return p
 }
 
-// headerLen is the length of the IP header of the family that the host speaks.
+// headerLen returns the length of the IP header of the family that the host sends.
 func (h host) headerLen() int {
 	if h.addr.Is6() {
 		return 40
@@ -174,7 +173,7 @@ func (h host) headerLen() int {
 	return 20
 }
 
-// marked is a message that a test can tell from others.
+// marked returns a message that a test can distinguish from others.
 func marked(mark byte) []byte { return append(bytes.Clone(message), mark) }
 
 func TestNetnsSendAndReceive(t *testing.T) {
@@ -229,8 +228,8 @@ func TestNetnsSendAndReceiveIPv6(t *testing.T) {
 	}
 }
 
-// What is sent to one host arrives there as it was sent, and nobody complains of
-// an unknown protocol.
+// A packet to one host arrives there unchanged, and the receiver does not answer with
+// "protocol unreachable".
 func TestNetnsUnicast(t *testing.T) {
 	onBoth(t, 3, func(t *testing.T, hosts []host) {
 		from, to := hosts[0], hosts[1]
@@ -250,14 +249,14 @@ func TestNetnsUnicast(t *testing.T) {
 		hosts[2].settles()
 		for line := range strings.Lines(to.Run("nstat", "-asz", "IcmpOutDestUnreachs", "Icmp6OutParmProblems")) {
 			if fields := strings.Fields(line); fields[0] != "#kernel" && fields[1] != "0" {
-				t.Errorf("the receiver complained: %s", line)
+				t.Errorf("the receiver answered: %s", line)
 			}
 		}
 	})
 }
 
-// Unicast takes a route of its own interface, which may lead through a router,
-// whatever better ones other interfaces have.
+// Unicast uses a route of its own interface, which may lead through a router, even if
+// another interface has a better route.
 func TestNetnsUnicastThroughARouter(t *testing.T) {
 	onBoth(t, 2, func(t *testing.T, hosts []host) {
 		wrongLAN, others := newLAN(t, 1)
@@ -275,13 +274,13 @@ func TestNetnsUnicastThroughARouter(t *testing.T) {
 			t.Fatal(err)
 		}
 		if p := router.expect(message); !bytes.Contains(p.Data[:router.headerLen()], to.AsSlice()) {
-			t.Errorf("the router received %x, want what is for %s", p.Data, to)
+			t.Errorf("the router received %x, want a packet for %s", p.Data, to)
 		}
 		wrong.settles()
 	})
 }
 
-// Without IPv6 on an interface there is no port for it, and that for IPv4 works.
+// Without IPv6 on an interface its IPv6 Conn does not open, and the IPv4 Conn works.
 func TestNetnsIPv6IsOff(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
@@ -308,7 +307,7 @@ func TestNetnsIPv6IsOff(t *testing.T) {
 	from.send("eth0", message)
 	to.expect(message)
 	if err := to.Send(i.Index, linkLocal(1), groupIPv6, message); err == nil {
-		t.Error("sent by IPv6 without a port for it")
+		t.Error("sent by IPv6 without a Conn for it")
 	}
 	to.expectBroken()
 	to.Use(nil)
@@ -317,7 +316,7 @@ func TestNetnsIPv6IsOff(t *testing.T) {
 	}
 }
 
-// sum is the one's complement sum of b (RFC 1071).
+// sum returns the one's complement sum of b (RFC 1071).
 func sum(b []byte) uint16 {
 	var s uint32
 	for i := 0; i < len(b); i += 2 {
@@ -326,7 +325,7 @@ func sum(b []byte) uint16 {
 	return uint16(s&0xffff + s>>16)
 }
 
-// The kernel's timestamp tells when a packet arrived that had to wait.
+// The kernel's timestamp is the arrival time of a packet that had to wait.
 func TestNetnsArrivedWhileNobodyListened(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
@@ -343,7 +342,7 @@ func TestNetnsArrivedWhileNobodyListened(t *testing.T) {
 	t.Logf("measured: arrival_error=%.2fms target=1ms", math.Abs(float64(p.Arrived-sent))/1e6)
 }
 
-// A firewall that drops VRRP does not keep a node from hearing it.
+// A node receives VRRP behind a firewall that drops it.
 func TestNetnsReceiveBehindAFirewall(t *testing.T) {
 	onBoth(t, 2, func(t *testing.T, hosts []host) {
 		from, to := hosts[0], hosts[1]
@@ -357,7 +356,7 @@ table inet firewall {
 	})
 }
 
-// The firewall tells what it blocks by the priority of control traffic.
+// A firewall can match the priority of control traffic.
 func TestNetnsSendBlockedByAFirewall(t *testing.T) {
 	onBoth(t, 1, func(t *testing.T, hosts []host) {
 		h := hosts[0]
@@ -370,7 +369,7 @@ func TestNetnsSendBlockedByAFirewall(t *testing.T) {
 	})
 }
 
-// What is sent is not heard by other programs on the same node.
+// Other programs on the same node do not receive the packets that are sent.
 func TestNetnsSendIsNotLoopedBack(t *testing.T) {
 	onBoth(t, 2, func(t *testing.T, hosts []host) {
 		from, to := hosts[0], hosts[1]
@@ -429,11 +428,11 @@ func TestNetnsTwoInterfacesDoNotMix(t *testing.T) {
 
 	hosts[1].send("eth0", marked(1))
 	if p := two.expect(marked(1)); p.Index != two.Index("eth0") {
-		t.Errorf("what came in on eth0 has index %d", p.Index)
+		t.Errorf("a packet from eth0 has index %d", p.Index)
 	}
 	others[0].send("eth0", marked(2))
 	if p := two.expect(marked(2)); p.Index != two.Index("eth1") {
-		t.Errorf("what came in on eth1 has index %d", p.Index)
+		t.Errorf("a packet from eth1 has index %d", p.Index)
 	}
 	two.send("eth1", marked(3))
 	two.send("eth0", marked(4))
@@ -461,12 +460,12 @@ func TestNetnsUse(t *testing.T) {
 		}
 		from.send("eth0", marked(1))
 		to.listen("eth0", "lo")
-		to.expect(marked(1)) // The same again keeps what is waiting.
+		to.expect(marked(1)) // Using the same Conn again keeps waiting packets.
 
 		index := to.Index("eth0")
 		to.listen("lo")
 		if err := to.Send(index, to.addr, to.group, message); err == nil {
-			t.Error("sent without a port")
+			t.Error("sent without a Conn")
 		}
 		if member() {
 			t.Errorf("still a member of %s", to.group)
@@ -489,7 +488,7 @@ func TestNetnsConns(t *testing.T) {
 	}
 	t.Logf("the error reads: %v", err)
 
-	// A port collects what comes before it is used.
+	// A Conn queues packets before it is used.
 	to.listen()
 	p, err := to.open(lan.Interface{Index: to.Index("eth0"), Name: "eth0"})
 	if err != nil {
@@ -504,14 +503,14 @@ func TestNetnsConns(t *testing.T) {
 	if err := (lan.Conns{}).Close(p); err != nil {
 		t.Error(err)
 	}
-	// A second Close does not close the descriptors of another.
+	// A second Close does not close the descriptors of another Conn.
 	other, err := to.open(p.Interface)
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = lan.Conns{}.Close(p)
 	if err == nil {
-		t.Error("closed a port twice")
+		t.Error("closed a Conn twice")
 	}
 	t.Logf("the error reads: %v", err)
 	if err := (lan.Conns{}).Close(other); err != nil {
@@ -540,7 +539,7 @@ func TestNetnsInterfaceIsDeletedAndCreatedAgain(t *testing.T) {
 	to.settles()
 	to.expectBroken(both...)
 	if err := to.Send(index, to.addr, to.group, message); err == nil {
-		t.Error("sent on a link that is gone")
+		t.Error("sent on a deleted link")
 	}
 
 	to.Run("ip", "link", "add", "eth0", "index", fmt.Sprint(index), "type", "veth", "peer", "name", "p1", "netns", l.Switch.Path())
@@ -553,8 +552,8 @@ func TestNetnsInterfaceIsDeletedAndCreatedAgain(t *testing.T) {
 	from.until(to)
 }
 
-// An MTU that is too small for IPv6, however shortly, takes the memberships of
-// its groups with it: what an interface of hardware then passes on is not known.
+// An MTU that is too small for IPv6, even for a moment, ends the memberships of IPv6
+// groups: hardware may then drop packets to the groups.
 func TestNetnsMTUDips(t *testing.T) {
 	_, hosts := newLAN(t, 2)
 	from, to := hosts[0], hosts[1]
@@ -571,7 +570,7 @@ func TestNetnsMTUDips(t *testing.T) {
 	to.Run("ip", "link", "set", "eth0", "up")
 	to.expectBroken()
 	if !member() {
-		t.Error("no member of ff02::12 any more though IPv6 was only switched off and on")
+		t.Error("no longer a member of ff02::12 although IPv6 was only disabled and enabled")
 	}
 	to.Run("ip", "link", "set", "eth0", "mtu", "1279")
 	to.expectBroken(ipv6)
@@ -581,12 +580,12 @@ func TestNetnsMTUDips(t *testing.T) {
 	to.listen("eth0")
 	to.expectBroken()
 	if !member() {
-		t.Error("no member of ff02::12 after the port was opened anew")
+		t.Error("no member of ff02::12 after the Conn was reopened")
 	}
 	from.until(to)
 }
 
-// settles checks that Wait does not return again and again for nothing.
+// settles checks that Wait does not return repeatedly without cause.
 func (h host) settles() {
 	h.t.Helper()
 	end := h.Now() + int64(100*time.Millisecond)
@@ -604,8 +603,8 @@ func (h host) settles() {
 	}
 }
 
-// until sends until a packet has woken to, for a minute: a link that has just
-// come up loses some.
+// until sends until a packet has woken to, for at most a minute: a link that has just
+// come up loses some packets.
 func (h host) until(to host) {
 	h.t.Helper()
 	for end := h.Now() + int64(time.Minute); h.Now() < end; {
@@ -629,8 +628,8 @@ var (
 	groupMACIPv6 = net.HardwareAddr{0x33, 0x33, 0x00, 0x00, 0x00, 0x12}
 )
 
-// frame is an Ethernet frame with a marked message from eth0, whose IP header
-// has the flags and protocol. tag is of a VLAN, or nothing.
+// frame returns an Ethernet frame with a marked message from eth0, whose IP header has
+// the flags and protocol. tag is a VLAN tag or empty.
 func (h host) frame(mac net.HardwareAddr, tag string, to netip.Addr, flags, protocol, mark byte) []byte {
 	b := append(bytes.Clone(mac), h.HardwareAddr("eth0")...)
 	b = append(b, tag...)
@@ -640,8 +639,8 @@ func (h host) frame(mac net.HardwareAddr, tag string, to netip.Addr, flags, prot
 	return append(append(b, header...), marked(mark)...)
 }
 
-// frameIPv6 is an Ethernet frame from eth0 whose IPv6 header has the protocol,
-// which is that of what follows it.
+// frameIPv6 returns an Ethernet frame from eth0 whose IPv6 header has the next header
+// protocol, which matches the following bytes.
 func (h host) frameIPv6(mac net.HardwareAddr, tag string, to netip.Addr, protocol byte, following []byte) []byte {
 	b := append(bytes.Clone(mac), h.HardwareAddr("eth0")...)
 	b = append(b, tag...)
@@ -651,8 +650,8 @@ func (h host) frameIPv6(mac net.HardwareAddr, tag string, to netip.Addr, protoco
 	return append(b, following...)
 }
 
-// advertisement is a frame with a marked message to the group. A nil mac is the
-// group's.
+// advertisement returns a frame with a marked message to the group. A nil mac means the
+// MAC address of the group.
 func (h host) advertisement(mac net.HardwareAddr, mark byte) []byte {
 	if h.addr.Is6() {
 		if mac == nil {
@@ -734,8 +733,7 @@ func TestNetnsReceivesNothingElse(t *testing.T) {
 	to.settles()
 }
 
-// What is for an interface stacked on another is received on the upper one
-// only.
+// Packets for an interface stacked on another are received only on the upper one.
 func TestNetnsStackedInterfaces(t *testing.T) {
 	onBoth(t, 2, func(t *testing.T, hosts []host) {
 		from, to := hosts[0], hosts[1]
@@ -770,7 +768,7 @@ func TestNetnsStackedInterfaces(t *testing.T) {
 	})
 }
 
-// The receive buffer holds what comes while the thread does not run.
+// The receive buffer holds packets that arrive while the thread does not run.
 func TestNetnsBurst(t *testing.T) {
 	onBoth(t, 2, func(t *testing.T, hosts []host) {
 		from, to := hosts[0], hosts[1]
@@ -827,7 +825,7 @@ func TestNetnsWait(t *testing.T) {
 	deadline := h.Now() + int64(10*time.Millisecond)
 	wait(deadline)
 	if h.Now() < deadline {
-		t.Error("a Wake that was noticed ended another Wait")
+		t.Error("one Wake ended two Waits")
 	}
 	if err := h.Close(); err != nil {
 		t.Error(err)
@@ -858,8 +856,8 @@ func TestNetnsNoAllocation(t *testing.T) {
 	})
 }
 
-// What is sent by a link stacked on the interface has the MAC address of that
-// link, and is heard as everything else is.
+// A packet sent by a link stacked on the interface has the MAC address of that link, and
+// is received like any other.
 func TestNetnsSendVia(t *testing.T) {
 	onBoth(t, 2, func(t *testing.T, hosts []host) {
 		from, to := hosts[0], hosts[1]
@@ -881,7 +879,7 @@ func TestNetnsSendVia(t *testing.T) {
 		if got := to.Run("nft", "list table netdev seen"); !strings.Contains(got, "packets 1 ") {
 			t.Errorf("not from the MAC address of the link:\n%s", got)
 		}
-		// Nothing of it is heard here, and the interface goes on as before.
+		// The sender does not receive it, and the interface works as before.
 		if err := from.Send(index, from.addr, from.group, message); err != nil {
 			t.Fatal(err)
 		}
