@@ -72,7 +72,7 @@ func (d *daemon) wire(logger klog.Logger, client kubernetes.Interface, o config.
 	}
 	rules, neighbors := datapath.NewRules(), neighbor.New(gateErr == nil)
 	c := engine.Config{
-		Ports:        lan.Conns{},
+		Conns:        lan.Conns{},
 		Neighbors:    neighbors,
 		Senders:      neighbors,
 		Elevate:      lan.Elevate,
@@ -100,26 +100,26 @@ func (d *daemon) wire(logger klog.Logger, client kubernetes.Interface, o config.
 
 // open opens the sockets that the engine works with.
 func (d *daemon) open(c *engine.Config, gated bool) error {
-	network, err := lan.NewPoller()
+	poller, err := lan.NewPoller()
 	if err != nil {
 		return fmt.Errorf("open sockets: %w", err)
 	}
-	d.closers = append(d.closers, network.Close)
+	d.closers = append(d.closers, poller.Close)
 	addresses, err := host.NewAddresses(lifetime)
 	if err != nil {
 		return fmt.Errorf("open rtnetlink: %w", err)
 	}
 	virtualLinks, announcer := &host.VirtualLinks{}, &lan.Announcer{}
-	watcher := lan.NewConflictDetector(func(c lan.NeighborEvent) { d.engine.Heard(c) })
-	d.closers = append(d.closers, addresses.Close, virtualLinks.Close, announcer.Close, watcher.Close)
-	pulser, err := lan.NewHeartbeatSocket()
+	detector := lan.NewConflictDetector(func(c lan.NeighborEvent) { d.engine.Heard(c) })
+	d.closers = append(d.closers, addresses.Close, virtualLinks.Close, announcer.Close, detector.Close)
+	heartbeats, err := lan.NewHeartbeatSocket()
 	if err != nil {
 		return fmt.Errorf("open sockets: %w", err)
 	}
-	d.closers = append(d.closers, pulser.Close)
-	c.Network, c.Addresses, c.VirtualLinks, c.Announcer, c.Watcher = network, addresses, virtualLinks, announcer, watcher
+	d.closers = append(d.closers, heartbeats.Close)
+	c.Poller, c.Addresses, c.VirtualLinks, c.Announcer, c.ConflictDetector = poller, addresses, virtualLinks, announcer, detector
 	if gated {
-		c.Pulser = pulser
+		c.Heartbeats = heartbeats
 	}
 	return nil
 }

@@ -4,14 +4,14 @@ import "kube-vrrp-vip/pkg/desired"
 
 // Config is what an Engine is made of.
 type Config struct {
-	Network   network
-	Ports     ports
-	Addresses addresses
-	Announcer announcer
-	Neighbors neighbors
-	Watcher   watcher
-	// Pulser may be nil, if Neighbors has no use for pulses.
-	Pulser pulser
+	Poller           poller
+	Conns            conns
+	Addresses        addresses
+	Announcer        announcer
+	Neighbors        neighbors
+	ConflictDetector conflictDetector
+	// Heartbeats may be nil, if Neighbors does not need heartbeats.
+	Heartbeats heartbeatSender
 	// VirtualLinks are the links of VIPs with a virtual MAC address.
 	VirtualLinks virtualLinks
 	Senders      senders

@@ -115,13 +115,13 @@ func (e *Engine) newWorkers() workers {
 		host: newHostWorkers(e.config.Addresses, e.config.Announcer, e.config.Neighbors, func(r leaseResult) {
 			e.tell(func(m *messages) { m.leases = append(m.leases, r) })
 		}, failed),
-		sockets: newSocketWorker(e.config.Ports, func(r socketResult) {
+		sockets: newSocketWorker(e.config.Conns, func(r socketResult) {
 			e.tell(func(m *messages) { m.sockets = append(m.sockets, r) })
 		}),
 		macvlans: newMacvlanWorker(e.config.VirtualLinks, e.config.Senders, func(r macvlanResult) {
 			e.tell(func(m *messages) { m.macvlans = &r })
 		}),
-		probes: newProbeWorker(e.config.Watcher, failed),
+		probes: newProbeWorker(e.config.ConflictDetector, failed),
 	}
 }
 
@@ -132,5 +132,5 @@ func (w workers) posts() posts {
 // tell leaves a message for the loop and wakes it.
 func (e *Engine) tell(f func(*messages)) {
 	e.inbox.update(f)
-	e.config.Network.Wake()
+	e.config.Poller.Wake()
 }

@@ -20,15 +20,15 @@ const (
 	pulseFailuresAllowed = 2
 )
 
-// pulser sends heartbeats to the kernel, on which it depends whether the VIPs of
+// heartbeatSender sends heartbeats to the kernel, on which it depends whether the VIPs of
 // a Master are answered for. It never blocks.
-type pulser interface {
+type heartbeatSender interface {
 	SendHeartbeat(desired.Pulse) error
 }
 
 // pulses sends the heartbeats of the Masters.
 type pulses struct {
-	pulser pulser // nil if nothing depends on them
+	sender heartbeatSender // nil if nothing depends on them
 	events *events
 	// next is the time of the Masters' next heartbeat; never if there are none.
 	next vrrp.Time
@@ -61,12 +61,12 @@ func (p *pulses) sendDue(instances []*instance, now vrrp.Time) (changed bool) {
 // send sends one heartbeat. It reports whether lost has changed: if heartbeats go
 // on failing, no VIP must depend on them, or a healthy Master would be silent.
 func (p *pulses) send(in *instance, now vrrp.Time) (changed bool) {
-	if p.pulser == nil {
+	if p.sender == nil {
 		return false
 	}
 	p.next = min(p.next, now.Add(pulseInterval))
 	lost := p.lost()
-	err := p.pulser.SendHeartbeat(in.pulse())
+	err := p.sender.SendHeartbeat(in.pulse())
 	if err != nil {
 		p.failures++
 		p.inARow++
@@ -82,7 +82,7 @@ func (p *pulses) policies(instances []*instance) map[netip.Addr]desired.Answer {
 	policies := map[netip.Addr]desired.Answer{}
 	for _, in := range instances {
 		var pulse desired.Pulse
-		if p.pulser != nil && !p.lost() {
+		if p.sender != nil && !p.lost() {
 			pulse = in.pulse()
 		}
 		for _, v := range in.vips {

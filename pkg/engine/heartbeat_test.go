@@ -26,7 +26,7 @@ type gateState struct {
 	count  int
 }
 
-// simGate is the Pulser and the neighbors of a node.
+// simGate is the heartbeat sender and the neighbors of a node.
 type simGate struct{ n *simNode }
 
 func (g simGate) SendHeartbeat(p desired.Pulse) error {

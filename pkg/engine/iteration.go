@@ -13,12 +13,12 @@ import (
 // few interfaces hold.
 const drainLimit = 8192
 
-func (l *loop) now() vrrp.Time { return vrrp.Time(l.network.Now()) }
+func (l *loop) now() vrrp.Time { return vrrp.Time(l.poller.Now()) }
 
 // run iterates until the loop is told to stop and has released what it held.
 func (l *loop) run() error {
 	for {
-		if err := l.network.Wait(int64(l.deadline())); err != nil {
+		if err := l.poller.Wait(int64(l.deadline())); err != nil {
 			return fmt.Errorf("wait for packets: %w", err)
 		}
 		if l.iterate() {
@@ -65,7 +65,7 @@ func (l *loop) iterate() (done bool) {
 // drain reads the packets that have arrived.
 func (l *loop) drain() {
 	for range drainLimit {
-		if !l.network.Receive(&l.scratch.packet) {
+		if !l.poller.Receive(&l.scratch.packet) {
 			return
 		}
 		l.receive()
@@ -123,7 +123,7 @@ func (l *loop) handleMessages() {
 		l.failed(o)
 	}
 	for _, r := range m.sockets {
-		l.releases.flush(r.ports)
+		l.releases.flush(r.conns)
 		l.sockets.opened(r, now)
 	}
 	for _, c := range m.claims {

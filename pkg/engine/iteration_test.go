@@ -84,8 +84,8 @@ func manyRouters(t testing.TB, state vrrp.State) (*loop, *quietNetwork) {
 		n.heard = append(n.heard, ipPacket(source, vrrp.GroupIPv4, a.Append(nil, source, vrrp.GroupIPv4)))
 		n.pause, n.due = interval/routers, n.now
 	}
-	e := New(Config{Network: n, Pulser: n, OnTransition: func(desired.Transition) {}, OnAlarm: func(desired.AlarmChange) {}})
-	sockets := newSocketWorker(ports(&fakePorts{}), func(r socketResult) {
+	e := New(Config{Poller: n, Heartbeats: n, OnTransition: func(desired.Transition) {}, OnAlarm: func(desired.AlarmChange) {}})
+	sockets := newSocketWorker(conns(&fakeConns{}), func(r socketResult) {
 		e.tell(func(m *messages) { m.sockets = append(m.sockets, r) })
 	})
 	l := newLoop(e.config, e.inbox, e.events, e.publisher, posts{
@@ -109,7 +109,7 @@ func manyRouters(t testing.TB, state vrrp.State) (*loop, *quietNetwork) {
 
 // round is what run does once.
 func (l *loop) round() {
-	_ = l.network.Wait(int64(l.deadline()))
+	_ = l.poller.Wait(int64(l.deadline()))
 	l.iterate()
 	told, _ := l.events.queue.take()
 	runAll(told)

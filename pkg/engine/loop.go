@@ -9,7 +9,7 @@ import (
 // loop owns every virtual router, and the parts of the node's state that they
 // need. All of its methods run on one thread.
 type loop struct {
-	network network
+	poller  poller
 	inbox   *inbox
 	release bool
 
@@ -57,16 +57,16 @@ type posts struct {
 }
 
 func newLoop(c Config, in *inbox, e *events, p *publisher, to posts) *loop {
-	n := c.Network
+	n := c.Poller
 	return &loop{
-		network: n, inbox: in, release: c.Release,
+		poller: n, inbox: in, release: c.Release,
 		links:      newLinks(),
 		sockets:    newSockets(n, to.sockets, e),
 		macvlans:   macvlans{post: to.macvlans, events: e},
 		host:       hostSync{post: to.host, nextRefresh: vrrp.Time(n.Now())},
 		conflicts:  conflicts{post: to.probes},
-		heartbeats: pulses{pulser: c.Pulser, events: e, next: never},
-		releases:   releases{network: n},
+		heartbeats: pulses{sender: c.Heartbeats, events: e, next: never},
+		releases:   releases{poller: n},
 		events:     e,
 		publisher:  p,
 		scratch:    scratch{buffer: make([]byte, 0, 2048)},

@@ -44,11 +44,11 @@ func runNode(file string) (err error) {
 	signal.Notify(again, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	network, err := lan.NewPoller()
+	poller, err := lan.NewPoller()
 	if err != nil {
 		return err
 	}
-	defer network.Close()
+	defer poller.Close()
 	addresses, err := host.NewAddresses(2 * time.Second)
 	if err != nil {
 		return err
@@ -57,10 +57,10 @@ func runNode(file string) (err error) {
 	announcer := &lan.Announcer{}
 	defer announcer.Close()
 	var e *Engine
-	watcher := lan.NewConflictDetector(func(c lan.NeighborEvent) { e.Heard(c) })
-	defer watcher.Close()
+	detector := lan.NewConflictDetector(func(c lan.NeighborEvent) { e.Heard(c) })
+	defer detector.Close()
 	e = New(Config{
-		Network: network, Ports: lan.Conns{}, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, Watcher: watcher, Release: true,
+		Poller: poller, Conns: lan.Conns{}, Addresses: addresses, Announcer: announcer, Neighbors: noNeighbors{}, ConflictDetector: detector, Release: true,
 		VirtualLinks: &host.VirtualLinks{}, Senders: noNeighbors{},
 		Elevate: lan.Elevate,
 		OnTransition: func(t desired.Transition) {

@@ -114,8 +114,8 @@ func (l *loop) send(in *instance, a *vrrp.Advertisement) sendOutcome {
 // keepalived with vmac_xmit_base listens beside it. The link comes up with the
 // first address; the first advertisement of a Master does not wait for it.
 func (l *loop) transmit(in *instance, to netip.Addr) error {
-	err := l.network.Send(in.link.Index, in.config.Source, to, l.scratch.buffer)
-	if in.via != 0 && in.state() == vrrp.Master && l.network.SendVia(in.link.Index, in.via, in.config.Source, to, l.scratch.buffer) == nil {
+	err := l.poller.Send(in.link.Index, in.config.Source, to, l.scratch.buffer)
+	if in.via != 0 && in.state() == vrrp.Master && l.poller.SendVia(in.link.Index, in.via, in.config.Source, to, l.scratch.buffer) == nil {
 		return nil
 	}
 	return err

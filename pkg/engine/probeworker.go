@@ -8,7 +8,7 @@ import (
 
 // conflictDetector listens for hosts that claim addresses on the LANs, which it
 // passes to Engine.Heard, and probes for them.
-type watcher interface {
+type conflictDetector interface {
 	Watch(vips map[int][]netip.Addr) error
 	Probe(index int, mac net.HardwareAddr, source netip.Addr, vips []netip.Addr) error
 }
@@ -34,13 +34,13 @@ type probe struct {
 // probeWorker sends probes.
 type probeWorker struct {
 	*worker[probeOrder]
-	watcher  watcher
+	detector conflictDetector
 	outcomes outcomes
 	watching map[int][]netip.Addr
 }
 
-func newProbeWorker(w watcher, reported func(outcome)) *probeWorker {
-	p := &probeWorker{watcher: w, outcomes: outcomes{source: sourceProbes, reported: reported}}
+func newProbeWorker(d conflictDetector, reported func(outcome)) *probeWorker {
+	p := &probeWorker{detector: d, outcomes: outcomes{source: sourceProbes, reported: reported}}
 	p.worker = newWorker(p.sync, func(waiting, o probeOrder) probeOrder {
 		if o.watch == nil {
 			o.watch = waiting.watch
@@ -55,10 +55,10 @@ func (p *probeWorker) sync(o probeOrder) {
 	var errs []error
 	if o.watch != nil {
 		p.watching = o.watch
-		errs = append(errs, p.watcher.Watch(o.watch))
+		errs = append(errs, p.detector.Watch(o.watch))
 	}
 	for _, q := range o.probes {
-		errs = append(errs, p.watcher.Probe(q.link, q.mac, q.source, q.vips))
+		errs = append(errs, p.detector.Probe(q.link, q.mac, q.source, q.vips))
 	}
 	p.outcomes.note(errors.Join(errs...))
 }

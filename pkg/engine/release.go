@@ -37,7 +37,7 @@ type message struct {
 
 // releases are the releases that wait.
 type releases struct {
-	network network
+	poller  poller
 	waiting []release
 }
 
@@ -50,11 +50,11 @@ func (r *releases) add(in *instance, a *vrrp.Advertisement, generation uint64, n
 	r.waiting = append(r.waiting, v)
 }
 
-// flush sends those that could not be sent any more when only these ports are in
+// flush sends those that could not be sent any more when only these connections are in
 // use: an address is removed with its interface, or a moment later.
-func (r *releases) flush(ports []*lan.Conn) {
+func (r *releases) flush(conns []*lan.Conn) {
 	r.send(func(v *release) bool {
-		return !slices.ContainsFunc(ports, func(p *lan.Conn) bool { return p.Index == v.link && p.IPv6 == v.source.Is6() })
+		return !slices.ContainsFunc(conns, func(p *lan.Conn) bool { return p.Index == v.link && p.IPv6 == v.source.Is6() })
 	})
 }
 
@@ -71,7 +71,7 @@ func (r *releases) send(due func(*release) bool) {
 		for range releaseCopies {
 			for _, m := range v.messages {
 				// Without the link no host can hear it.
-				_ = r.network.Send(v.link, v.source, m.destination, m.payload)
+				_ = r.poller.Send(v.link, v.source, m.destination, m.payload)
 			}
 		}
 		return true

@@ -453,7 +453,7 @@ func TestSimulatedBackupWithoutSockets(t *testing.T) {
 	w := settled(t, 18, 2)
 	master := w.oneMaster("before")
 	backup := w.nodes[1-master]
-	in, ports := backup.loop.instances[0], backup.loop.sockets.ports
+	in, conns := backup.loop.instances[0], backup.loop.sockets.conns
 	backup.engine.tell(func(m *messages) { m.sockets = append(m.sockets, socketResult{}) })
 	backup.turn()
 	if in.state() != vrrp.Initialize || in.cause.Reason != desired.FaultNotListening {
@@ -463,7 +463,7 @@ func TestSimulatedBackupWithoutSockets(t *testing.T) {
 	if in.state() != vrrp.Initialize {
 		w.fatalf("state %s without sockets", in.state())
 	}
-	backup.engine.tell(func(m *messages) { m.sockets = append(m.sockets, socketResult{ports: ports}) })
+	backup.engine.tell(func(m *messages) { m.sockets = append(m.sockets, socketResult{conns: conns}) })
 	backup.turn()
 	w.run(2 * time.Second)
 	if in.state() != vrrp.Initialize {

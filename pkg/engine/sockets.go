@@ -12,9 +12,10 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// network is what the loop needs of the LANs. Times are nanoseconds of one
-// monotonic clock. Only Wake may be called from another goroutine.
-type network interface {
+// poller receives and sends VRRP packets on the LANs for the loop. Times are
+// nanoseconds of one monotonic clock. Only Wake may be called from another
+// goroutine.
+type poller interface {
 	Now() int64
 	Use([]*lan.Conn)
 	Broken() []*lan.Conn
@@ -25,34 +26,34 @@ type network interface {
 	Wake()
 }
 
-// sockets are the ports that the loop listens on, and the routers heard there.
+// sockets are the connections that the loop listens on, and the routers heard there.
 type sockets struct {
-	network network
-	post    func(socketOrder)
-	events  *events
-	// wanted are the interfaces to listen on, ports those that are listened on.
+	poller poller
+	post   func(socketOrder)
+	events *events
+	// wanted are the interfaces to listen on, conns the connections in use.
 	wanted []lan.Interface
-	ports  []*lan.Conn
-	// listening has the time since which a port is listened on, failed the error
-	// of each port that could not be opened.
+	conns  []*lan.Conn
+	// listening has the time since which a connection is listened on, failed the error
+	// of each connection that could not be opened.
 	listening map[portKey]vrrp.Time
 	failed    map[portKey]error
-	// sightings are the routers heard on each port since it is listened on, also
+	// sightings are the routers heard on each connection since it is listened on, also
 	// those of virtual routers that are not ours.
 	sightings map[portKey]*vrrp.Sightings
 	// unmatched counts the packets that belong to no virtual router, by reason.
 	unmatched map[string]uint64
 }
 
-func newSockets(n network, post func(socketOrder), e *events) *sockets {
+func newSockets(p poller, post func(socketOrder), e *events) *sockets {
 	return &sockets{
-		network: n, post: post, events: e,
+		poller: p, post: post, events: e,
 		listening: map[portKey]vrrp.Time{}, failed: map[portKey]error{}, sightings: map[portKey]*vrrp.Sightings{},
 		unmatched: map[string]uint64{},
 	}
 }
 
-// want sets the interfaces to listen on. A port that is not wanted any more is
+// want sets the interfaces to listen on. A connection that is not wanted any more is
 // used until the worker says that it is closed: it may be wanted again before
 // the worker looks.
 func (s *sockets) want(interfaces []lan.Interface) {
@@ -60,15 +61,15 @@ func (s *sockets) want(interfaces []lan.Interface) {
 	s.post(socketOrder{interfaces: interfaces})
 }
 
-// opened replaces the ports by those of r, and gives back those that are not
-// used any more. Every result must pass here: a port that only one of them has is
+// opened replaces the connections by those of r, and gives back those that are not
+// used any more. Every result must pass here: a connection that only one of them has is
 // to be given back too.
 func (s *sockets) opened(r socketResult, now vrrp.Time) {
-	old := s.ports
-	s.ports, s.failed = r.ports, r.failed
-	s.network.Use(s.ports)
+	old := s.conns
+	s.conns, s.failed = r.conns, r.failed
+	s.poller.Use(s.conns)
 	since := map[portKey]vrrp.Time{}
-	for _, p := range s.ports {
+	for _, p := range s.conns {
 		port := keyOf(p.Interface)
 		since[port] = now
 		if began, ok := s.listening[port]; ok && slices.Contains(old, p) {
@@ -80,7 +81,7 @@ func (s *sockets) opened(r socketResult, now vrrp.Time) {
 	}
 	s.listening = since
 	maps.DeleteFunc(s.sightings, func(p portKey, _ *vrrp.Sightings) bool { _, ok := since[p]; return !ok })
-	unused := slices.DeleteFunc(slices.Clone(old), func(p *lan.Conn) bool { return slices.Contains(s.ports, p) })
+	unused := slices.DeleteFunc(slices.Clone(old), func(p *lan.Conn) bool { return slices.Contains(s.conns, p) })
 	if len(unused) > 0 {
 		s.post(socketOrder{interfaces: s.wanted, unused: unused})
 	}
@@ -97,21 +98,21 @@ func (s *sockets) logFailures() {
 	s.events.logError(logKey{what: "listen"}, "Listening for VRRP is incomplete", errors.Join(errs...))
 }
 
-// retry asks for the ports that could not be opened, and for others in place of
+// retry asks for the connections that could not be opened, and for others in place of
 // those that work no more. It reports whether there are such.
 func (s *sockets) retry() (broken bool) {
-	ports := s.network.Broken()
-	if len(s.failed) == 0 && len(ports) == 0 {
+	conns := s.poller.Broken()
+	if len(s.failed) == 0 && len(conns) == 0 {
 		return false
 	}
-	for _, p := range ports {
+	for _, p := range conns {
 		delete(s.listening, keyOf(p.Interface))
 	}
-	s.post(socketOrder{interfaces: s.wanted, broken: ports})
-	return len(ports) > 0
+	s.post(socketOrder{interfaces: s.wanted, broken: conns})
+	return len(conns) > 0
 }
 
-// deaf reports whether nothing can be heard on a port: its sockets could not be
+// deaf reports whether nothing can be heard on a connection: its sockets could not be
 // opened or, for a router that runs, are not open, and silence would say nothing.
 // A router that does not run yet waits for them.
 func (s *sockets) deaf(p portKey, runs bool) bool {
@@ -167,18 +168,18 @@ func (s *sockets) conflict(in *instance, routers []desired.Router, now vrrp.Time
 
 // names returns the interfaces that are listened on, sorted.
 func (s *sockets) names() (names []string) {
-	for _, p := range s.ports {
+	for _, p := range s.conns {
 		if _, ok := s.listening[keyOf(p.Interface)]; ok {
 			names = append(names, p.Name)
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names) // It has a port for each family.
+	return slices.Compact(names) // It has a connection for each family.
 }
 
 // foreign returns the routers heard whose virtual router is none of ours.
 func (s *sockets) foreign(ours func(desired.RouterKey) bool, now vrrp.Time) (all []desired.ForeignRouter) {
-	for _, p := range s.ports {
+	for _, p := range s.conns {
 		if _, ok := s.listening[keyOf(p.Interface)]; !ok {
 			continue
 		}

@@ -8,8 +8,8 @@ import (
 	"kube-vrrp-vip/pkg/lan"
 )
 
-// sockets opens and closes the sockets of an interface, which may block.
-type ports interface {
+// conns opens and closes the sockets of an interface, which may block.
+type conns interface {
 	Open(lan.Interface) (*lan.Conn, error)
 	Close(*lan.Conn) error
 }
@@ -18,15 +18,15 @@ type ports interface {
 type socketOrder struct {
 	// interfaces are the ones to listen on.
 	interfaces []lan.Interface
-	// broken are open ports that work no more, and unused are those that the loop
+	// broken are open connections that work no more, and unused are those that the loop
 	// has stopped using.
 	broken, unused []*lan.Conn
 }
 
 // socketResult says which sockets the loop can use.
 type socketResult struct {
-	ports []*lan.Conn
-	// failed has the error of each port that could not be opened.
+	conns []*lan.Conn
+	// failed has the error of each connection that could not be opened.
 	failed map[portKey]error
 }
 
@@ -34,17 +34,17 @@ type socketResult struct {
 // container's start or end holds for long.
 type socketWorker struct {
 	*worker[socketOrder]
-	ports    ports
+	conns    conns
 	reported func(socketResult)
-	// open are the ports of the last result. dropped are those of earlier ones:
+	// open are the connections of the last result. dropped are those of earlier ones:
 	// the loop may use them until it says that it does not.
 	open, dropped []*lan.Conn
 	// complete reports that the last result had no failure.
 	complete bool
 }
 
-func newSocketWorker(p ports, reported func(socketResult)) *socketWorker {
-	w := &socketWorker{ports: p, reported: reported}
+func newSocketWorker(p conns, reported func(socketResult)) *socketWorker {
+	w := &socketWorker{conns: p, reported: reported}
 	w.worker = newWorker(w.sync, func(waiting, o socketOrder) socketOrder {
 		o.broken = append(waiting.broken, o.broken...)
 		o.unused = append(waiting.unused, o.unused...)
@@ -53,24 +53,24 @@ func newSocketWorker(p ports, reported func(socketResult)) *socketWorker {
 	return w
 }
 
-// run works until ctx ends, and then closes every port: the loop must have ended
+// run works until ctx ends, and then closes every connection: the loop must have ended
 // by then.
 func (w *socketWorker) run(ctx context.Context) error {
 	w.worker.run(ctx)
 	var errs []error
 	for _, p := range slices.Concat(w.open, w.dropped) {
-		errs = append(errs, w.ports.Close(p))
+		errs = append(errs, w.conns.Close(p))
 	}
 	w.open, w.dropped = nil, nil
 	return errors.Join(errs...)
 }
 
-// sync closes the ports that nobody uses, opens those that are missing, and
+// sync closes the connections that nobody uses, opens those that are missing, and
 // reports the whole set if it is another one.
 func (w *socketWorker) sync(o socketOrder) {
 	for _, p := range o.unused {
 		// The kernel frees a socket whatever close returns.
-		_ = w.ports.Close(p)
+		_ = w.conns.Close(p)
 	}
 	before := slices.Clone(w.open)
 	w.dropped = slices.DeleteFunc(w.dropped, func(p *lan.Conn) bool { return slices.Contains(o.unused, p) })
@@ -89,7 +89,7 @@ func (w *socketWorker) sync(o socketOrder) {
 		if slices.ContainsFunc(w.dropped, func(p *lan.Conn) bool { return keyOf(p.Interface) == keyOf(i) }) {
 			continue // It is opened when the loop has stopped using that one.
 		}
-		p, err := w.ports.Open(i)
+		p, err := w.conns.Open(i)
 		if err != nil {
 			r.failed[keyOf(i)] = err
 			continue
@@ -100,6 +100,6 @@ func (w *socketWorker) sync(o socketOrder) {
 		return
 	}
 	w.complete = len(r.failed) == 0
-	r.ports = slices.Clone(w.open)
+	r.conns = slices.Clone(w.open)
 	w.reported(r)
 }

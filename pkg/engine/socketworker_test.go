@@ -12,13 +12,13 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// fakePorts records what is opened and closed.
-type fakePorts struct {
+// fakeConns records what is opened and closed.
+type fakeConns struct {
 	did  []string
 	fail map[int]error
 }
 
-func (f *fakePorts) Open(i lan.Interface) (*lan.Conn, error) {
+func (f *fakeConns) Open(i lan.Interface) (*lan.Conn, error) {
 	if err := f.fail[i.Index]; err != nil {
 		return nil, err
 	}
@@ -26,12 +26,12 @@ func (f *fakePorts) Open(i lan.Interface) (*lan.Conn, error) {
 	return &lan.Conn{Interface: i}, nil
 }
 
-func (f *fakePorts) Close(p *lan.Conn) error {
+func (f *fakeConns) Close(p *lan.Conn) error {
 	f.did = append(f.did, fmt.Sprintf("close %d", p.Index))
 	return nil
 }
 
-func (f *fakePorts) take() []string {
+func (f *fakeConns) take() []string {
 	did := f.did
 	f.did = nil
 	return did
@@ -42,17 +42,17 @@ func TestSocketWorker(t *testing.T) {
 	t.Parallel()
 	eth0, eth1 := lan.Interface{Index: 2, Name: "eth0"}, lan.Interface{Index: 3, Name: "eth1"}
 	refused := errors.New("no")
-	f := &fakePorts{fail: map[int]error{3: refused}}
+	f := &fakeConns{fail: map[int]error{3: refused}}
 	var r socketResult
 	w := newSocketWorker(f, func(n socketResult) { r = n })
-	step := func(what string, o socketOrder, did []string, ports int) {
+	step := func(what string, o socketOrder, did []string, conns int) {
 		t.Helper()
 		w.sync(o)
 		if diff := cmp.Diff(did, f.take()); diff != "" {
 			t.Errorf("%s: -want +got\n%s", what, diff)
 		}
-		if len(r.ports) != ports {
-			t.Errorf("%s: reports %d ports, want %d", what, len(r.ports), ports)
+		if len(r.conns) != conns {
+			t.Errorf("%s: reports %d conns, want %d", what, len(r.conns), conns)
 		}
 	}
 
@@ -65,20 +65,20 @@ func TestSocketWorker(t *testing.T) {
 	step("it can now", socketOrder{interfaces: both}, []string{"open 3"}, 2)
 	step("nothing changed", socketOrder{interfaces: both}, nil, 2)
 
-	broken := r.ports[0]
+	broken := r.conns[0]
 	step("one is broken", socketOrder{interfaces: both, broken: []*lan.Conn{broken}}, nil, 1)
 	step("asked again", socketOrder{interfaces: both, broken: []*lan.Conn{broken}}, nil, 1)
 	step("the loop has let go of it", socketOrder{interfaces: both, unused: []*lan.Conn{broken}}, []string{"close 2", "open 2"}, 2)
 
-	gone := r.ports[0]
+	gone := r.conns[0]
 	if gone.Index != 3 {
-		gone = r.ports[1]
+		gone = r.conns[1]
 	}
 	step("an interface is gone", socketOrder{interfaces: []lan.Interface{eth0}}, nil, 1)
 	step("and let go of", socketOrder{interfaces: []lan.Interface{eth0}, unused: []*lan.Conn{gone}}, []string{"close 3"}, 1)
 
 	renamed := lan.Interface{Index: 2, Name: "lan0"}
-	old := r.ports[0]
+	old := r.conns[0]
 	step("renamed", socketOrder{interfaces: []lan.Interface{renamed}}, nil, 0)
 	step("and let go of", socketOrder{interfaces: []lan.Interface{renamed}, unused: []*lan.Conn{old}}, []string{"close 2", "open 2"}, 1)
 	step("another", socketOrder{interfaces: []lan.Interface{eth1}}, []string{"open 3"}, 1)
@@ -98,10 +98,10 @@ func TestSocketWorker(t *testing.T) {
 func TestSocketWorkerPost(t *testing.T) {
 	t.Parallel()
 	a, b := &lan.Conn{}, &lan.Conn{}
-	w := newSocketWorker(&fakePorts{}, nil)
+	w := newSocketWorker(&fakeConns{}, nil)
 	w.post(socketOrder{unused: []*lan.Conn{a}, broken: []*lan.Conn{b}})
 	w.post(socketOrder{unused: []*lan.Conn{b}})
 	if o, _ := w.take(); len(o.unused) != 2 || len(o.broken) != 1 {
-		t.Errorf("%+v, want both orders' ports", o)
+		t.Errorf("%+v, want both orders' conns", o)
 	}
 }

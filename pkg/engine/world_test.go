@@ -203,7 +203,7 @@ func (n *simNode) boot(state *desired.State) {
 	n.dead, n.frozen, n.queue, n.told, n.pending = false, false, nil, nil, nil
 	n.ran = false
 	n.engine = New(Config{
-		Network: n, Ports: n, Addresses: n, Announcer: n, Neighbors: simGate{n}, Pulser: simGate{n}, Watcher: n,
+		Poller: n, Conns: n, Addresses: n, Announcer: n, Neighbors: simGate{n}, Heartbeats: simGate{n}, ConflictDetector: n,
 		VirtualLinks: simLinks{n}, Senders: noNeighbors{}, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)

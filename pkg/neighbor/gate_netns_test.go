@@ -20,7 +20,7 @@ type gated struct {
 	lan                  *netnstest.LAN
 	client, node, second *netnstest.NS
 	neighbors            *neighbor.Tables
-	pulser               *lan.HeartbeatSocket
+	heartbeats           *lan.HeartbeatSocket
 }
 
 func newGated(t *testing.T) *gated {
@@ -39,10 +39,10 @@ func newGated(t *testing.T) *gated {
 	g.node.Run("ip", "addr", "add", plainVIP+"/32", "dev", "eth0", "scope", "link")
 	g.node.Do(func() {
 		var err error
-		if g.pulser, err = lan.NewHeartbeatSocket(); err != nil {
+		if g.heartbeats, err = lan.NewHeartbeatSocket(); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = g.pulser.Close() })
+		t.Cleanup(func() { _ = g.heartbeats.Close() })
 	})
 	return g
 }
@@ -70,7 +70,7 @@ func (g *gated) set(link string) {
 func (g *gated) pulse() {
 	g.t.Helper()
 	for _, ipv6 := range []bool{false, true} {
-		if err := g.pulser.SendHeartbeat(desired.NewPulse(2, ipv6, 50)); err != nil {
+		if err := g.heartbeats.SendHeartbeat(desired.NewPulse(2, ipv6, 50)); err != nil {
 			g.t.Fatal(err)
 		}
 	}
@@ -122,8 +122,8 @@ func TestNetnsGate(t *testing.T) {
 					tick.Stop()
 					return
 				case <-tick.C:
-					_ = g.pulser.SendHeartbeat(desired.NewPulse(2, false, 50))
-					_ = g.pulser.SendHeartbeat(desired.NewPulse(2, true, 50))
+					_ = g.heartbeats.SendHeartbeat(desired.NewPulse(2, false, 50))
+					_ = g.heartbeats.SendHeartbeat(desired.NewPulse(2, true, 50))
 				}
 			}
 		}()
@@ -257,7 +257,7 @@ func TestNetnsGateIsBounded(t *testing.T) {
 	g := newGated(t)
 	g.set("eth0")
 	for i := range 5000 {
-		if err := g.pulser.SendHeartbeat(uint32(100_000 + i)); err != nil {
+		if err := g.heartbeats.SendHeartbeat(uint32(100_000 + i)); err != nil {
 			t.Fatal(err)
 		}
 	}
