@@ -44,7 +44,7 @@ func TestNetnsRemoved(t *testing.T) {
 	n.Run("ip", "-4", "addr", "flush", "dev", "eth0", "label", "eth0:vip")
 	set("flushed", vips, vips[0], vips[1])
 	n.Run("ip", "addr", "del", "192.0.2.50/32", "dev", "eth0")
-	set("removed and not wanted any more", vips[1:])
+	set("removed and no longer wanted", vips[1:])
 	set("wanted again", vips)
 	set("released", vips[:2])
 	set("wanted again", vips)

@@ -229,7 +229,7 @@ func TestNetnsWatchSurvivesLostEvents(t *testing.T) {
 		t.Error(err)
 	}
 	close(block)
-	eventually(t, "snapshot with what is left", func() bool {
+	eventually(t, "snapshot of the remaining links", func() bool {
 		select {
 		case got := <-seen:
 			return got == 8

@@ -16,12 +16,13 @@ type Announcer struct {
 	frame   []byte
 }
 
-// Announce tells all hosts on the interface index that each of vips is at mac, an
-// Ethernet address. It sends an unsolicited Neighbor Advertisement for an IPv6
+// Announce announces each of vips at mac, an Ethernet address, to all hosts on the
+// interface index. It sends an unsolicited Neighbor Advertisement for an IPv6
 // address (RFC 4861 section 7.2.6) and a gratuitous ARP request for an IPv4
 // address (RFC 5944 section 4.6), which most systems accept. The Router flag of an
-// advertisement is the interface's IPv6 forwarding setting. The error joins the
-// errors of the VIPs that were not announced; the others were.
+// advertisement is the interface's IPv6 forwarding setting, and is not set if the
+// setting cannot be read, which is an error too. The error joins the errors of the
+// VIPs that were not announced; the others were.
 func (a *Announcer) Announce(index int, mac net.HardwareAddr, vips []netip.Addr) error {
 	return a.send(index, mac, vips, arpRequest)
 }

@@ -81,7 +81,7 @@ func (d *detector) expect(t *testing.T, address netip.Addr, mac lan.MAC) {
 		if slices.Contains(all, want) {
 			return nil
 		}
-		return fmt.Errorf("heard %v, want %v", all, want)
+		return fmt.Errorf("got %v, want %v", all, want)
 	})
 }
 
@@ -131,7 +131,7 @@ func TestNetnsWatch(t *testing.T) {
 		seen := map[netip.Addr]bool{}
 		for _, e := range d.take() {
 			if e.MAC == lan.MAC(us.HardwareAddr("eth0")) {
-				t.Fatalf("heard this host: %v", e)
+				t.Fatalf("got this host: %v", e)
 			}
 			seen[e.IP] = seen[e.IP] || e.MAC == lan.MAC(third.HardwareAddr("eth0"))
 		}
@@ -141,7 +141,7 @@ func TestNetnsWatch(t *testing.T) {
 		third.Do(func() {
 			_ = announcer.Announce(third.Index("eth0"), third.HardwareAddr("eth0"), []netip.Addr{other4, other6})
 		})
-		return fmt.Errorf("heard announcements of %v only", seen)
+		return fmt.Errorf("got announcements of %v only", seen)
 	})
 
 	// The claims of an address that is no longer watched are not reported.
@@ -151,7 +151,7 @@ func TestNetnsWatch(t *testing.T) {
 	d.expect(t, watched6, mac)
 	for _, e := range d.take() {
 		if e.IP != watched6 {
-			t.Errorf("heard %v, which is not watched", e)
+			t.Errorf("got %v, which is not watched", e)
 		}
 	}
 }
@@ -200,11 +200,11 @@ func TestNetnsWatchStackedInterfaces(t *testing.T) {
 				return nil
 			}
 		}
-		return fmt.Errorf("heard %v", all)
+		return fmt.Errorf("got %v", all)
 	})
 	for _, e := range all {
 		if e.MAC == mac {
-			t.Errorf("heard %v, which was for the other interface", e)
+			t.Errorf("got %v, which was for the other interface", e)
 		}
 	}
 }

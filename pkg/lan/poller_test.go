@@ -576,7 +576,7 @@ func TestNetnsMTUDips(t *testing.T) {
 	to.expectBroken(ipv6)
 	to.Run("ip", "link", "set", "eth0", "mtu", "1500")
 	to.expectBroken(ipv6)
-	to.listen() // Closes the ports first.
+	to.listen() // Close the Conns first.
 	to.listen("eth0")
 	to.expectBroken()
 	if !member() {
