@@ -11,7 +11,7 @@ import (
 
 // alarmsAt returns the alarms of an instance at now, each reason once. Of two
 // causes of one alarm the second takes the place of the first when that ends.
-func (in *instance) alarmsAt(now vrrp.Time, seen *vrrp.Sightings) (alarms []desired.Alarm) {
+func (in *instance) alarmsAt(now vrrp.Time, monitor *vrrp.Monitor) (alarms []desired.Alarm) {
 	if in.router == nil {
 		return nil
 	}
@@ -26,8 +26,8 @@ func (in *instance) alarmsAt(now vrrp.Time, seen *vrrp.Sightings) (alarms []desi
 		add(a)
 	}
 	in.addConflictAlarms(now, add)
-	if seen != nil && in.state() != vrrp.Initialize {
-		with, detail, found := seen.Conflict(now, in.applied)
+	if monitor != nil && in.state() != vrrp.Initialize {
+		with, detail, found := monitor.Conflict(now, in.applied)
 		if !found {
 			in.vridConflict = never
 			return alarms

@@ -38,9 +38,9 @@ type sockets struct {
 	// of each connection that could not be opened.
 	listening map[portKey]vrrp.Time
 	failed    map[portKey]error
-	// sightings are the routers heard on each connection since it is listened on, also
+	// monitors are the routers heard on each connection since it is listened on, also
 	// those of virtual routers that are not ours.
-	sightings map[portKey]*vrrp.Sightings
+	monitors map[portKey]*vrrp.Monitor
 	// unmatched counts the packets that belong to no virtual router, by reason.
 	unmatched map[string]uint64
 }
@@ -48,7 +48,7 @@ type sockets struct {
 func newSockets(p poller, post func(socketOrder), e *events) *sockets {
 	return &sockets{
 		poller: p, post: post, events: e,
-		listening: map[portKey]vrrp.Time{}, failed: map[portKey]error{}, sightings: map[portKey]*vrrp.Sightings{},
+		listening: map[portKey]vrrp.Time{}, failed: map[portKey]error{}, monitors: map[portKey]*vrrp.Monitor{},
 		unmatched: map[string]uint64{},
 	}
 }
@@ -75,12 +75,12 @@ func (s *sockets) opened(r socketResult, now vrrp.Time) {
 		if began, ok := s.listening[port]; ok && slices.Contains(old, p) {
 			since[port] = began
 		}
-		if s.sightings[port] == nil {
-			s.sightings[port] = &vrrp.Sightings{}
+		if s.monitors[port] == nil {
+			s.monitors[port] = &vrrp.Monitor{}
 		}
 	}
 	s.listening = since
-	maps.DeleteFunc(s.sightings, func(p portKey, _ *vrrp.Sightings) bool { _, ok := since[p]; return !ok })
+	maps.DeleteFunc(s.monitors, func(p portKey, _ *vrrp.Monitor) bool { _, ok := since[p]; return !ok })
 	unused := slices.DeleteFunc(slices.Clone(old), func(p *lan.Conn) bool { return slices.Contains(s.conns, p) })
 	if len(unused) > 0 {
 		s.post(socketOrder{interfaces: s.wanted, unused: unused})
@@ -127,17 +127,17 @@ func (s *sockets) since(p portKey) (since vrrp.Time, listening bool) {
 }
 
 // seen returns the routers heard on a port, nil if it is not listened on.
-func (s *sockets) seen(p portKey) *vrrp.Sightings { return s.sightings[p] }
+func (s *sockets) seen(p portKey) *vrrp.Monitor { return s.monitors[p] }
 
 // heardFor returns the routers heard on a port that use a VRID.
-func (s *sockets) heardFor(p portKey, vrid uint8, now vrrp.Time) []vrrp.Sighting {
-	return s.sightings[p].HeardFor(now, vrid)
+func (s *sockets) heardFor(p portKey, vrid uint8, now vrrp.Time) []vrrp.ObservedRouter {
+	return s.monitors[p].RoutersWithVRID(now, vrid)
 }
 
 // observe records an advertisement of another node.
 func (s *sockets) observe(p portKey, arrived vrrp.Time, h vrrp.Header, payload []byte) {
-	if seen := s.sightings[p]; seen != nil {
-		seen.Note(arrived, h, payload)
+	if monitor := s.monitors[p]; monitor != nil {
+		monitor.Observe(arrived, h, payload)
 	}
 }
 
@@ -147,8 +147,8 @@ func (s *sockets) countUnmatched(d vrrp.Discard) { s.unmatched[d.String()]++ }
 // conflict returns the use of an instance's VRID for another virtual router, and
 // suggests a VRID that is neither in use nor one of routers'.
 func (s *sockets) conflict(in *instance, routers []desired.Router, now vrrp.Time) (desired.Cause, bool) {
-	seen := s.sightings[in.port()]
-	with, detail, found := seen.Conflict(now, in.applied)
+	monitor := s.monitors[in.port()]
+	with, detail, found := monitor.Conflict(now, in.applied)
 	if !found {
 		return desired.Cause{}, false
 	}
@@ -158,7 +158,7 @@ func (s *sockets) conflict(in *instance, routers []desired.Router, now vrrp.Time
 		ours[routers[i].VRID] = true
 	}
 	for i := range 254 {
-		if vrid := uint8((int(in.key.VRID)+i)%255 + 1); !ours[vrid] && len(seen.HeardFor(now, vrid)) == 0 {
+		if vrid := uint8((int(in.key.VRID)+i)%255 + 1); !ours[vrid] && len(monitor.RoutersWithVRID(now, vrid)) == 0 {
 			cause.Message += fmt.Sprintf("; VRID %d is free", vrid)
 			break
 		}
@@ -183,7 +183,7 @@ func (s *sockets) foreign(ours func(desired.RouterKey) bool, now vrrp.Time) (all
 		if _, ok := s.listening[keyOf(p.Interface)]; !ok {
 			continue
 		}
-		for _, h := range s.sightings[keyOf(p.Interface)].Heard(now) {
+		for _, h := range s.monitors[keyOf(p.Interface)].Routers(now) {
 			key := desired.RouterKey{Interface: p.Name, Family: h.Family, VRID: h.VRID}
 			if ours(key) {
 				continue

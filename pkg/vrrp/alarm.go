@@ -76,7 +76,7 @@ func (r *Router) Alarms(now Time) []Alarm {
 }
 
 // What alarms are raised for, in the order of Alarms. AlarmVRIDConflict is
-// from Sightings, and the engine hears of the last two by ARP and ND.
+// from Monitor, and the engine hears of the last two by ARP and ND.
 const (
 	causeIncompatiblePeer = iota
 	causeSplitBrain

@@ -80,7 +80,7 @@
 //     list than its own. See Status.ListOf.
 //   - Addresses that do not fit into an advertisement are not advertised.
 //   - What an operator must look at is an Alarm, and changes nothing.
-//   - Sightings tell who else uses a VRID.
+//   - Monitor tell who else uses a VRID.
 //   - An advertisement may go out up to a sixteenth of its interval early: see
 //     Router.Hasten.
 //   - An interval is learned only up to ten times our own, or 1 s, and a

@@ -9,9 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// port is Sightings and a clock.
+// port is Monitor and a clock.
 type port struct {
-	Sightings
+	Monitor
 	t   *testing.T
 	now Time
 }
@@ -30,7 +30,7 @@ func stranger(changes ...func(a *Advertisement)) Advertisement {
 // note notes an advertisement.
 func (p *port) note(source string, a Advertisement) {
 	h := Header{addr(source), Group(FamilyOf(addr(source))), TTL}
-	p.Note(p.now, h, a.Append(nil, h.Source, h.Destination))
+	p.Observe(p.now, h, a.Append(nil, h.Source, h.Destination))
 }
 
 // repeat notes advertisements, one per interval, and is then at the last.
@@ -61,7 +61,7 @@ func (p *port) conflict(c Config, source, detail string) {
 	}
 }
 
-func TestSightingsConflict(t *testing.T) {
+func TestMonitorConflict(t *testing.T) {
 	t.Parallel()
 	v2 := func(a *Advertisement) { a.Version, a.Interval = V2, time.Second }
 	password := func(s string) func(a *Advertisement) {
@@ -127,7 +127,7 @@ func TestSightingsConflict(t *testing.T) {
 
 // A conflict takes three advertisements over two intervals, and is over three
 // Master_Down_Intervals after the last.
-func TestSightingsConflictTakesTime(t *testing.T) {
+func TestMonitorConflictTakesTime(t *testing.T) {
 	t.Parallel()
 	const other = "addresses 192.0.2.7, 192.0.2.8"
 	c := testConfig()
@@ -145,7 +145,7 @@ func TestSightingsConflictTakesTime(t *testing.T) {
 	p.note("192.0.2.9", a)
 	p.conflict(c, "192.0.2.9", other)
 	with, _, _ := p.Conflict(p.now, c)
-	want := Sighting{IPv4, 50, V3, addr("192.0.2.9"), 100, 100 * ms, a.Addresses, p.now.Add(-200 * ms), p.now, 4}
+	want := ObservedRouter{IPv4, 50, V3, addr("192.0.2.9"), 100, 100 * ms, a.Addresses, p.now.Add(-200 * ms), p.now, 4}
 	if diff := cmp.Diff(want, with, cmpAddr); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
@@ -164,7 +164,7 @@ func TestSightingsConflictTakesTime(t *testing.T) {
 
 // A single forged packet neither makes a conflict of a good neighbour, nor is a
 // conflict older than what it is about.
-func TestSightingsConflictIsNoStrayPacket(t *testing.T) {
+func TestMonitorConflictIsNoStrayPacket(t *testing.T) {
 	t.Parallel()
 	c := testConfig()
 	p := newPort(t)
@@ -184,7 +184,7 @@ func TestSightingsConflictIsNoStrayPacket(t *testing.T) {
 }
 
 // Of several it is always the same.
-func TestSightingsConflictOfSeveral(t *testing.T) {
+func TestMonitorConflictOfSeveral(t *testing.T) {
 	t.Parallel()
 	p := newPort(t)
 	for range 3 {
@@ -200,7 +200,7 @@ func TestSightingsConflictOfSeveral(t *testing.T) {
 
 // An interval of two minutes is not believed: the conflict would else last for
 // as long after a handful of forged packets.
-func TestSightingsLongInterval(t *testing.T) {
+func TestMonitorLongInterval(t *testing.T) {
 	t.Parallel()
 	p := newPort(t)
 	a := stranger(func(a *Advertisement) { a.Interval = 40 * time.Second })
@@ -212,20 +212,20 @@ func TestSightingsLongInterval(t *testing.T) {
 	p.conflict(testConfig(), "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
 	p.pass(3 * 36093750 * time.Microsecond)
 	p.conflict(testConfig(), "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
-	if got := p.Heard(p.now); len(got) != 1 || got[0].Interval != 40*time.Second {
+	if got := p.Routers(p.now); len(got) != 1 || got[0].Interval != 40*time.Second {
 		t.Errorf("heard %v", got)
 	}
 	p.pass(1)
 	p.conflict(testConfig(), "", "")
-	if got := p.Heard(p.now); len(got) != 0 {
+	if got := p.Routers(p.now); len(got) != 0 {
 		t.Errorf("heard %v", got)
 	}
 }
 
-func TestSightingsHeard(t *testing.T) {
+func TestMonitorHeard(t *testing.T) {
 	t.Parallel()
 	p := newPort(t)
-	if got := p.Heard(p.now); got != nil {
+	if got := p.Routers(p.now); got != nil {
 		t.Errorf("heard %v at first", got)
 	}
 	start := p.now
@@ -237,24 +237,24 @@ func TestSightingsHeard(t *testing.T) {
 	p.note("192.0.2.9", stranger(vrid(3)))
 	p.pass(time.Minute)
 	p.note("192.0.2.9", stranger(vrid(3), func(a *Advertisement) { a.Priority, a.Addresses = 7, addrs("192.0.2.1") }))
-	want := []Sighting{
+	want := []ObservedRouter{
 		{IPv4, 3, V3, addr("192.0.2.9"), 7, 100 * ms, addrs("192.0.2.1"), start, p.now, 2},
 		{IPv4, 50, V3, addr("192.0.2.9"), 100, 100 * ms, addrs("192.0.2.7", "192.0.2.8"), start, start, 1},
 		{IPv4, 50, V3, addr("192.0.2.10"), 100, 100 * ms, addrs("192.0.2.7", "192.0.2.8"), start, start, 1},
 		{IPv6, 50, V3, addr("fe80::9"), 100, 100 * ms, addrs("fe80::7", "2001:db8::7"), start, start, 1},
 	}
-	if diff := cmp.Diff(want, p.Heard(p.now), cmpAddr); diff != "" {
+	if diff := cmp.Diff(want, p.Routers(p.now), cmpAddr); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	p.pass(1)
-	if diff := cmp.Diff(want[:1], p.Heard(p.now), cmpAddr); diff != "" {
+	if diff := cmp.Diff(want[:1], p.Routers(p.now), cmpAddr); diff != "" {
 		t.Errorf("after a minute: -want +got\n%s", diff)
 	}
 }
 
 // Everything is noted that somebody means to be an advertisement, also what no
 // Router accepts.
-func TestSightingsReadLeniently(t *testing.T) {
+func TestMonitorReadLeniently(t *testing.T) {
 	t.Parallel()
 	group := groupHeader("192.0.2.9")
 	tests := []struct {
@@ -286,8 +286,8 @@ func TestSightingsReadLeniently(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPort(t)
-			p.Note(p.now, tt.header, octets(tt.payload))
-			if got := len(p.Heard(p.now)); (got == 1) != tt.noted {
+			p.Observe(p.now, tt.header, octets(tt.payload))
+			if got := len(p.Routers(p.now)); (got == 1) != tt.noted {
 				t.Errorf("%d noted, want noted %v", got, tt.noted)
 			}
 		})
@@ -296,7 +296,7 @@ func TestSightingsReadLeniently(t *testing.T) {
 
 // A flood of senders is forgotten after a minute, and costs those that were
 // there first nothing.
-func TestSightingsFlood(t *testing.T) {
+func TestMonitorFlood(t *testing.T) {
 	t.Parallel()
 	p := newPort(t)
 	slow := stranger(func(a *Advertisement) { a.Interval = 10 * time.Second })
@@ -307,19 +307,19 @@ func TestSightingsFlood(t *testing.T) {
 		}
 	}
 	flood()
-	if got := len(p.seen[50]); got != maxSightings {
-		t.Errorf("%d remembered, want %d", got, maxSightings)
+	if got := len(p.seen[50]); got != maxObservedPerVRID {
+		t.Errorf("%d remembered, want %d", got, maxObservedPerVRID)
 	}
 	p.pass(10 * time.Second)
 	p.note("192.0.2.9", slow)
 	p.note("192.0.2.10", stranger())
-	if got := p.Heard(p.now); got[len(got)-1].Source != addr("192.0.2.9") || got[len(got)-1].Count != 2 {
+	if got := p.Routers(p.now); got[len(got)-1].Source != addr("192.0.2.9") || got[len(got)-1].Count != 2 {
 		t.Errorf("last %+v, want 192.0.2.9 twice, and nobody new", got[len(got)-1])
 	}
 	p.pass(time.Minute)
 	p.note("192.0.2.9", slow)
 	p.note("192.0.2.10", stranger())
-	if got := p.Heard(p.now); len(got) != 2 || len(p.seen[50]) != 2 {
+	if got := p.Routers(p.now); len(got) != 2 || len(p.seen[50]) != 2 {
 		t.Errorf("heard %v, remember %d; want two", got, len(p.seen[50]))
 	}
 	p.pass(5 * time.Minute)
@@ -331,7 +331,7 @@ func TestSightingsFlood(t *testing.T) {
 
 // Members of every VRID, as a site with many virtual routers has, leave room
 // for whoever else uses one of them.
-func TestSightingsEveryVRID(t *testing.T) {
+func TestMonitorEveryVRID(t *testing.T) {
 	t.Parallel()
 	p := newPort(t)
 	for vrid := range 255 {
@@ -344,26 +344,26 @@ func TestSightingsEveryVRID(t *testing.T) {
 	c := testConfig()
 	c.VRID = 200
 	p.conflict(c, "192.0.2.7", "addresses 192.0.2.7, 192.0.2.8")
-	if got := p.HeardFor(p.now, 200); len(got) != 3 || got[0].VRID != 200 || got[2].Source != addr("192.0.2.10") {
+	if got := p.RoutersWithVRID(p.now, 200); len(got) != 3 || got[0].VRID != 200 || got[2].Source != addr("192.0.2.10") {
 		t.Errorf("heard %+v for VRID 200, want three", got)
 	}
-	if got := p.Heard(p.now); len(got) != 2*255+2 {
+	if got := p.Routers(p.now); len(got) != 2*255+2 {
 		t.Errorf("heard %d, want 512", len(got))
 	}
 }
 
-func TestSightingsAllocateNothing(t *testing.T) {
+func TestMonitorAllocateNothing(t *testing.T) {
 	p := newPort(t)
 	h := groupHeader("192.0.2.9")
 	one, two := stranger(), stranger(func(a *Advertisement) { a.Addresses = addrs("192.0.2.1") })
 	packets := [][]byte{one.Append(nil, h.Source, h.Destination), two.Append(nil, h.Source, h.Destination)}
-	for i := range 2 * maxSightings {
-		p.Note(p.now, groupHeaderOf(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})), packets[0])
+	for i := range 2 * maxObservedPerVRID {
+		p.Observe(p.now, groupHeaderOf(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})), packets[0])
 	}
 	known, refused := groupHeader("10.0.0.1"), groupHeader("10.1.0.1")
 	for name, f := range map[string]func(){
-		"known":   func() { p.pass(ms); p.Note(p.now, known, packets[0]); p.Note(p.now, known, packets[1]) },
-		"refused": func() { p.Note(p.now, refused, packets[0]) },
+		"known":   func() { p.pass(ms); p.Observe(p.now, known, packets[0]); p.Observe(p.now, known, packets[1]) },
+		"refused": func() { p.Observe(p.now, refused, packets[0]) },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)

@@ -86,7 +86,7 @@ func (r *Router) configure(c Config) {
 // then, and takes over from a Master that advertises less often than we do
 // before it is heard again. One that cannot be down yet is therefore a Master
 // like any that a Backup hears.
-func (r *Router) Startup(now Time, heard ...Sighting) Output {
+func (r *Router) Startup(now Time, heard ...ObservedRouter) Output {
 	if r.state != Initialize {
 		return Output{}
 	}
@@ -101,10 +101,10 @@ func (r *Router) Startup(now Time, heard ...Sighting) Output {
 
 // recall takes in what was heard before Startup. It makes Master_Down_Timer run
 // for longer, never shorter.
-func (r *Router) recall(now Time, heard []Sighting) {
+func (r *Router) recall(now Time, heard []ObservedRouter) {
 	c := &r.config
 	earliest := r.deadline
-	slices.SortStableFunc(heard, func(a, b Sighting) int { return cmp.Compare(a.Last, b.Last) })
+	slices.SortStableFunc(heard, func(a, b ObservedRouter) int { return cmp.Compare(a.Last, b.Last) })
 	for _, s := range heard {
 		if s.Family != c.Family || s.VRID != c.VRID || s.Version != c.Version || s.Source == c.Source ||
 			c.Unicast && !r.isPeer(s.Source) || s.Interval == 0 || s.Priority == PriorityResign {

@@ -1011,7 +1011,7 @@ func ExampleConfig_Validate() {
 func TestRouterStartupAfterListening(t *testing.T) {
 	t.Parallel()
 	b := newRouterTest(t)
-	slow := Sighting{
+	slow := ObservedRouter{
 		Family: IPv4, VRID: 50, Version: V3, Source: hostAddr(9), Priority: 200, Interval: time.Second,
 		Addresses: addrs("192.0.2.50"), Last: b.now.Add(-900 * ms),
 	}
@@ -1021,15 +1021,15 @@ func TestRouterStartupAfterListening(t *testing.T) {
 		t.Errorf("status %+v, want Master and list of %v", got, slow.Source)
 	}
 
-	for name, change := range map[string]func(s *Sighting){
-		"resigned":      func(s *Sighting) { s.Priority = 0 },
-		"too long ago":  func(s *Sighting) { s.Last = b.now.Add(-3609375 * time.Microsecond) },
-		"another VRID":  func(s *Sighting) { s.VRID = 51 },
-		"version 2":     func(s *Sighting) { s.Version = V2 },
-		"IPv6":          func(s *Sighting) { s.Family = IPv6 },
-		"ourselves":     func(s *Sighting) { s.Source = b.c.Source },
-		"no interval":   func(s *Sighting) { s.Interval = 0 },
-		"never shorter": func(s *Sighting) { s.Interval, s.Last = 100*ms, b.now.Add(-300*ms) },
+	for name, change := range map[string]func(s *ObservedRouter){
+		"resigned":      func(s *ObservedRouter) { s.Priority = 0 },
+		"too long ago":  func(s *ObservedRouter) { s.Last = b.now.Add(-3609375 * time.Microsecond) },
+		"another VRID":  func(s *ObservedRouter) { s.VRID = 51 },
+		"version 2":     func(s *ObservedRouter) { s.Version = V2 },
+		"IPv6":          func(s *ObservedRouter) { s.Family = IPv6 },
+		"ourselves":     func(s *ObservedRouter) { s.Source = b.c.Source },
+		"no interval":   func(s *ObservedRouter) { s.Interval = 0 },
+		"never shorter": func(s *ObservedRouter) { s.Interval, s.Last = 100*ms, b.now.Add(-300*ms) },
 	} {
 		b := newRouterTest(t)
 		s := slow

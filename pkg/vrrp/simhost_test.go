@@ -29,10 +29,10 @@ type host struct {
 	wake, due Time
 	advert    Advertisement
 	watch     watch
-	// sightings are what was heard since listening began, startsAt when the
+	// monitor are what was heard since listening began, startsAt when the
 	// Router starts or started.
-	sightings Sightings
-	startsAt  Time
+	monitor  Monitor
+	startsAt Time
 	// process changes when the process ends, so that what it had in mind is
 	// not done.
 	process int
@@ -175,14 +175,14 @@ func (h *host) boot() {
 	h.process++
 	h.startsAt = h.s.now
 	if h.ours() {
-		h.router, h.sightings = NewRouter(h.config), Sightings{}
+		h.router, h.monitor = NewRouter(h.config), Monitor{}
 	}
 }
 
 func (h *host) startup() {
 	h.startsAt = h.s.now
 	h.watchAnew()
-	h.call("Startup", func() Output { return h.router.Startup(h.s.now, h.sightings.Heard(h.s.now)...) })
+	h.call("Startup", func() Output { return h.router.Startup(h.s.now, h.monitor.Routers(h.s.now)...) })
 	if h.router.heard {
 		h.watch.master = h.router.lastHeard // Silence counts from then.
 	}
@@ -294,7 +294,7 @@ func (h *host) loopRouter() {
 	for _, p := range h.inbox {
 		header, payload, d := ParseIP(p.octets)
 		if d == DiscardNone {
-			h.sightings.Note(p.arrived, header, payload)
+			h.monitor.Observe(p.arrived, header, payload)
 			_, d = Parse(header, payload, &h.advert)
 		}
 		if d != DiscardNone {
