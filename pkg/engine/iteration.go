@@ -184,7 +184,7 @@ func (l *loop) runTimers(now vrrp.Time) {
 	// To wake up costs more than to send.
 	for _, in := range l.instances {
 		if in.router != nil {
-			l.apply(in, in.router.Hasten(now), now)
+			l.apply(in, in.router.Coalesce(now), now)
 		}
 	}
 }

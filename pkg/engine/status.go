@@ -47,7 +47,7 @@ func (in *instance) status(bound map[host.VirtualAddress]bool) desired.RouterSta
 	s := desired.RouterStatus{
 		RouterKey: in.key, State: r.State, Cause: in.cause, Since: in.since,
 		Version: in.config.Version, Priority: in.config.Priority, Interval: in.config.AdvertisementInterval,
-		Master: r.Master, MasterPriority: r.MasterPriority, ListOf: r.ListOf, ForeignClaims: in.detector.Claims(), Alarms: in.alarms, Counters: r.Counters,
+		Master: r.Master, MasterPriority: r.MasterPriority, ListOf: r.AdvertisingListOf, ForeignClaims: in.detector.Claims(), Alarms: in.alarms, Counters: r.Counters,
 		AddressRemovals: in.removals.total,
 		VIPs:            make([]desired.VIPStatus, 0, len(in.vips)),
 	}

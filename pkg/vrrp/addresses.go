@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// foreignMemory is for how long a Master goes on with the address list of a
+// adoptedLifetime is for how long a Master goes on with the address list of a
 // router that it no longer hears: keepalived as Backup says nothing, and would
 // become Master at once if it did not find its own list.
-const foreignMemory = 24 * time.Hour
+const adoptedLifetime = 24 * time.Hour
 
-// likeness is what an address list is to ours.
-type likeness uint8
+// listMatch is what an address list is to ours.
+type listMatch uint8
 
 const (
-	// listOther has an address that is not ours, or one twice.
-	listOther likeness = iota
-	// listPart is some of our addresses.
-	listPart
-	// listOwn is what we advertise unless we follow another, in any order.
-	listOwn
+	// listMismatch has an address that is not ours, or one twice.
+	listMismatch listMatch = iota
+	// listSubset is some of our addresses.
+	listSubset
+	// listFull is what we advertise unless we follow another, in any order.
+	listFull
 )
 
 // addressLists are our own address list and the one that we may have to
@@ -33,16 +33,16 @@ type addressLists struct {
 	// fits says which of those are in own.
 	own    []netip.Addr
 	sorted []netip.Addr
-	fits   []bool
+	inOwn  []bool
 	seen   []bool // scratch
 
 	// heard is the list last heard that could be followed, from whom, and
 	// when a stranger, or our own Master, was last heard with it. One that is
 	// like our own is kept as well: ours may grow, and its sender's not.
-	heard     []netip.Addr
-	heardIs   likeness
-	from      netip.Addr
-	lastHeard Time
+	adopted      []netip.Addr
+	adoptedMatch listMatch
+	adoptedFrom  netip.Addr
+	adoptedAt    Time
 }
 
 // configure takes in the addresses of c.
@@ -50,84 +50,84 @@ func (l *addressLists) configure(c Config) {
 	l.own = c.Addresses[:min(len(c.Addresses), MaxAddresses(c.Family))]
 	l.sorted = slices.Clone(c.Addresses)
 	slices.SortFunc(l.sorted, netip.Addr.Compare)
-	l.fits, l.seen = make([]bool, len(l.sorted)), make([]bool, len(l.sorted))
+	l.inOwn, l.seen = make([]bool, len(l.sorted)), make([]bool, len(l.sorted))
 	for _, a := range l.own {
 		i, _ := slices.BinarySearchFunc(l.sorted, a, netip.Addr.Compare)
-		l.fits[i] = true
+		l.inOwn[i] = true
 	}
-	if l.heardIs = l.search(l.heard); l.heardIs == listOther {
+	if l.adoptedMatch = l.search(l.adopted); l.adoptedMatch == listMismatch {
 		l.forget()
 	}
-	l.heard = slices.Grow(l.heard, len(l.own)) // so that following allocates nothing
+	l.adopted = slices.Grow(l.adopted, len(l.own)) // so that following allocates nothing
 }
 
 // advertised returns the list that advertisements carry.
 func (l *addressLists) advertised() []netip.Addr {
-	if l.heardIs == listPart {
-		return l.heard
+	if l.adoptedMatch == listSubset {
+		return l.adopted
 	}
 	return l.own
 }
 
 // listOf returns whose list that is, or an invalid address if it is ours.
-func (l *addressLists) listOf() netip.Addr {
-	if l.heardIs == listPart {
-		return l.from
+func (l *addressLists) advertisingListOf() netip.Addr {
+	if l.adoptedMatch == listSubset {
+		return l.adoptedFrom
 	}
 	return netip.Addr{}
 }
 
 // compare returns what list is to ours. It allocates nothing.
-func (l *addressLists) compare(list []netip.Addr) likeness {
+func (l *addressLists) compare(list []netip.Addr) listMatch {
 	switch {
 	case slices.Equal(list, l.own):
-		return listOwn
-	case slices.Equal(list, l.heard):
-		return l.heardIs
+		return listFull
+	case slices.Equal(list, l.adopted):
+		return l.adoptedMatch
 	default:
 		return l.search(list)
 	}
 }
 
 // search is compare for a list that is none of the usual.
-func (l *addressLists) search(list []netip.Addr) likeness {
+func (l *addressLists) search(list []netip.Addr) listMatch {
 	if len(list) == 0 || len(list) > len(l.own) {
-		return listOther
+		return listMismatch
 	}
 	clear(l.seen)
 	fitting := 0
 	for _, a := range list {
 		i, found := slices.BinarySearchFunc(l.sorted, a, netip.Addr.Compare)
 		if !found || l.seen[i] {
-			return listOther
+			return listMismatch
 		}
 		l.seen[i] = true
-		if l.fits[i] {
+		if l.inOwn[i] {
 			fitting++
 		}
 	}
 	if len(list) == len(l.own) && fitting == len(l.own) {
-		return listOwn
+		return listFull
 	}
-	return listPart
+	return listSubset
 }
 
 // insists takes in our whole list from a Master that is to yield to us, and tells
 // whether it goes on with it although we answer: then that is what it needs.
 func (r *Router) insists(now Time, source netip.Addr, a *Advertisement) bool {
-	r.whole.note(now, source, strayPackets, 0, r.hold(r.intervalOf(a)))
-	return r.whole.on && r.whole.source == source
+	r.fullList.observe(now, source, minPackets, 0, r.holdTime(r.judgedInterval(a)))
+	return r.fullList.raised && r.fullList.source == source
 }
 
 // expire forgets the list of a router that was not heard for long.
 func (l *addressLists) expire(now Time) {
-	if len(l.heard) > 0 && now.Sub(l.lastHeard) > foreignMemory {
+	if len(l.adopted) > 0 && now.Sub(l.adoptedAt) > adoptedLifetime {
 		l.forget()
 	}
 }
 
 func (l *addressLists) forget() {
-	l.heard, l.heardIs, l.from = l.heard[:0], listOther, netip.Addr{}
+	l.adopted, l.adoptedMatch, l.adoptedFrom = l.adopted[:0], listMismatch, netip.Addr{}
 }
 
 // follow takes in the list of a Master, and what it is to ours; stays tells that
@@ -136,22 +136,22 @@ func (l *addressLists) forget() {
 //
 // A peer that is about to yield to us counts for less: it may not know yet whom
 // we follow, and does not need what it advertises.
-func (r *Router) follow(arrived Time, from netip.Addr, list []netip.Addr, is likeness, stays bool) {
+func (r *Router) follow(arrived Time, from netip.Addr, list []netip.Addr, is listMatch, stays bool) {
 	l, peer := &r.lists, r.isPeer(from)
 	switch {
-	case is == listOther, is == listOwn && peer && !stays:
-	case is == listOwn && r.mayBePeer(from):
+	case is == listMismatch, is == listFull && peer && !stays:
+	case is == listFull && r.mayBePeer(from):
 		// Our own list from one of our own is no reason to remember it, nor is
 		// one that was part of ours when we heard it.
-		if l.heardIs == listPart || r.mayBePeer(l.from) {
+		if l.adoptedMatch == listSubset || r.mayBePeer(l.adoptedFrom) {
 			l.forget()
 		}
-	case !slices.Equal(list, l.heard):
-		l.heard, l.heardIs = append(l.heard[:0], list...), is
-		l.from, l.lastHeard = from, arrived
+	case !slices.Equal(list, l.adopted):
+		l.adopted, l.adoptedMatch = append(l.adopted[:0], list...), is
+		l.adoptedFrom, l.adoptedAt = from, arrived
 	case !peer:
-		l.from, l.lastHeard = from, arrived
+		l.adoptedFrom, l.adoptedAt = from, arrived
 	case stays:
-		l.lastHeard = arrived
+		l.adoptedAt = arrived
 	}
 }

@@ -27,8 +27,8 @@ func (b *routerTest) follows(source string, as ...string) {
 	b.t.Helper()
 	s := b.r.Status()
 	got := ""
-	if s.ListOf.IsValid() {
-		got = s.ListOf.String()
+	if s.AdvertisingListOf.IsValid() {
+		got = s.AdvertisingListOf.String()
 	}
 	want := addrs(as...)
 	if len(as) == 0 {
@@ -74,7 +74,7 @@ func TestFollowEveryMaster(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := backup(t, peers)
 			b.do(hears(b))
-			b.takesOver(b.r.promotion, carrying("192.0.2.51"))
+			b.takesOver(b.r.promoteReason, carrying("192.0.2.51"))
 		})
 	}
 }
@@ -327,10 +327,10 @@ func TestMoreAddressesThanFit(t *testing.T) {
 		if diff := cmp.Diff(c.Addresses[1:tt.fit+1], b.r.Status().Advertised, cmpAddr); diff != "" {
 			t.Errorf("followed: -want +got\n%s", diff)
 		}
-		if hears(reversed); b.r.Status().ListOf.IsValid() {
+		if hears(reversed); b.r.Status().AdvertisingListOf.IsValid() {
 			t.Errorf("family %d: still follows", tt.family)
 		}
-		if hears(c.Addresses[:tt.fit+1]); b.r.Status().ListOf.IsValid() {
+		if hears(c.Addresses[:tt.fit+1]); b.r.Status().AdvertisingListOf.IsValid() {
 			t.Errorf("family %d: follows more than fits", tt.family)
 		}
 		b.untilTimer()

@@ -55,20 +55,20 @@ type Alarm struct {
 // source: another is looked at only when that one is silent for as long.
 func (r *Router) Alarms(now Time) []Alarm {
 	var on []Alarm
-	for i := range r.causes {
-		c := &r.causes[i]
-		if !c.on || c.over(now) {
+	for i := range r.detectors {
+		d := &r.detectors[i]
+		if !d.raised || d.expired(now) {
 			continue
 		}
-		a := Alarm{Reason: causeReasons[i], Source: c.source, Since: c.since}
+		a := Alarm{Reason: detectorReasons[i], Source: d.source, Since: d.since}
 		switch i {
-		case causeIncompatiblePeer:
-			a.Detail = c.discard.String()
-		case causeSplitBrain, causePeerDeaf:
-			a.Detail = fmt.Sprintf("priority %d", c.priority)
-		case causeAddressList:
-			a.Detail = fmt.Sprintf("%s instead of %s", describe(c.list[:min(c.listed, len(c.list))], c.listed),
-				describe(r.lists.own[:min(len(r.lists.own), describedAddresses)], len(r.lists.own)))
+		case detectIncompatiblePeer:
+			a.Detail = d.discard.String()
+		case detectSplitBrain, detectPeerDeaf:
+			a.Detail = fmt.Sprintf("priority %d", d.priority)
+		case detectAddressList:
+			a.Detail = fmt.Sprintf("%s instead of %s", formatAddresses(d.list[:min(d.listLength, len(d.list))], d.listLength),
+				formatAddresses(r.lists.own[:min(len(r.lists.own), describedAddresses)], len(r.lists.own)))
 		}
 		on = append(on, a)
 	}
@@ -78,87 +78,87 @@ func (r *Router) Alarms(now Time) []Alarm {
 // What alarms are raised for, in the order of Alarms. AlarmVRIDConflict is
 // from Monitor, and the engine hears of the last two by ARP and ND.
 const (
-	causeIncompatiblePeer = iota
-	causeSplitBrain
-	causePeerDeaf
-	causeAddressList
-	causeAddressOwner
-	causeOwnSource
+	detectIncompatiblePeer = iota
+	detectSplitBrain
+	detectPeerDeaf
+	detectAddressList
+	detectAddressOwner
+	detectOwnSource
 
-	causeCount
+	detectorCount
 )
 
-var causeReasons = [causeCount]AlarmReason{
-	causeIncompatiblePeer: AlarmIncompatiblePeer,
-	causeSplitBrain:       AlarmSplitBrain,
-	causePeerDeaf:         AlarmPeerDeaf,
-	causeAddressList:      AlarmAddressList,
-	causeAddressOwner:     AlarmAddressOwner,
-	causeOwnSource:        AlarmOwnSource,
+var detectorReasons = [detectorCount]AlarmReason{
+	detectIncompatiblePeer: AlarmIncompatiblePeer,
+	detectSplitBrain:       AlarmSplitBrain,
+	detectPeerDeaf:         AlarmPeerDeaf,
+	detectAddressList:      AlarmAddressList,
+	detectAddressOwner:     AlarmAddressOwner,
+	detectOwnSource:        AlarmOwnSource,
 }
 
 const (
-	// strayPackets is how many packets from one source it takes, over two
+	// minPackets is how many packets from one source it takes, over two
 	// intervals, for an alarm.
-	strayPackets = 3
-	// deafPackets is how many advertisements of another Master there must be
+	minPackets = 3
+	// minDeafPackets is how many advertisements of another Master there must be
 	// in the five Master_Down_Intervals after which it counts as deaf: a good
 	// half of what it sends.
-	deafPackets = 10
-	// rollout is for how long members may differ in their addresses: they do
+	minDeafPackets = 10
+	// rolloutTime is for how long members may differ in their addresses: they do
 	// not learn of a change all at once.
-	rollout = 3 * time.Second
+	rolloutTime = 3 * time.Second
 	// describedAddresses is how many addresses a Detail shows of a list.
 	describedAddresses = 4
 )
 
 // causes has one place for each reason, so that no flood makes it grow.
-type causes [causeCount]cause
+type detectors [detectorCount]detector
 
 // cause is what was seen of what an alarm is raised for, from one source.
-type cause struct {
+type detector struct {
 	source      netip.Addr
 	first, last Time
 	packets     int
 	// hold is for how long after the last packet the cause is still there.
 	hold time.Duration
 	// on tells that there is an alarm, since when there is.
-	on    bool
-	since Time
+	raised bool
+	since  Time
 
-	discard  Discard                        // causeIncompatiblePeer
-	priority uint8                          // causeSplitBrain, causePeerDeaf
-	list     [describedAddresses]netip.Addr // causeAddressList
-	listed   int                            // how long that list really is
+	discard    Discard                        // detectIncompatiblePeer
+	priority   uint8                          // detectSplitBrain, detectPeerDeaf
+	list       [describedAddresses]netip.Addr // detectAddressList
+	listLength int                            // how long that list really is
 }
 
 // over tells whether the cause is no longer there.
-func (c *cause) over(now Time) bool { return now.Sub(c.last) > c.hold }
+func (d *detector) expired(now Time) bool { return now.Sub(d.last) > d.hold }
 
 // note takes in a packet that shows the cause. The alarm is raised when there
 // were so many in at least so long. It is false if the packet is not from the
 // source that is being looked at.
-func (c *cause) note(now Time, source netip.Addr, packets int, lasting, hold time.Duration) bool {
+func (d *detector) observe(now Time, source netip.Addr, packets int, lasting, hold time.Duration) bool {
 	switch {
-	case c.packets == 0 || c.over(now):
-		*c = cause{source: source, first: now}
-	case source != c.source:
+	case d.packets == 0 || d.expired(now):
+		*d = detector{source: source, first: now}
+	case source != d.source:
 		return false
 	}
-	c.last, c.hold = now, hold
-	c.packets++
-	if !c.on && c.packets >= packets && now.Sub(c.first) >= lasting {
-		c.on, c.since = true, now
+	d.last, d.hold = now, hold
+	d.packets++
+	if !d.raised && d.packets >= packets && now.Sub(d.first) >= lasting {
+		d.raised, d.since = true, now
 	}
 	return true
 }
 
 // end ends a cause at once.
-func (cs *causes) end(which int) { cs[which] = cause{} }
+func (ds *detectors) reset(which int) { ds[which] = detector{} }
 
-// harmless are the reasons to discard a packet that say nothing about a peer:
+// ignorable are the reasons to discard a packet that say nothing about a peer:
 // it was not for us, or no router on this link can have sent it.
-var harmless = [discards]bool{
+var ignorable = [discards]bool{
 	DiscardNone:       true,
 	DiscardProtocol:   true,
 	DiscardSource:     true,
@@ -169,76 +169,76 @@ var harmless = [discards]bool{
 
 // noticeDiscard takes in a packet that was discarded. What interval its sender
 // has is not known; most of those that are not like us have 1 s.
-func (r *Router) noticeDiscard(now Time, source netip.Addr, d Discard) {
-	hold := r.hold(time.Second)
+func (r *Router) observeDiscard(now Time, source netip.Addr, d Discard) {
+	hold := r.holdTime(time.Second)
 	switch {
 	case d == DiscardIPTTL && r.config.Unicast && r.isPeer(source):
 		// A router on the way, or a peer that sends so: keepalived 2.2.7 does by
 		// unicast over IPv6, unless it has unicast_ttl.
-		r.incompatible(now, source, d, hold)
-	case harmless[d]:
+		r.observeIncompatible(now, source, d, hold)
+	case ignorable[d]:
 	case d == DiscardOwnSource:
-		r.causes[causeOwnSource].note(now, source, 1, 0, hold)
+		r.detectors[detectOwnSource].observe(now, source, 1, 0, hold)
 	default:
-		r.incompatible(now, source, d, hold)
+		r.observeIncompatible(now, source, d, hold)
 	}
 }
 
 // incompatible takes in a packet of a peer whose packets must be discarded.
-func (r *Router) incompatible(now Time, source netip.Addr, d Discard, hold time.Duration) {
-	c := &r.causes[causeIncompatiblePeer]
-	if c.note(now, source, strayPackets, 2*r.config.AdvertisementInterval, hold) {
-		c.discard = d
+func (r *Router) observeIncompatible(now Time, source netip.Addr, d Discard, hold time.Duration) {
+	incompatible := &r.detectors[detectIncompatiblePeer]
+	if incompatible.observe(now, source, minPackets, 2*r.config.AdvertisementInterval, hold) {
+		incompatible.discard = d
 	}
 }
 
 // notice takes in an advertisement that is used although it is strange.
-func (r *Router) notice(now Time, source netip.Addr, a *Advertisement, list likeness) {
-	interval := r.intervalOf(a)
-	if list == listOther {
+func (r *Router) observeAdvertisement(now Time, source netip.Addr, a *Advertisement, list listMatch) {
+	interval := r.judgedInterval(a)
+	if list == listMismatch {
 		lasting := 2 * interval
 		if r.mayBePeer(source) {
-			lasting = max(lasting, rollout)
+			lasting = max(lasting, rolloutTime)
 		}
-		c := &r.causes[causeAddressList]
-		if c.note(now, source, strayPackets, lasting, r.hold(interval)) {
-			copy(c.list[:], a.Addresses)
-			c.listed = len(a.Addresses)
+		differs := &r.detectors[detectAddressList]
+		if differs.observe(now, source, minPackets, lasting, r.holdTime(interval)) {
+			copy(differs.list[:], a.Addresses)
+			differs.listLength = len(a.Addresses)
 		}
 	}
 	if a.Priority == PriorityOwner && !r.isPeer(source) {
-		r.causes[causeAddressOwner].note(now, source, strayPackets, 2*interval, r.hold(interval))
+		r.detectors[detectAddressOwner].observe(now, source, minPackets, 2*interval, r.holdTime(interval))
 	}
 }
 
-// noticeOtherMaster takes in an advertisement of another Master, which should
+// observeOtherMaster takes in an advertisement of another Master, which should
 // have yielded to us. A single one is what a failover may look like.
-func (r *Router) noticeOtherMaster(now Time, source netip.Addr, a *Advertisement) {
-	interval := r.intervalOf(a)
-	split, deaf := &r.causes[causeSplitBrain], &r.causes[causePeerDeaf]
-	if split.note(now, source, strayPackets, 3*interval+1, r.hold(interval)) {
+func (r *Router) observeOtherMaster(now Time, source netip.Addr, a *Advertisement) {
+	interval := r.judgedInterval(a)
+	split, deaf := &r.detectors[detectSplitBrain], &r.detectors[detectPeerDeaf]
+	if split.observe(now, source, minPackets, 3*interval+1, r.holdTime(interval)) {
 		split.priority = a.Priority
 	}
-	if deaf.note(now, source, deafPackets, 5*r.config.MasterDownInterval(interval)+1, r.hold(interval)) {
+	if deaf.observe(now, source, minDeafPackets, 5*r.config.MasterDownInterval(interval)+1, r.holdTime(interval)) {
 		deaf.priority = a.Priority
 	}
 }
 
-// intervalOf is the interval to judge a sender by: its own as far as it is
+// judgedInterval is the interval to judge a sender by: its own as far as it is
 // believed, and no less than ours.
-func (r *Router) intervalOf(a *Advertisement) time.Duration {
-	return max(r.config.learn(a.Interval), r.config.AdvertisementInterval)
+func (r *Router) judgedInterval(a *Advertisement) time.Duration {
+	return max(r.config.boundInterval(a.Interval), r.config.AdvertisementInterval)
 }
 
 // hold is for how long something counts that was seen from a Master which
 // advertises every interval, or as often as we do.
-func (r *Router) hold(interval time.Duration) time.Duration {
+func (r *Router) holdTime(interval time.Duration) time.Duration {
 	return 3 * r.config.MasterDownInterval(max(interval, r.config.AdvertisementInterval))
 }
 
 // describe says what an address list of n addresses is of which the first are
 // given.
-func describe(first []netip.Addr, n int) string {
+func formatAddresses(first []netip.Addr, n int) string {
 	var b strings.Builder
 	for i, a := range first {
 		if i > 0 {

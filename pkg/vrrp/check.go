@@ -2,12 +2,12 @@ package vrrp
 
 import "crypto/subtle"
 
-// check is what of the validation needs the configuration.
-func (r *Router) check(h Header, a *Advertisement) Discard {
+// checkAdvertisement is what of the validation needs the configuration.
+func (r *Router) checkAdvertisement(h Header, a *Advertisement) Discard {
 	if r.state == Initialize {
 		return DiscardInitialize
 	}
-	if d := r.checkHeader(h); d != DiscardNone {
+	if d := r.checkMember(h); d != DiscardNone {
 		return d
 	}
 	switch c := &r.config; {
@@ -30,11 +30,11 @@ func (r *Router) check(h Header, a *Advertisement) Discard {
 // FromMember tells whether a packet is for this virtual router and, with unicast,
 // from one of its peers: in any state, and also if the advertisement in it must be
 // discarded for other reasons.
-func (r *Router) FromMember(h Header) bool { return r.checkHeader(h) == DiscardNone }
+func (r *Router) FromMember(h Header) bool { return r.checkMember(h) == DiscardNone }
 
-// checkHeader tells whether the packet is for us, and from another who may be
+// checkMember tells whether the packet is for us, and from another who may be
 // a member.
-func (r *Router) checkHeader(h Header) Discard {
+func (r *Router) checkMember(h Header) Discard {
 	c := &r.config
 	destination := Group(c.Family)
 	if c.Unicast {
@@ -52,9 +52,9 @@ func (r *Router) checkHeader(h Header) Discard {
 	}
 }
 
-// count counts an advertisement that will be used, and what is strange about
+// countReceived counts an advertisement that will be used, and what is strange about
 // it. None of that is a reason to discard it: two Masters are the worse evil.
-func (r *Router) count(a *Advertisement, list likeness) {
+func (r *Router) countReceived(a *Advertisement, list listMatch) {
 	r.statistics.received++
 	if a.Priority == PriorityResign {
 		r.statistics.priorityZeroReceived++
@@ -65,7 +65,7 @@ func (r *Router) count(a *Advertisement, list likeness) {
 	if a.Interval != r.config.AdvertisementInterval {
 		r.statistics.warnings[warningAdvertisementInterval]++
 	}
-	if list != listOwn {
+	if list != listFull {
 		r.statistics.warnings[warningAddressList]++
 	}
 	if r.config.Family == IPv6 && !a.Addresses[0].IsLinkLocalUnicast() {

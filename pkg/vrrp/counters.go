@@ -68,14 +68,14 @@ type statistics struct {
 // a packet is of no interest if it was not for us, or not from a member, which
 // Parse could not know.
 func (r *Router) Discard(now Time, h Header, d Discard) {
-	if first := r.checkHeader(h); first != DiscardNone && (first < d || d == DiscardPacketLength) {
+	if first := r.checkMember(h); first != DiscardNone && (first < d || d == DiscardPacketLength) {
 		d = first
 	}
 	if d >= discards {
 		return
 	}
 	r.statistics.discarded[d]++
-	r.noticeDiscard(now, h.Source, d)
+	r.observeDiscard(now, h.Source, d)
 }
 
 // CountChecksum counts the form of the checksum of a packet of this virtual

@@ -77,12 +77,12 @@
 //     as many times more losses are needed.
 //   - A Master with part of our addresses is followed: we advertise its list,
 //     for a day after it was last heard, since keepalived 2.2.7 discards another
-//     list than its own. See Status.ListOf.
+//     list than its own. See Status.AdvertisingListOf.
 //   - Addresses that do not fit into an advertisement are not advertised.
 //   - What an operator must look at is an Alarm, and changes nothing.
 //   - Monitor tell who else uses a VRID.
 //   - An advertisement may go out up to a sixteenth of its interval early: see
-//     Router.Hasten.
+//     Router.Coalesce.
 //   - An interval is learned only up to ten times our own, or 1 s, and a
 //     resignation only ever shortens Master_Down_Timer: neither can be used to
 //     keep the addresses down.

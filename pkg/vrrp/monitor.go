@@ -145,7 +145,7 @@ func (m *Monitor) Conflict(now Time, c Config) (with ObservedRouter, detail stri
 		if heard.family != c.Family || source == c.Source || slices.Contains(c.Peers, source) {
 			continue
 		}
-		if heard.unchangedCount < strayPackets || heard.last.Sub(heard.unchangedSince) < 2*heard.believedInterval() || now.Sub(heard.last) > 3*heard.masterDownInterval() {
+		if heard.unchangedCount < minPackets || heard.last.Sub(heard.unchangedSince) < 2*heard.believedInterval() || now.Sub(heard.last) > 3*heard.masterDownInterval() {
 			continue
 		}
 		if found && with.Source.Less(source) {
@@ -236,7 +236,7 @@ func (o *observation) mismatch(c Config) string {
 	case shared:
 		return ""
 	default:
-		return "addresses " + describe(list[:min(len(list), describedAddresses)], len(list))
+		return "addresses " + formatAddresses(list[:min(len(list), describedAddresses)], len(list))
 	}
 }
 

@@ -99,7 +99,7 @@ func PeekVRID(payload []byte) (vrid uint8, ok bool) {
 // The slice a.Addresses is used again: with a capacity of MaxAddressesIPv4
 // nothing is ever allocated.
 func Parse(h Header, payload []byte, a *Advertisement) (ChecksumForm, Discard) {
-	if d := checkHeader(h); d != DiscardNone {
+	if d := checkIPHeader(h); d != DiscardNone {
 		return ChecksumNone, d
 	}
 	if len(payload) < fixedLength {
@@ -162,11 +162,11 @@ func Parse(h Header, payload []byte, a *Advertisement) (ChecksumForm, Discard) {
 	return form, DiscardNone
 }
 
-// checkHeader checks what the IP header says: an advertisement comes from a
+// checkIPHeader checks what the IP header says: an advertisement comes from a
 // host, to the group or to another host, and from this link, which is what its
 // time to live proves (RFC 9568 sections 5.1.1.3 and 5.1.2.3). To the IPv6
 // group it comes from a link-local address (section 5.1.2.1).
-func checkHeader(h Header) Discard {
+func checkIPHeader(h Header) Discard {
 	family := FamilyOf(h.Destination)
 	multicast := h.Destination == Group(family)
 	switch {

@@ -7,17 +7,17 @@ import "net/netip"
 // it waited for us to read it. The addresses of a are not kept.
 func (r *Router) Receive(now, arrived Time, h Header, a *Advertisement) Output {
 	source := h.Source
-	if d := r.check(h, a); d != DiscardNone {
+	if d := r.checkAdvertisement(h, a); d != DiscardNone {
 		r.Discard(now, h, d)
 		return Output{}
 	}
 	list := r.lists.compare(a.Addresses)
-	r.count(a, list)
-	r.notice(now, source, a, list)
+	r.countReceived(a, list)
+	r.observeAdvertisement(now, source, a, list)
 	// Time stamps of packets come from another clock. What they say is held
 	// between the start of the running timer and now, so that a jump of that
 	// clock cannot make a timer fire.
-	arrived = min(max(arrived, r.armed), now)
+	arrived = min(max(arrived, r.timerBase), now)
 
 	if r.state == Master {
 		return r.receiveAsMaster(now, arrived, source, a, list)
@@ -28,8 +28,8 @@ func (r *Router) Receive(now, arrived Time, h Header, a *Advertisement) Output {
 
 // receiveAsBackup is RFC 9568 section 6.4.2. An equal priority counts as higher
 // here whatever the addresses are.
-func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertisement, list likeness) {
-	r.hear(arrived, source, a)
+func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertisement, list listMatch) {
+	r.recordMaster(arrived, source, a)
 	r.follow(arrived, source, a.Addresses, list, true)
 	switch {
 	case a.Priority == PriorityResign:
@@ -39,33 +39,33 @@ func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertiseme
 			r.armMasterDown(arrived, ReasonMasterResigned)
 		}
 	case !r.preempts(arrived, a.Priority):
-		r.learn(a)
+		r.learnInterval(a)
 		r.armMasterDown(arrived, ReasonMasterDown)
-	case r.promotion == ReasonMasterDown:
+	case r.promoteReason == ReasonMasterDown:
 		// It goes on until the timer that is running fires.
-		r.promotion = ReasonPreempted
+		r.promoteReason = ReasonPreempted
 	}
 }
 
 // receiveAsMaster is RFC 9568 section 6.4.3. Whoever else was Master may have
 // announced the addresses as its own, so they are always announced again.
-func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advertisement, list likeness) Output {
+func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advertisement, list listMatch) Output {
 	better := a.Priority > r.config.Priority ||
 		a.Priority == r.config.Priority && source.Compare(r.config.Source) > 0
-	r.hear(arrived, source, a)
-	r.follow(arrived, source, a.Addresses, list, better || list == listOwn && r.insists(now, source, a))
+	r.recordMaster(arrived, source, a)
+	r.follow(arrived, source, a.Addresses, list, better || list == listFull && r.insists(now, source, a))
 	switch {
 	case a.Priority == PriorityResign:
 		return Output{Send: r.answerResigned(now), Announce: true}
 	case better:
 		return r.yield(now, arrived, a)
-	case r.leavesAlone() && r.silent(now):
+	case r.toleratesLowerMaster() && r.missedByPeers(now):
 		// It took over while we stood still, as it had to.
-		r.learn(a)
+		r.learnInterval(a)
 		return r.becomeBackup(now, arrived, ReasonStalled)
 	default:
 		r.statistics.warnings[warningOtherMaster]++
-		r.noticeOtherMaster(now, source, a)
+		r.observeOtherMaster(now, source, a)
 		return Output{Send: r.answerLower(now), Announce: true}
 	}
 }
@@ -78,11 +78,11 @@ func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advert
 // had to be replaced has announced nothing since, and says nothing.
 func (r *Router) yield(now, arrived Time, a *Advertisement) Output {
 	var last *Advertisement
-	if !r.silent(now) {
+	if !r.missedByPeers(now) {
 		last = r.advertise(now, r.config.Priority)
 		last.Interval = a.Interval
 	}
-	r.learn(a)
+	r.learnInterval(a)
 	out := r.becomeBackup(now, arrived, ReasonHigherPriority)
 	out.Send = last
 	return out
@@ -93,7 +93,7 @@ func (r *Router) yield(now, arrived Time, a *Advertisement) Output {
 // shortest one is in time; this bounds what a flood of resignations makes us
 // send.
 func (r *Router) answerResigned(now Time) *Advertisement {
-	if next := r.sent.Add(r.config.shortestSkewTime() / 2); now < next {
+	if next := r.lastSent.Add(r.config.shortestSkewTime() / 2); now < next {
 		r.deadline = min(r.deadline, next)
 		return nil
 	}
@@ -105,15 +105,15 @@ func (r *Router) answerResigned(now Time) *Advertisement {
 // interval, however often we advertise in one: one that cannot hear us would
 // make us answer for ever. Version 2 does not answer (RFC 3768 section 6.4.3).
 func (r *Router) answerLower(now Time) *Advertisement {
-	if r.config.Version == V2 || now < r.mayAnswer {
+	if r.config.Version == V2 || now < r.answerAfter {
 		return nil
 	}
-	r.mayAnswer = now.Add(r.config.AdvertisementInterval)
+	r.answerAfter = now.Add(r.config.AdvertisementInterval)
 	return r.advertise(now, r.config.Priority)
 }
 
 // hear notes who was heard as Master, and when.
-func (r *Router) hear(arrived Time, source netip.Addr, a *Advertisement) {
+func (r *Router) recordMaster(arrived Time, source netip.Addr, a *Advertisement) {
 	r.master, r.masterPriority = source, a.Priority
 	if a.Priority != PriorityResign {
 		r.rankPriority = a.Priority
@@ -123,6 +123,6 @@ func (r *Router) hear(arrived Time, source netip.Addr, a *Advertisement) {
 
 // learn takes over the Master's interval (RFC 9568 section 6.4.2). With
 // version 2 it is our own anyway.
-func (r *Router) learn(a *Advertisement) {
-	r.masterAdverInterval, r.learned = r.config.learn(a.Interval), true
+func (r *Router) learnInterval(a *Advertisement) {
+	r.masterAdverInterval, r.intervalLearned = r.config.boundInterval(a.Interval), true
 }

@@ -18,24 +18,24 @@ type Router struct {
 
 	// deadline is Master_Down_Timer in Backup and Adver_Timer in Master; they
 	// never run together. armed is the instant that it counts from.
-	deadline Time
-	armed    Time
+	deadline  Time
+	timerBase Time
 	// awake is when a Backup is to be awake next, whether or not anything
 	// happens: how late it is then tells how long it could not listen.
-	awake Time
+	nextWake Time
 	// promotion is why the router becomes Master when Master_Down_Timer fires.
-	promotion Reason
+	promoteReason Reason
 	// mayRearm is when a stall may arm Master_Down_Timer anew.
-	mayRearm Time
+	stallRearmAfter Time
 	// sent is when our last advertisement went out, mayAnswer when the next
 	// one may be sent to a Master of lower priority.
-	sent      Time
-	mayAnswer Time
+	lastSent    Time
+	answerAfter Time
 
 	// masterAdverInterval is Master_Adver_Interval; learned tells that it is
 	// from an advertisement. The rest is about the Master last heard.
 	masterAdverInterval time.Duration
-	learned             bool
+	intervalLearned     bool
 	master              netip.Addr
 	masterPriority      uint8
 	// rankPriority is that Master's too, from before it resigned.
@@ -49,8 +49,8 @@ type Router struct {
 
 	lists      addressLists
 	peers      []netip.Addr // config.Peers, sorted
-	causes     causes
-	whole      cause // of obeying a peer of lower priority: see insists
+	detectors  detectors
+	fullList   detector // of obeying a peer of lower priority: see insists
 	statistics statistics
 	advert     Advertisement // Output.Send
 }
@@ -74,7 +74,7 @@ func (r *Router) configure(c Config) {
 	slices.SortFunc(r.peers, netip.Addr.Compare)
 	// With version 2 the Master has our interval, or is about to: one that has
 	// changed to a longer one before us was not heard with it yet.
-	if !r.learned || c.Version == V2 && c.AdvertisementInterval > r.masterAdverInterval {
+	if !r.intervalLearned || c.Version == V2 && c.AdvertisementInterval > r.masterAdverInterval {
 		r.masterAdverInterval = c.AdvertisementInterval
 	}
 }
@@ -92,16 +92,16 @@ func (r *Router) Startup(now Time, heard ...ObservedRouter) Output {
 	}
 	r.master, r.masterPriority = netip.Addr{}, 0
 	r.heard, r.lastHeard = false, 0
-	r.mayRearm = now
+	r.stallRearmAfter = now
 	r.forgetInterval()
 	out := r.becomeBackup(now, now, ReasonStartup)
-	r.recall(now, heard)
+	r.applyObserved(now, heard)
 	return out
 }
 
 // recall takes in what was heard before Startup. It makes Master_Down_Timer run
 // for longer, never shorter.
-func (r *Router) recall(now Time, heard []ObservedRouter) {
+func (r *Router) applyObserved(now Time, heard []ObservedRouter) {
 	c := &r.config
 	earliest := r.deadline
 	slices.SortStableFunc(heard, func(a, b ObservedRouter) int { return cmp.Compare(a.Last, b.Last) })
@@ -110,16 +110,16 @@ func (r *Router) recall(now Time, heard []ObservedRouter) {
 			c.Unicast && !r.isPeer(s.Source) || s.Interval == 0 || s.Priority == PriorityResign {
 			continue
 		}
-		if now.Sub(s.Last) < c.MasterDownInterval(c.learn(s.Interval)) {
+		if now.Sub(s.Last) < c.MasterDownInterval(c.boundInterval(s.Interval)) {
 			a := Advertisement{Priority: s.Priority, Interval: s.Interval, Addresses: s.Addresses}
 			r.receiveAsBackup(s.Last, s.Source, &a, r.lists.compare(a.Addresses))
 		}
 	}
 	if r.deadline < earliest {
 		r.forgetInterval()
-		r.armMasterDown(now, r.promotion)
+		r.armMasterDown(now, r.promoteReason)
 	}
-	r.awake = max(r.awake, now.Add(grace(r.masterAdverInterval)))
+	r.nextWake = max(r.nextWake, now.Add(grace(r.masterAdverInterval)))
 }
 
 // Shutdown is the event Shutdown (RFC 9568 sections 6.4.2 and 6.4.3): to
@@ -144,8 +144,8 @@ func (r *Router) Expire(now Time) Output {
 	switch {
 	case r.state == Backup && now >= r.deadline:
 		return r.becomeMaster(now)
-	case r.state == Backup && now >= r.awake:
-		r.awake = now.Add(r.masterAdverInterval)
+	case r.state == Backup && now >= r.nextWake:
+		r.nextWake = now.Add(r.masterAdverInterval)
 	case r.state == Master && now >= r.deadline:
 		// The schedule is absolute: being late once does not delay what
 		// follows, and what was missed is not made up for.
@@ -157,15 +157,15 @@ func (r *Router) Expire(now Time) Output {
 	return Output{}
 }
 
-// Hasten sends the advertisement that is due within a sixteenth of its interval.
+// Coalesce sends the advertisement that is due within a sixteenth of its interval.
 // The interval on the wire is a maximum, so it may go out sooner: those of many
 // routers that are due at about the same time then go out together, and once
 // they do they stay together. Call it when the loop is awake for another
-// advertisement anyway. The answer to a resignation is not hastened, or else a
+// advertisement anyway. The answer to a resignation is not sent early, or else a
 // flood of those would be answered at any rate.
-func (r *Router) Hasten(now Time) Output {
+func (r *Router) Coalesce(now Time) Output {
 	period := r.config.adverTimer()
-	if r.state != Master || now < max(r.deadline.Add(-period/16), r.sent.Add(period/2)) {
+	if r.state != Master || now < max(r.deadline.Add(-period/16), r.lastSent.Add(period/2)) {
 		return Output{}
 	}
 	r.deadline = now.Add(period)
@@ -182,7 +182,7 @@ func (r *Router) Hasten(now Time) Output {
 func (r *Router) Deadline() (Time, bool) {
 	switch r.state {
 	case Backup:
-		return min(r.deadline, r.awake), true
+		return min(r.deadline, r.nextWake), true
 	case Master:
 		return r.deadline, true
 	case Initialize:
@@ -206,15 +206,15 @@ func (r *Router) Deadline() (Time, bool) {
 func (r *Router) Stalled(now Time, late time.Duration) Output {
 	switch {
 	case r.state == Backup && late > 2*(r.masterAdverInterval-grace(r.masterAdverInterval)):
-		if now >= r.mayRearm {
+		if now >= r.stallRearmAfter {
 			r.armMasterDown(now, ReasonMasterDown)
-			r.mayRearm = now.Add(max(time.Second, 2*r.deadline.Sub(now)))
+			r.stallRearmAfter = now.Add(max(time.Second, 2*r.deadline.Sub(now)))
 		}
 	case r.state == Master && late > 3*r.config.AdvertisementInterval-r.config.adverTimer():
-		if r.leavesAlone() && r.silent(now) {
+		if r.toleratesLowerMaster() && r.missedByPeers(now) {
 			// The Master last heard was ourselves.
-			if !r.heard || r.lastHeard < r.sent {
-				r.heard, r.lastHeard = true, r.sent
+			if !r.heard || r.lastHeard < r.lastSent {
+				r.heard, r.lastHeard = true, r.lastSent
 			}
 			r.forgetInterval()
 			return r.becomeBackup(now, now, ReasonStalled)
@@ -243,18 +243,18 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 		// A shorter Master_Down_Interval may already be over, or nearly. Then
 		// Skew_Time is left, unless the timer was to fire sooner anyway, so
 		// that Backups changed together do not take over together.
-		floor, awake := min(r.deadline, now.Add(r.skewTime())), r.awake
-		if r.promotion == ReasonPreempted && !r.preempts(r.lastHeard, r.masterPriority) {
+		floor, wake := min(r.deadline, now.Add(r.skewTime())), r.nextWake
+		if r.promoteReason == ReasonPreempted && !r.preempts(r.lastHeard, r.masterPriority) {
 			// One heard before Startup does not shorten what is waited since.
-			r.armMasterDown(max(r.lastHeard, r.armed), ReasonMasterDown)
+			r.armMasterDown(max(r.lastHeard, r.timerBase), ReasonMasterDown)
 		} else {
-			r.armMasterDown(r.armed, r.promotion)
+			r.armMasterDown(r.timerBase, r.promoteReason)
 		}
 		r.deadline = max(r.deadline, floor)
 		// Who was awake in time has not stood still because of this.
-		r.awake = max(r.awake, min(awake, now.Add(r.masterAdverInterval)))
+		r.nextWake = max(r.nextWake, min(wake, now.Add(r.masterAdverInterval)))
 	case r.state == Master && (!sameOnWire(old, c) || !slices.Equal(advertised, r.lists.advertised())):
-		r.deadline, r.mayAnswer = now.Add(c.adverTimer()), now
+		r.deadline, r.answerAfter = now.Add(c.adverTimer()), now
 		return Output{Send: r.advertise(now, c.Priority)}
 	case r.state == Master:
 		r.deadline = min(r.deadline, now.Add(c.adverTimer()))
@@ -265,40 +265,40 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 // becomeMaster is row "Master_Down_Timer fires" of RFC 9568 section 6.4.2.
 func (r *Router) becomeMaster(now Time) Output {
 	r.deadline = now.Add(r.config.adverTimer())
-	r.mayAnswer = now
+	r.answerAfter = now
 	r.statistics.masterTransitions++
 	return Output{
 		Send:       r.advertise(now, r.config.Priority),
-		Transition: r.become(Master, now, r.promotion),
+		Transition: r.become(Master, now, r.promoteReason),
 	}
 }
 
 // becomeBackup starts Master_Down_Timer, counted from an instant that may be
 // some time ago.
-func (r *Router) becomeBackup(now, from Time, why Reason) Output {
+func (r *Router) becomeBackup(now, from Time, reason Reason) Output {
 	r.armMasterDown(from, ReasonMasterDown)
 	r.preemptible = false
-	return Output{Transition: r.become(Backup, now, why)}
+	return Output{Transition: r.become(Backup, now, reason)}
 }
 
-func (r *Router) become(s State, now Time, why Reason) *Transition {
-	t := &Transition{From: r.state, To: s, Reason: why}
-	r.causes.end(causeSplitBrain)
-	r.causes.end(causePeerDeaf)
-	r.state, r.reason, r.since = s, why, now
+func (r *Router) become(s State, now Time, reason Reason) *Transition {
+	t := &Transition{From: r.state, To: s, Reason: reason}
+	r.detectors.reset(detectSplitBrain)
+	r.detectors.reset(detectPeerDeaf)
+	r.state, r.reason, r.since = s, reason, now
 	return t
 }
 
 // armMasterDown runs Master_Down_Timer from an instant on, to end in a
 // promotion for the reason given: after Skew_Time if a Master resigned, else
 // after Master_Down_Interval.
-func (r *Router) armMasterDown(from Time, promotion Reason) {
+func (r *Router) armMasterDown(from Time, reason Reason) {
 	wait := r.config.MasterDownInterval(r.masterAdverInterval) + r.takeoverDelay()
-	if promotion == ReasonMasterResigned {
+	if reason == ReasonMasterResigned {
 		wait = r.skewTime()
 	}
-	r.armed, r.deadline, r.promotion = from, from.Add(wait), promotion
-	r.awake = from.Add(r.masterAdverInterval + grace(r.masterAdverInterval))
+	r.timerBase, r.deadline, r.promoteReason = from, from.Add(wait), reason
+	r.nextWake = from.Add(r.masterAdverInterval + grace(r.masterAdverInterval))
 }
 
 // skewTime is how long to wait after a Master resigned.
@@ -318,7 +318,7 @@ func (r *Router) takeoverDelay() time.Duration {
 }
 
 func (r *Router) forgetInterval() {
-	r.masterAdverInterval, r.learned = r.config.AdvertisementInterval, false
+	r.masterAdverInterval, r.intervalLearned = r.config.AdvertisementInterval, false
 }
 
 // outranks tells whether a Backup is to take over from a Master of priority p.
@@ -342,7 +342,7 @@ func (r *Router) preempts(heard Time, p uint8) bool {
 
 // leavesAlone tells whether a Master of lower priority that took over while we
 // stood still is to stay, for some time at least.
-func (r *Router) leavesAlone() bool {
+func (r *Router) toleratesLowerMaster() bool {
 	return !r.config.Preempt || r.config.PreemptDelay > 0
 }
 
@@ -358,13 +358,13 @@ func (r *Router) mayBePeer(a netip.Addr) bool { return len(r.peers) == 0 || r.is
 
 // silent tells whether the peers have not heard us for so long that one of
 // them must be expected to be Master.
-func (r *Router) silent(now Time) bool {
-	return now.Sub(r.sent) > r.config.shortestMasterDownInterval()
+func (r *Router) missedByPeers(now Time) bool {
+	return now.Sub(r.lastSent) > r.config.shortestMasterDownInterval()
 }
 
 // advertise returns an advertisement of priority p to send now.
 func (r *Router) advertise(now Time, p uint8) *Advertisement {
-	r.armed, r.sent = now, now
+	r.timerBase, r.lastSent = now, now
 	r.statistics.sent++
 	r.lists.expire(now)
 	r.advert = Advertisement{

@@ -61,34 +61,34 @@ func TestRouterTakeoverStep(t *testing.T) {
 
 // An advertisement that is due soon goes out with another router's, and the next
 // one an interval later.
-func TestRouterHasten(t *testing.T) {
+func TestRouterCoalesce(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.pass(93 * ms)
-	b.do(b.r.Hasten(b.now))
+	b.do(b.r.Coalesce(b.now))
 	b.deadlineIn(7 * ms)
 	b.pass(time.Millisecond)
-	b.do(b.r.Hasten(b.now), sends(100))
+	b.do(b.r.Coalesce(b.now), sends(100))
 	b.deadlineIn(100 * ms)
-	b.do(b.r.Hasten(b.now))
+	b.do(b.r.Coalesce(b.now))
 	b.pass(100 * ms)
-	b.do(b.r.Hasten(b.now), sends(100))
+	b.do(b.r.Coalesce(b.now), sends(100))
 	b.deadlineIn(100 * ms)
 
 	b = backup(t)
 	b.pass(360 * ms)
-	b.do(b.r.Hasten(b.now))
+	b.do(b.r.Coalesce(b.now))
 	b.inState(Backup)
 }
 
-// The answer to a resignation is not hastened, however often others are due.
-func TestRouterHastenUnderPriorityZeroFlood(t *testing.T) {
+// The answer to a resignation is not sent early, however often others are due.
+func TestRouterCoalesceUnderPriorityZeroFlood(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	sent := 0
 	for range 1000 {
 		b.pass(10 * time.Microsecond)
-		for _, out := range []Output{b.hears(9, 0), b.r.Expire(b.now), b.r.Hasten(b.now)} {
+		for _, out := range []Output{b.hears(9, 0), b.r.Expire(b.now), b.r.Coalesce(b.now)} {
 			if out.Send != nil {
 				sent++
 			}
@@ -159,7 +159,7 @@ func TestRouterPreemptDelayCountsFromTheFirst(t *testing.T) {
 	t.Parallel()
 	preempting := func(b *routerTest) bool {
 		b.do(b.hears(9, 50))
-		return b.r.promotion == ReasonPreempted
+		return b.r.promoteReason == ReasonPreempted
 	}
 	check := func(b *routerTest, want bool) {
 		t.Helper()
@@ -1017,7 +1017,7 @@ func TestRouterStartupAfterListening(t *testing.T) {
 	}
 	b.do(b.r.Startup(b.now, slow), transition(Initialize, Backup, ReasonStartup))
 	b.deadlineIn(3609375*time.Microsecond - 900*ms)
-	if got := b.r.Status(); got.Master != slow.Source || got.ListOf != slow.Source {
+	if got := b.r.Status(); got.Master != slow.Source || got.AdvertisingListOf != slow.Source {
 		t.Errorf("status %+v, want Master and list of %v", got, slow.Source)
 	}
 

@@ -273,7 +273,7 @@ func (s *scenario) count() {
 					line += fmt.Sprintf(", warned of %s %d", reason, n)
 				}
 			}
-			if list := h.router.Status().ListOf; list.IsValid() {
+			if list := h.router.Status().AdvertisingListOf; list.IsValid() {
 				line += fmt.Sprintf(", with the address list of %s", list)
 			}
 			s.printf("%s", line)

@@ -308,7 +308,7 @@ func (h *host) loopRouter() {
 	h.call("Expire", func() Output { return h.router.Expire(now) })
 	if h.s.rng.IntN(4) == 0 {
 		// As if another virtual router's advertisement were due.
-		h.call("Hasten", func() Output { return h.router.Hasten(now) })
+		h.call("Coalesce", func() Output { return h.router.Coalesce(now) })
 	}
 }
 
@@ -443,7 +443,7 @@ func (h *host) watchAnew() {
 func (h *host) judge(why Reason) {
 	h.s.t.Helper()
 	w := &h.watch
-	interval := min(w.interval, h.config.learn(w.interval))
+	interval := min(w.interval, h.config.boundInterval(w.interval))
 	silence := h.s.now.Sub(w.master)
 	// A step of the delay may be the Master's that has gone.
 	delay := max(0, h.config.TakeoverDelay-h.config.TakeoverStep)

@@ -32,9 +32,9 @@ type Status struct {
 	// all of them may still be there, exactly its list, because keepalived
 	// discards another than its own.
 	Advertised []netip.Addr
-	// ListOf is the Master whose list that is; invalid if it is ours.
-	ListOf   netip.Addr
-	Counters Counters
+	// AdvertisingListOf is the Master whose list that is; invalid if it is ours.
+	AdvertisingListOf netip.Addr
+	Counters          Counters
 }
 
 // State returns the state.
@@ -52,7 +52,7 @@ func (r *Router) Status() Status {
 		Heard:               r.heard,
 		LastHeard:           r.lastHeard,
 		Advertised:          slices.Clone(r.lists.advertised()),
-		ListOf:              r.lists.listOf(),
+		AdvertisingListOf:   r.lists.advertisingListOf(),
 		Counters:            r.statistics.counters(),
 	}
 	if r.state == Master {

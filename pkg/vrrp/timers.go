@@ -37,7 +37,7 @@ func (c Config) shortestSkewTime() time.Duration {
 // learn returns the Master_Adver_Interval to take from an advertisement's.
 // One forged advertisement with the longest interval, 40.95 s, would else keep
 // every Backup from noticing anything for two minutes.
-func (c Config) learn(interval time.Duration) time.Duration {
+func (c Config) boundInterval(interval time.Duration) time.Duration {
 	return min(interval, max(10*c.AdvertisementInterval, time.Second))
 }
 
