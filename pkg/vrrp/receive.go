@@ -2,9 +2,10 @@ package vrrp
 
 import "net/netip"
 
-// Receive takes in an advertisement that Parse accepted. The kernel took the
-// packet at arrived, not after now: the timers count from then, however long
-// it waited for us to read it. The addresses of a are not kept.
+// Receive processes an advertisement that Parse accepted. arrived is the time at
+// which the kernel received the packet, at most now: the timers count from
+// arrived, however long the packet waited in the socket. Receive does not keep
+// the addresses of a.
 func (r *Router) Receive(now, arrived Time, h Header, a *Advertisement) Output {
 	source := h.Source
 	if d := r.checkAdvertisement(h, a); d != DiscardNone {
@@ -14,9 +15,9 @@ func (r *Router) Receive(now, arrived Time, h Header, a *Advertisement) Output {
 	list := r.lists.compare(a.Addresses)
 	r.countReceived(a, list)
 	r.observeAdvertisement(now, source, a, list)
-	// Time stamps of packets come from another clock. What they say is held
-	// between the start of the running timer and now, so that a jump of that
-	// clock cannot make a timer fire.
+	// Packet timestamps come from another clock. They are clamped between the
+	// start of the running timer and now, so that a jump of that clock cannot
+	// make a timer fire.
 	arrived = min(max(arrived, r.timerBase), now)
 
 	if r.state == Master {
@@ -26,15 +27,15 @@ func (r *Router) Receive(now, arrived Time, h Header, a *Advertisement) Output {
 	return Output{}
 }
 
-// receiveAsBackup is RFC 9568 section 6.4.2. An equal priority counts as higher
-// here whatever the addresses are.
+// receiveAsBackup implements RFC 9568 section 6.4.2. An equal priority counts as
+// higher, whatever the source addresses.
 func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertisement, list listMatch) {
 	r.recordMaster(arrived, source, a)
-	r.follow(arrived, source, a.Addresses, list, true)
+	r.adoptList(arrived, source, a.Addresses, list, true)
 	switch {
 	case a.Priority == PriorityResign:
-		// Only ever sooner: every copy of a resignation would else put the
-		// promotion off.
+		// The deadline is never put off: otherwise each copy of a resignation
+		// would delay the takeover.
 		if end := arrived.Add(r.skewTime()); end < r.deadline {
 			r.armMasterDown(arrived, ReasonMasterResigned)
 		}
@@ -42,25 +43,29 @@ func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertiseme
 		r.learnInterval(a)
 		r.armMasterDown(arrived, ReasonMasterDown)
 	case r.promoteReason == ReasonMasterDown:
-		// It goes on until the timer that is running fires.
+		// The sender stays Master until the running timer fires.
 		r.promoteReason = ReasonPreempted
 	}
 }
 
-// receiveAsMaster is RFC 9568 section 6.4.3. Whoever else was Master may have
+// receiveAsMaster implements RFC 9568 section 6.4.3. Another Master may have
 // announced the addresses as its own, so they are always announced again.
 func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advertisement, list listMatch) Output {
 	better := a.Priority > r.config.Priority ||
 		a.Priority == r.config.Priority && source.Compare(r.config.Source) > 0
 	r.recordMaster(arrived, source, a)
-	r.follow(arrived, source, a.Addresses, list, better || list == listFull && r.insists(now, source, a))
+	if list == listFull && !better {
+		r.countFullList(now, source, a)
+	}
+	staysMaster := better || list == listFull && r.keepsFullList(source)
+	r.adoptList(arrived, source, a.Addresses, list, staysMaster)
 	switch {
 	case a.Priority == PriorityResign:
 		return Output{Send: r.answerResigned(now), Announce: true}
 	case better:
 		return r.yield(now, arrived, a)
 	case r.toleratesLowerMaster() && r.missedByPeers(now):
-		// It took over while we stood still, as it had to.
+		// The sender took over while this node stalled, and stays Master.
 		r.learnInterval(a)
 		return r.becomeBackup(now, arrived, ReasonStalled)
 	default:
@@ -70,12 +75,13 @@ func (r *Router) receiveAsMaster(now, arrived Time, source netip.Addr, a *Advert
 	}
 }
 
-// yield gives way to a better Master. One that has not heard of us would not
-// know that we were Master beside it, as after a partition, and had hosts send
-// to us: a last advertisement, which RFC 9568 does not have, makes it announce
-// its addresses again. It carries the winner's interval, since other Backups
-// may go by it until they hear the winner. Who stood still for so long that it
-// had to be replaced has announced nothing since, and says nothing.
+// yield becomes Backup because a is from a better Master. Before that it sends
+// one last advertisement, which RFC 9568 does not have: after a partition the
+// winner may not know that we were Master too and that hosts send to us, and this
+// advertisement makes it announce its addresses again. It carries the winner's
+// interval, because other Backups may use it until they hear the winner. A Master
+// that stalled past Master_Down_Interval sends nothing, since it has announced
+// nothing since it was replaced.
 func (r *Router) yield(now, arrived Time, a *Advertisement) Output {
 	var last *Advertisement
 	if !r.missedByPeers(now) {
@@ -88,10 +94,10 @@ func (r *Router) yield(now, arrived Time, a *Advertisement) Output {
 	return out
 }
 
-// answerResigned tells the Backups that heard another Master resign that there
-// is still one. They wait for Skew_Time, so an answer within half of the
-// shortest one is in time; this bounds what a flood of resignations makes us
-// send.
+// answerResigned answers the resignation of another Master, so that the Backups
+// that heard it learn that a Master is left. They wait for Skew_Time, so an answer
+// within half of the shortest Skew_Time is in time. This limits the rate of
+// answers to a flood of resignations.
 func (r *Router) answerResigned(now Time) *Advertisement {
 	if next := r.lastSent.Add(r.config.shortestSkewTime() / 2); now < next {
 		r.deadline = min(r.deadline, next)
@@ -101,9 +107,10 @@ func (r *Router) answerResigned(now Time) *Advertisement {
 	return r.advertise(now, r.config.Priority)
 }
 
-// answerLower tells a Master of lower priority to yield, at most once per
-// interval, however often we advertise in one: one that cannot hear us would
-// make us answer for ever. Version 2 does not answer (RFC 3768 section 6.4.3).
+// answerLower answers a Master of lower priority, which then yields. It answers at
+// most once per interval, whatever AdvertsPerInterval is, because a Master that
+// does not hear us never yields. Version 2 does not answer (RFC 3768 section
+// 6.4.3).
 func (r *Router) answerLower(now Time) *Advertisement {
 	if r.config.Version == V2 || now < r.answerAfter {
 		return nil
@@ -112,7 +119,7 @@ func (r *Router) answerLower(now Time) *Advertisement {
 	return r.advertise(now, r.config.Priority)
 }
 
-// hear notes who was heard as Master, and when.
+// recordMaster records the sender of an advertisement as the Master last heard.
 func (r *Router) recordMaster(arrived Time, source netip.Addr, a *Advertisement) {
 	r.master, r.masterPriority = source, a.Priority
 	if a.Priority != PriorityResign {
@@ -121,8 +128,8 @@ func (r *Router) recordMaster(arrived Time, source netip.Addr, a *Advertisement)
 	r.heard, r.lastHeard = true, arrived
 }
 
-// learn takes over the Master's interval (RFC 9568 section 6.4.2). With
-// version 2 it is our own anyway.
+// learnInterval sets Master_Adver_Interval from an advertisement (RFC 9568 section
+// 6.4.2). With version 2 it equals our own interval.
 func (r *Router) learnInterval(a *Advertisement) {
 	r.masterAdverInterval, r.intervalLearned = r.config.boundInterval(a.Interval), true
 }

@@ -205,12 +205,12 @@ func (r *Router) Deadline() (Time, bool) {
 // for that one.
 func (r *Router) Stalled(now Time, late time.Duration) Output {
 	switch {
-	case r.state == Backup && late > 2*(r.masterAdverInterval-grace(r.masterAdverInterval)):
+	case r.state == Backup && late > backupStall(r.masterAdverInterval):
 		if now >= r.stallRearmAfter {
 			r.armMasterDown(now, ReasonMasterDown)
 			r.stallRearmAfter = now.Add(max(time.Second, 2*r.deadline.Sub(now)))
 		}
-	case r.state == Master && late > 3*r.config.AdvertisementInterval-r.config.adverTimer():
+	case r.state == Master && late > r.config.masterStall():
 		if r.toleratesLowerMaster() && r.missedByPeers(now) {
 			// The Master last heard was ourselves.
 			if !r.heard || r.lastHeard < r.lastSent {
