@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ObservedRouter is a sender of advertisements as it was last heard.
+// ObservedRouter is the last observation of a sender of advertisements.
 type ObservedRouter struct {
 	Family    Family
 	VRID      uint8
@@ -19,33 +19,36 @@ type ObservedRouter struct {
 	Priority  uint8
 	Interval  time.Duration
 	Addresses []netip.Addr
-	// First and Last are when it was heard first and last, Count how often.
+	// First and Last are the times of the first and the last advertisement, Count
+	// is their number.
 	First, Last Time
 	Count       uint64
 }
 
 const (
-	// maxObservedPerVRID is how many senders are remembered for each VRID. When there
-	// are more, those that come last are not. A site where routers use every
-	// VRID, or a flood for one, so leaves room for all others.
+	// maxObservedPerVRID is how many senders are remembered for each VRID; more
+	// are ignored. So routers that use every VRID, or a flood for one VRID, leave
+	// room for the others.
 	maxObservedPerVRID = 16
-	// observationLifetime is for how long a sender is remembered at least.
+	// observationLifetime is the shortest time for which a sender is remembered.
 	observationLifetime = time.Minute
-	// maxBelievedInterval is the longest interval that a sender is believed.
+	// maxBelievedInterval bounds the interval taken from an advertisement.
 	maxBelievedInterval = 10 * time.Second
-	// removePeriod is how often those are forgotten that are gone.
+	// removePeriod is the time between two removals of expired senders.
 	removePeriod = time.Second
 )
 
-// Monitor remember who is heard on an interface, for which virtual routers,
-// whether or not they are configured here. The zero value has heard nobody.
+// Monitor remembers the routers that advertise on an interface, for every virtual
+// router, whether or not it is configured here. The zero value is empty and ready
+// to use.
 type Monitor struct {
-	// seen is by VRID and source.
-	seen        map[uint8]map[netip.Addr]*observation
-	nextRemoval Time // when to look next for who is gone
+	// seen has the observations by VRID and source.
+	seen map[uint8]map[netip.Addr]*observation
+	// nextRemoval is when expired senders are removed next.
+	nextRemoval Time
 }
 
-// observation is a ObservedRouter as it is kept.
+// observation is the internal form of an ObservedRouter.
 type observation struct {
 	family         Family
 	version        Version
@@ -57,18 +60,18 @@ type observation struct {
 
 	first, last Time
 	count       uint64
-	// unchangedSince is since when, and unchangedCount for how many advertisements, it
-	// has been telling the same about the virtual router, so that no single
-	// packet makes a conflict.
+	// unchangedSince is the time since which, and unchangedCount the number of
+	// advertisements for which, the sender has described the virtual router in
+	// the same way. A conflict requires several, so that no single packet makes
+	// one.
 	unchangedSince Time
 	unchangedCount int
 }
 
-// Note takes in a packet, whoever it is for, and reads it with more patience
-// than Parse: what a Router discards counts as well, whatever its checksum,
-// authentication and interval. It takes the same time for every packet, and
-// allocates only for a sender that is new or that sends more addresses than
-// before.
+// Observe records any advertisement, parsing it more leniently than Parse: it also
+// accepts an advertisement that a Router discards because of its checksum,
+// authentication or interval. It takes the same time for every packet, and
+// allocates only for a new sender or for more addresses than before.
 func (m *Monitor) Observe(now Time, h Header, payload []byte) {
 	heard, vrid, ok := parseLeniently(h, payload)
 	if !ok {
@@ -98,7 +101,7 @@ func (m *Monitor) Observe(now Time, h Header, payload []byte) {
 	known.update(now, heard)
 }
 
-// parseLeniently reads a packet. The addresses are part of payload.
+// parseLeniently parses a payload. The addresses of heard are part of payload.
 func parseLeniently(h Header, payload []byte) (heard observation, vrid uint8, ok bool) {
 	family := FamilyOf(h.Source)
 	if !isHost(h.Source, family) || h.TTL != TTL || len(payload) < fixedLength {
@@ -121,7 +124,7 @@ func parseLeniently(h Header, payload []byte) (heard observation, vrid uint8, ok
 	return heard, payload[1], true
 }
 
-// take takes in what was heard of a sender.
+// update records an advertisement of the sender.
 func (o *observation) update(now Time, heard observation) {
 	if heard.version != o.version || heard.authentication != o.authentication || heard.password != o.password ||
 		!bytes.Equal(heard.addresses, o.addresses) {
@@ -135,11 +138,12 @@ func (o *observation) update(now Time, heard observation) {
 	o.unchangedCount++
 }
 
-// Conflict returns a stranger that uses the VRID of c for something else, and
-// why it is one: another version, another password, or none of c's addresses.
-// With unicast, one that has none of them is no concern of ours. It takes three advertisements of the same over two of its intervals, and ends
-// three Master_Down_Intervals after the last. Of several strangers it is the
-// one of the lowest address.
+// Conflict returns an unknown router that uses the VRID of c for another virtual
+// router, and the difference: another version, another password, or none of c's
+// addresses. With unicast, a router with none of the addresses is no conflict. A
+// conflict begins with three equal advertisements over two of the sender's
+// intervals, and ends three Master_Down_Intervals after the last. Of several such
+// routers Conflict returns the one with the lowest address.
 func (m *Monitor) Conflict(now Time, c Config) (with ObservedRouter, detail string, found bool) {
 	for source, heard := range m.seen[c.VRID] {
 		if heard.family != c.Family || source == c.Source || slices.Contains(c.Peers, source) {
@@ -158,8 +162,7 @@ func (m *Monitor) Conflict(now Time, c Config) (with ObservedRouter, detail stri
 	return with, detail, found
 }
 
-// Heard returns everybody who was heard lately, sorted by family, VRID and
-// source.
+// Routers returns the routers observed lately, sorted by family, VRID and source.
 func (m *Monitor) Routers(now Time) []ObservedRouter {
 	var list []ObservedRouter
 	for vrid := range m.seen {
@@ -169,7 +172,7 @@ func (m *Monitor) Routers(now Time) []ObservedRouter {
 	return list
 }
 
-// RoutersWithVRID is Heard for one VRID.
+// RoutersWithVRID is like Routers, for one VRID.
 func (m *Monitor) RoutersWithVRID(now Time, vrid uint8) []ObservedRouter {
 	list := m.appendRouters(nil, now, vrid)
 	sortRouters(list)
@@ -191,7 +194,7 @@ func (m *Monitor) appendRouters(list []ObservedRouter, now Time, vrid uint8) []O
 	return list
 }
 
-// forget forgets those that are gone.
+// removeExpired removes the senders that have expired.
 func (m *Monitor) removeExpired(now Time) {
 	for vrid, senders := range m.seen {
 		for source, heard := range senders {
@@ -205,12 +208,12 @@ func (m *Monitor) removeExpired(now Time) {
 	}
 }
 
-// gone tells whether it is so long ago that the sender was heard.
+// expired reports whether the sender has been silent for too long to be remembered.
 func (o *observation) expired(now Time) bool {
 	return now.Sub(o.last) > max(3*o.masterDownInterval(), observationLifetime)
 }
 
-// believed is the sender's interval as far as it is believed.
+// believedInterval returns the sender's interval, within bounds.
 func (o *observation) believedInterval() time.Duration {
 	return min(max(o.interval, centisecond), maxBelievedInterval)
 }
@@ -219,8 +222,8 @@ func (o *observation) masterDownInterval() time.Duration {
 	return masterDownInterval(Config{Settings: Settings{Version: o.version}}, o.priority, o.believedInterval())
 }
 
-// differs says in a few words why the sender is not in the same virtual router
-// as c, and nothing if it is.
+// mismatch describes in a few words why the sender is not in the virtual router of
+// c. It returns "" if it is.
 func (o *observation) mismatch(c Config) string {
 	list := o.addressList()
 	shared := slices.ContainsFunc(list, func(a netip.Addr) bool { return slices.Contains(c.Addresses, a) })
@@ -240,7 +243,7 @@ func (o *observation) mismatch(c Config) string {
 	}
 }
 
-// export returns what there is to know, and shares nothing with s.
+// export returns an ObservedRouter that shares no memory with o.
 func (o *observation) export(vrid uint8, source netip.Addr) ObservedRouter {
 	return ObservedRouter{
 		Family: o.family, VRID: vrid, Version: o.version, Source: source, Priority: o.priority,
@@ -248,7 +251,7 @@ func (o *observation) export(vrid uint8, source netip.Addr) ObservedRouter {
 	}
 }
 
-// list returns the addresses.
+// addressList returns the addresses, decoded.
 func (o *observation) addressList() []netip.Addr {
 	list := make([]netip.Addr, 0, len(o.addresses)/addressLength(o.family))
 	for octets := range slices.Chunk(o.addresses, addressLength(o.family)) {

@@ -8,51 +8,71 @@ import (
 	"time"
 )
 
-// Router is the state machine of one virtual router (RFC 9568 section 6.4).
-// It is a value of its calls alone and not safe for concurrent use.
+// Router is the state machine of one virtual router (RFC 9568 section 6.4). Its
+// state depends only on the calls made to it. It is not safe for concurrent use.
 type Router struct {
+	// config is a copy of the configuration last set.
 	config Config
+	// state is the current state, reason and since are those of the last
+	// transition.
 	state  State
 	reason Reason
 	since  Time
 
-	// deadline is Master_Down_Timer in Backup and Adver_Timer in Master; they
-	// never run together. armed is the instant that it counts from.
-	deadline  Time
+	// deadline is when the running timer fires: Master_Down_Timer in Backup,
+	// Adver_Timer in Master. The two never run together.
+	deadline Time
+	// timerBase is the instant that deadline is counted from.
 	timerBase Time
-	// awake is when a Backup is to be awake next, whether or not anything
-	// happens: how late it is then tells how long it could not listen.
+	// nextWake is when a Backup wakes up next even if no timer fires. How late
+	// it wakes up shows how long it could not listen.
 	nextWake Time
-	// promotion is why the router becomes Master when Master_Down_Timer fires.
+	// promoteReason is the reason of the transition to Master that
+	// Master_Down_Timer leads to.
 	promoteReason Reason
-	// mayRearm is when a stall may arm Master_Down_Timer anew.
+	// stallRearmAfter is the earliest time at which a stall may restart
+	// Master_Down_Timer.
 	stallRearmAfter Time
-	// sent is when our last advertisement went out, mayAnswer when the next
-	// one may be sent to a Master of lower priority.
-	lastSent    Time
+	// lastSent is the time of our last advertisement.
+	lastSent Time
+	// answerAfter is the earliest time of the next answer to a Master of lower
+	// priority.
 	answerAfter Time
 
-	// masterAdverInterval is Master_Adver_Interval; learned tells that it is
-	// from an advertisement. The rest is about the Master last heard.
+	// masterAdverInterval is Master_Adver_Interval.
 	masterAdverInterval time.Duration
-	intervalLearned     bool
-	master              netip.Addr
-	masterPriority      uint8
-	// rankPriority is that Master's too, from before it resigned.
+	// intervalLearned reports whether masterAdverInterval comes from an
+	// advertisement.
+	intervalLearned bool
+	// master and masterPriority are the source and the priority of the last
+	// advertisement of another Master.
+	master         netip.Addr
+	masterPriority uint8
+	// rankPriority is the last priority of that Master that is not 0: the one
+	// from before it resigned.
 	rankPriority uint8
-	heard        bool
-	lastHeard    Time
-	// preemptible tells that a Master of lower priority was heard, and
-	// preemptibleSince when that was first: PreemptDelay counts from then.
+	// heard reports whether another Master was heard since Startup, and
+	// lastHeard when last.
+	heard     bool
+	lastHeard Time
+	// preemptible reports whether a Backup hears a Master of lower priority,
+	// and preemptibleSince since when: PreemptDelay counts from then.
 	preemptible      bool
 	preemptibleSince Time
 
-	lists      addressLists
-	peers      []netip.Addr // config.Peers, sorted
-	detectors  detectors
-	fullList   detector // of obeying a peer of lower priority: see insists
+	// lists are our address list and the adopted one.
+	lists addressLists
+	// peers is config.Peers, sorted.
+	peers []netip.Addr
+	// detectors has what was seen of each reason for an Alarm.
+	detectors detectors
+	// fullList detects a Master of lower priority that keeps advertising our
+	// full list: see keepsFullList.
+	fullList detector
+	// statistics are the counters.
 	statistics statistics
-	advert     Advertisement // Output.Send
+	// advert is the advertisement that Output.Send points to.
+	advert Advertisement
 }
 
 // NewRouter returns a Router in Initialize. It panics if c is not valid.
@@ -62,7 +82,7 @@ func NewRouter(c Config) *Router {
 	return r
 }
 
-// configure takes in a copy of c.
+// configure sets the configuration to a copy of c.
 func (r *Router) configure(c Config) {
 	if err := c.Validate(); err != nil {
 		panic(fmt.Sprintf("vrrp: invalid config: %v", err))
@@ -72,8 +92,8 @@ func (r *Router) configure(c Config) {
 	r.lists.configure(c)
 	r.peers = slices.Clone(c.Peers)
 	slices.SortFunc(r.peers, netip.Addr.Compare)
-	// With version 2 the Master has our interval, or is about to: one that has
-	// changed to a longer one before us was not heard with it yet.
+	// With version 2 the Master has our interval, or will have it soon: a Master
+	// that changed to a longer interval before us was discarded until now.
 	if !r.intervalLearned || c.Version == V2 && c.AdvertisementInterval > r.masterAdverInterval {
 		r.masterAdverInterval = c.AdvertisementInterval
 	}
@@ -82,11 +102,11 @@ func (r *Router) configure(c Config) {
 // Startup is the event Startup (RFC 9568 section 6.4.1): Initialize to Backup.
 // In another state it does nothing.
 //
-// heard are those who were heard on the interface before. The RFC knows nobody
-// then, and takes over from a Master that advertises less often than we do
-// before it is heard again. One that cannot be down yet is therefore a Master
-// like any that a Backup hears.
-func (r *Router) Startup(now Time, heard ...ObservedRouter) Output {
+// observed are the routers observed on the interface before. The RFC starts
+// without them, and takes over from a Master that advertises less often than we do
+// before its next advertisement. A Master that cannot be down yet therefore counts
+// as if a Backup had heard it.
+func (r *Router) Startup(now Time, observed ...ObservedRouter) Output {
 	if r.state != Initialize {
 		return Output{}
 	}
@@ -95,17 +115,17 @@ func (r *Router) Startup(now Time, heard ...ObservedRouter) Output {
 	r.stallRearmAfter = now
 	r.forgetInterval()
 	out := r.becomeBackup(now, now, ReasonStartup)
-	r.applyObserved(now, heard)
+	r.applyObserved(now, observed)
 	return out
 }
 
-// recall takes in what was heard before Startup. It makes Master_Down_Timer run
-// for longer, never shorter.
-func (r *Router) applyObserved(now Time, heard []ObservedRouter) {
+// applyObserved processes the advertisements observed before Startup. It can only
+// lengthen Master_Down_Timer.
+func (r *Router) applyObserved(now Time, observed []ObservedRouter) {
 	c := &r.config
 	earliest := r.deadline
-	slices.SortStableFunc(heard, func(a, b ObservedRouter) int { return cmp.Compare(a.Last, b.Last) })
-	for _, s := range heard {
+	slices.SortStableFunc(observed, func(a, b ObservedRouter) int { return cmp.Compare(a.Last, b.Last) })
+	for _, s := range observed {
 		if s.Family != c.Family || s.VRID != c.VRID || s.Version != c.Version || s.Source == c.Source ||
 			c.Unicast && !r.isPeer(s.Source) || s.Interval == 0 || s.Priority == PriorityResign {
 			continue
@@ -123,9 +143,9 @@ func (r *Router) applyObserved(now Time, heard []ObservedRouter) {
 }
 
 // Shutdown is the event Shutdown (RFC 9568 sections 6.4.2 and 6.4.3): to
-// Initialize. A Master resigns; this is the one Output whose addresses should
-// be gone from the interface before Send goes out, for the next Master may be
-// up less than a millisecond later.
+// Initialize. A Master resigns. This is the one Output whose addresses must be
+// removed from the interface BEFORE Send goes out: the next Master may add them
+// less than a millisecond later.
 func (r *Router) Shutdown(now Time) Output {
 	if r.state == Initialize {
 		return Output{}
@@ -138,8 +158,8 @@ func (r *Router) Shutdown(now Time) Output {
 	return Output{Send: send, Transition: r.become(Initialize, now, ReasonShutdown)}
 }
 
-// Expire fires the timer if its time has come, and does nothing before. Call it
-// after Receive for all that the sockets hold, and after Stalled.
+// Expire fires the timer if it is due, and does nothing before. Call it AFTER
+// Receive for every packet that the sockets hold, and AFTER Stalled.
 func (r *Router) Expire(now Time) Output {
 	switch {
 	case r.state == Backup && now >= r.deadline:
@@ -147,8 +167,8 @@ func (r *Router) Expire(now Time) Output {
 	case r.state == Backup && now >= r.nextWake:
 		r.nextWake = now.Add(r.masterAdverInterval)
 	case r.state == Master && now >= r.deadline:
-		// The schedule is absolute: being late once does not delay what
-		// follows, and what was missed is not made up for.
+		// The schedule is absolute: a late advertisement does not delay the
+		// next ones, and missed ones are skipped.
 		period := r.config.adverTimer()
 		missed := now.Sub(r.deadline) / period
 		r.deadline = r.deadline.Add((missed + 1) * period)
@@ -157,12 +177,12 @@ func (r *Router) Expire(now Time) Output {
 	return Output{}
 }
 
-// Coalesce sends the advertisement that is due within a sixteenth of its interval.
-// The interval on the wire is a maximum, so it may go out sooner: those of many
-// routers that are due at about the same time then go out together, and once
-// they do they stay together. Call it when the loop is awake for another
-// advertisement anyway. The answer to a resignation is not sent early, or else a
-// flood of those would be answered at any rate.
+// Coalesce sends the next advertisement early if it is due within a sixteenth of
+// its interval. The interval on the wire is a maximum, so an early advertisement
+// is valid. The advertisements of many routers that are due at about the same time
+// then go out together, and stay together. Call it when the loop is awake for
+// another advertisement anyway. An answer to a resignation is never sent early:
+// otherwise a flood of resignations would set the rate of the answers.
 func (r *Router) Coalesce(now Time) Output {
 	period := r.config.adverTimer()
 	if r.state != Master || now < max(r.deadline.Add(-period/16), r.lastSent.Add(period/2)) {
@@ -172,13 +192,13 @@ func (r *Router) Coalesce(now Time) Output {
 	return Output{Send: r.advertise(now, r.config.Priority)}
 }
 
-// Deadline is when Expire must be called next, and what to measure lateness by
-// for Stalled. It is false in Initialize, where no timer runs.
+// Deadline returns when Expire must be called next; the lateness given to Stalled
+// is measured from it. It returns false in Initialize, where no timer runs.
 //
-// A Backup is to be awake after each advertisement that is due, even if none
-// came. If Master_Down_Timer alone woke it up, a host that was suspended for
-// four advertisements would find itself only a little late for it, and take
-// over from a Master that never went away.
+// A Backup wakes up after each advertisement that is due, even if it did not come.
+// If only Master_Down_Timer woke it up, a host that was suspended for four
+// advertisements would be only a little late for that timer, and take over from a
+// Master that is up.
 func (r *Router) Deadline() (Time, bool) {
 	switch r.state {
 	case Backup:
@@ -190,19 +210,17 @@ func (r *Router) Deadline() (Time, bool) {
 	return 0, false
 }
 
-// Stalled says that the caller's loop stood still until late after the instant
-// it should have woken up at, and that what the sockets held has been received
-// since. Silence counts only for time in which we could listen, so it is not
-// evidence of anything. A stall is to wake up about two intervals after the
-// advertisement that was to be sent or heard, too late for three in a row; less
-// does no harm. A Master that sends more often than once per interval has so
-// much more time.
+// Stalled tells the router that the event loop woke up late after Deadline, and
+// that the packets in the sockets have been received since. Silence counts as
+// evidence only for a time in which the router could listen. Call Stalled however
+// late the loop is: lateness up to backupStall or masterStall, about two intervals,
+// does nothing.
 //
-// A Backup starts its Master_Down_Timer anew, at most once per second and not
-// twice in a row, or else a host that stalls all the time would never take
-// over. A Master announces its addresses again, for another may have had them
-// in the meantime; without Preempt_Mode, or with a PreemptDelay, it makes way
-// for that one.
+// A Backup restarts Master_Down_Timer, at most once per second and not twice in a
+// row: otherwise a host that stalls all the time would never take over. A Master
+// announces its addresses again, because another Master may have announced them
+// during the stall. Without Preempt_Mode, or with a PreemptDelay, it becomes Backup
+// if the stall was so long that another Master must be expected.
 func (r *Router) Stalled(now Time, late time.Duration) Output {
 	switch {
 	case r.state == Backup && late > backupStall(r.masterAdverInterval):
@@ -225,10 +243,9 @@ func (r *Router) Stalled(now Time, late time.Duration) Output {
 	return Output{}
 }
 
-// SetConfig changes the configuration, which must be valid and of the same
-// Version, Family and VRID; else it panics. It never changes the state by
-// itself: a Backup's timer goes on from where it is, and a Master advertises
-// at once what others do not know yet.
+// SetConfig changes the configuration. It panics if c is not valid or has another
+// Version, Family or VRID. It never changes the state: a Backup's timer goes on
+// from where it is, and a Master advertises a change at once.
 func (r *Router) SetConfig(now Time, c Config) Output {
 	old := r.config
 	if c.Version != old.Version || c.Family != old.Family || c.VRID != old.VRID {
@@ -240,18 +257,18 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 	r.configure(c)
 	switch {
 	case r.state == Backup:
-		// A shorter Master_Down_Interval may already be over, or nearly. Then
-		// Skew_Time is left, unless the timer was to fire sooner anyway, so
+		// A shorter Master_Down_Interval may be over already, or nearly. Then
+		// Skew_Time is left, or less if the timer was due earlier anyway, so
 		// that Backups changed together do not take over together.
 		floor, wake := min(r.deadline, now.Add(r.skewTime())), r.nextWake
 		if r.promoteReason == ReasonPreempted && !r.preempts(r.lastHeard, r.masterPriority) {
-			// One heard before Startup does not shorten what is waited since.
+			// A Master observed before Startup does not shorten the timer.
 			r.armMasterDown(max(r.lastHeard, r.timerBase), ReasonMasterDown)
 		} else {
 			r.armMasterDown(r.timerBase, r.promoteReason)
 		}
 		r.deadline = max(r.deadline, floor)
-		// Who was awake in time has not stood still because of this.
+		// The change alone must not make a Backup look stalled.
 		r.nextWake = max(r.nextWake, min(wake, now.Add(r.masterAdverInterval)))
 	case r.state == Master && (!sameOnWire(old, c) || !slices.Equal(advertised, r.lists.advertised())):
 		r.deadline, r.answerAfter = now.Add(c.adverTimer()), now
@@ -262,7 +279,8 @@ func (r *Router) SetConfig(now Time, c Config) Output {
 	return Output{}
 }
 
-// becomeMaster is row "Master_Down_Timer fires" of RFC 9568 section 6.4.2.
+// becomeMaster is the transition of RFC 9568 section 6.4.2 when Master_Down_Timer
+// fires.
 func (r *Router) becomeMaster(now Time) Output {
 	r.deadline = now.Add(r.config.adverTimer())
 	r.answerAfter = now
@@ -273,8 +291,8 @@ func (r *Router) becomeMaster(now Time) Output {
 	}
 }
 
-// becomeBackup starts Master_Down_Timer, counted from an instant that may be
-// some time ago.
+// becomeBackup is the transition to Backup. It starts Master_Down_Timer, counted
+// from an instant that may be in the past.
 func (r *Router) becomeBackup(now, from Time, reason Reason) Output {
 	r.armMasterDown(from, ReasonMasterDown)
 	r.preemptible = false
@@ -289,9 +307,9 @@ func (r *Router) become(s State, now Time, reason Reason) *Transition {
 	return t
 }
 
-// armMasterDown runs Master_Down_Timer from an instant on, to end in a
-// promotion for the reason given: after Skew_Time if a Master resigned, else
-// after Master_Down_Interval.
+// armMasterDown starts Master_Down_Timer, counted from an instant that may be in
+// the past: for Skew_Time if the Master resigned, else for Master_Down_Interval.
+// reason is that of the transition to Master when it fires.
 func (r *Router) armMasterDown(from Time, reason Reason) {
 	wait := r.config.MasterDownInterval(r.masterAdverInterval) + r.takeoverDelay()
 	if reason == ReasonMasterResigned {
@@ -301,13 +319,13 @@ func (r *Router) armMasterDown(from Time, reason Reason) {
 	r.nextWake = from.Add(r.masterAdverInterval + grace(r.masterAdverInterval))
 }
 
-// skewTime is how long to wait after a Master resigned.
+// skewTime returns how long a Backup waits after the Master resigned.
 func (r *Router) skewTime() time.Duration {
 	return r.config.SkewTime(r.masterAdverInterval) + r.takeoverDelay()
 }
 
-// takeoverDelay is TakeoverDelay without what the Master that has gone had its
-// part in.
+// takeoverDelay returns TakeoverDelay, without the TakeoverStep of the Master last
+// heard if that is a peer preferred to us: it has gone.
 func (r *Router) takeoverDelay() time.Duration {
 	preferred := r.heard && (r.rankPriority > r.config.Priority ||
 		r.rankPriority == r.config.Priority && r.master.Compare(r.config.Source) > 0)
@@ -321,14 +339,15 @@ func (r *Router) forgetInterval() {
 	r.masterAdverInterval, r.intervalLearned = r.config.AdvertisementInterval, false
 }
 
-// outranks tells whether a Backup is to take over from a Master of priority p.
+// outranks reports whether Preempt_Mode lets a Backup take over from a Master of
+// priority p.
 func (r *Router) outranks(p uint8) bool {
 	return r.config.Preempt && p < r.config.Priority
 }
 
-// preempts tells whether a Backup that hears a Master of priority p is to take
-// over: not before PreemptDelay has run since the first of lower priority was
-// heard. Until then it is as if without Preempt_Mode.
+// preempts reports whether a Backup that hears a Master of priority p takes over
+// from it. It does once PreemptDelay has passed since the first advertisement of
+// lower priority; until then it behaves as without Preempt_Mode.
 func (r *Router) preempts(heard Time, p uint8) bool {
 	if !r.outranks(p) {
 		r.preemptible = false
@@ -340,29 +359,29 @@ func (r *Router) preempts(heard Time, p uint8) bool {
 	return heard.Sub(r.preemptibleSince) >= r.config.PreemptDelay
 }
 
-// leavesAlone tells whether a Master of lower priority that took over while we
-// stood still is to stay, for some time at least.
+// toleratesLowerMaster reports whether a Master of lower priority that took over
+// during a stall stays Master, at least for PreemptDelay.
 func (r *Router) toleratesLowerMaster() bool {
 	return !r.config.Preempt || r.config.PreemptDelay > 0
 }
 
-// isPeer tells whether a is the address of a known member.
+// isPeer reports whether a is the address of a known member.
 func (r *Router) isPeer(a netip.Addr) bool {
 	_, found := slices.BinarySearchFunc(r.peers, a, netip.Addr.Compare)
 	return found
 }
 
-// mayBePeer is isPeer for where a member need not be a known one: if no peers
-// are known, anybody may be one.
+// mayBePeer reports whether a may be the address of a member: any address may if no
+// peers are known.
 func (r *Router) mayBePeer(a netip.Addr) bool { return len(r.peers) == 0 || r.isPeer(a) }
 
-// silent tells whether the peers have not heard us for so long that one of
-// them must be expected to be Master.
+// missedByPeers reports whether our last advertisement is so old that a peer must
+// be expected to have become Master.
 func (r *Router) missedByPeers(now Time) bool {
 	return now.Sub(r.lastSent) > r.config.shortestMasterDownInterval()
 }
 
-// advertise returns an advertisement of priority p to send now.
+// advertise returns an advertisement of priority p to be sent at now.
 func (r *Router) advertise(now Time, p uint8) *Advertisement {
 	r.timerBase, r.lastSent = now, now
 	r.statistics.sent++
@@ -381,8 +400,8 @@ func (r *Router) advertise(now Time, p uint8) *Advertisement {
 	return &r.advert
 }
 
-// sameOnWire tells whether others see no difference between a and b, but for
-// the addresses.
+// sameOnWire reports whether the advertisements of a and b are the same and have
+// the same receivers, apart from the addresses in them.
 func sameOnWire(a, b Config) bool {
 	return a.Priority == b.Priority && a.AdvertisementInterval == b.AdvertisementInterval &&
 		a.Source == b.Source && a.Checksum == b.Checksum && a.Password == b.Password &&

@@ -27,17 +27,17 @@ func (s State) String() string {
 // MarshalText returns the state's name, for JSON.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Reason says why a router changed its state. The words are part of what
-// operators see in logs, Events and metrics.
+// Reason is the reason of a transition. Operators see these words in logs, Events
+// and metrics.
 type Reason string
 
 // The reasons.
 const (
 	// ReasonStartup: Initialize to Backup.
 	ReasonStartup Reason = "startup"
-	// ReasonShutdown: to Initialize, asked from outside.
+	// ReasonShutdown: to Initialize, by Router.Shutdown.
 	ReasonShutdown Reason = "shutdown"
-	// ReasonMasterDown: Backup to Master, no Master was heard for
+	// ReasonMasterDown: Backup to Master, because no Master was heard for
 	// Master_Down_Interval (RFC 6527: masterNoResponse).
 	ReasonMasterDown Reason = "masterDown"
 	// ReasonMasterResigned: Backup to Master after a priority 0
@@ -46,11 +46,11 @@ const (
 	// ReasonPreempted: Backup to Master over a Master of lower priority
 	// (RFC 6527: preempted).
 	ReasonPreempted Reason = "preempted"
-	// ReasonHigherPriority: Master to Backup, another Master with a higher
-	// priority, or the same and a higher address, was heard.
+	// ReasonHigherPriority: Master to Backup, because a Master with a higher
+	// priority, or the same priority and a higher address, was heard.
 	ReasonHigherPriority Reason = "higherPriority"
-	// ReasonStalled: Master to Backup, our own loop stood still for so long
-	// that another Master must be expected.
+	// ReasonStalled: Master to Backup, because our own event loop stalled for so
+	// long that another Master must be expected.
 	ReasonStalled Reason = "stalled"
 )
 
@@ -60,17 +60,22 @@ type Transition struct {
 	Reason   Reason
 }
 
-// Output is what a Router wants done after a call, in the order of the
-// fields; only after Shutdown the addresses go first and Send last.
+// Output has the actions that follow from a call of a Router. The caller carries
+// them out in the order of the fields. Shutdown is the exception: there, remove the
+// addresses BEFORE Send.
 type Output struct {
-	// Send is an advertisement to send at once; nil for none. It is valid
-	// until the Router's next call.
+	// Send is an advertisement to send at once; nil for none. When the router
+	// becomes Master, send it BEFORE the addresses are added, so that other
+	// Backups stay Backup. Encode or copy it BEFORE the next call of the Router,
+	// which reuses it.
 	Send *Advertisement
-	// Transition is the change of state that happened; nil for none.
+	// Transition is the change of state that happened; nil for none. On becoming
+	// Master, add the addresses AFTER Send and announce them AFTER they are added
+	// (gratuitous ARP, unsolicited NA). On becoming Backup, remove them AFTER Send.
 	Transition *Transition
-	// Announce asks for the addresses to be announced again (gratuitous ARP,
-	// unsolicited NA): another Master may have taken them in the caches of
-	// the LAN's hosts. A transition to Master implies it. As long as another
-	// Master is heard it is set once per advertisement, so pace the frames.
+	// Announce reports whether to announce the addresses again, AFTER Send,
+	// because another Master may have announced them to the hosts of the LAN. A
+	// transition to Master implies it. While another Master is heard it is set
+	// for each of its advertisements, so limit the rate of the frames.
 	Announce bool
 }

@@ -6,33 +6,33 @@ import (
 	"time"
 )
 
-// Status is what there is to know about a Router.
+// Status is a snapshot of a Router.
 type Status struct {
 	State State
-	// Reason is the last transition's; empty before the first.
+	// Reason is that of the last transition; empty before the first.
 	Reason Reason
 	// Since is when that transition happened.
 	Since Time
-	// Master is the address of the Master last heard, our own while we are
-	// it, and invalid if none was heard since Startup.
+	// Master is the address of the Master last heard, our own in state Master,
+	// and the zero Addr if no Master was heard since Startup.
 	Master netip.Addr
-	// MasterPriority is what that Master advertised last: 0 if it resigned.
+	// MasterPriority is the priority last advertised by Master: 0 if it resigned.
 	MasterPriority uint8
-	// MasterAdverInterval is Master_Adver_Interval: the Master's as far as it
-	// was believed, and our own until one was heard.
+	// MasterAdverInterval is Master_Adver_Interval: the Master's interval as far
+	// as Router.Receive learns it, our own until a Master was heard.
 	MasterAdverInterval time.Duration
-	// Heard tells that another Master was heard since Startup, and LastHeard
-	// when that was last. Becoming Master does not change them, so they tell
-	// how long there was none. A Master that stalled and made way heard
-	// itself last.
+	// Heard reports whether another Master was heard since Startup, and LastHeard
+	// when last. Becoming Master does not change them, so they show how long
+	// there was no Master. When a Master stalls and becomes Backup, LastHeard is
+	// the time of its own last advertisement.
 	Heard     bool
 	LastHeard Time
-	// Advertised are the addresses that our advertisements carry, or would:
-	// as many of Config.Addresses as fit, and while a Master that does not have
-	// all of them may still be there, exactly its list, because keepalived
-	// discards another than its own.
+	// Advertised are the addresses in our advertisements, sent or not: as many of
+	// Config.Addresses as fit, or the list adopted from another Master, because
+	// keepalived discards a list that is not its own.
 	Advertised []netip.Addr
-	// AdvertisingListOf is the Master whose list that is; invalid if it is ours.
+	// AdvertisingListOf is the Master that the adopted list came from; the zero
+	// Addr while the list is our own.
 	AdvertisingListOf netip.Addr
 	Counters          Counters
 }
@@ -40,7 +40,7 @@ type Status struct {
 // State returns the state.
 func (r *Router) State() State { return r.state }
 
-// Status returns what there is to know. It shares nothing with the Router.
+// Status returns a snapshot, which shares no memory with the Router.
 func (r *Router) Status() Status {
 	s := Status{
 		State:               r.state,
