@@ -16,16 +16,16 @@ type Advertisement struct {
 	Interval time.Duration
 	// Addresses are the virtual addresses, in the order on the wire.
 	Addresses []netip.Addr
-	// Checksum is the form to send it with, as in Config; Parse leaves it
-	// ChecksumNone and returns the form that it found.
+	// Checksum is the form that Append writes, as in Config. Parse sets it to
+	// ChecksumNone and returns the form separately.
 	Checksum ChecksumForm
-	// Authentication and Password are V2's; without authentication, Password
-	// is zero.
+	// Authentication and Password are for V2 only. Without authentication,
+	// Password is zero.
 	Authentication AuthenticationType
 	Password       Password
 }
 
-// AuthenticationType is the field of that name in V2 (RFC 2338 section 5.3.6).
+// AuthenticationType is the field Authentication Type of V2 (RFC 2338 section 5.3.6).
 type AuthenticationType uint8
 
 // The types. Others, like RFC 2338's Authentication Header, are discarded.
@@ -34,7 +34,7 @@ const (
 	AuthenticationSimpleTextPassword AuthenticationType = 1
 )
 
-// authentication returns the type that c asks for.
+// authentication returns the authentication type of c.
 func (c Config) authentication() AuthenticationType {
 	if c.Password == (Password{}) {
 		return AuthenticationNone

@@ -7,52 +7,52 @@ import (
 	"time"
 )
 
-// AlarmReason says what an operator must look at. The words are part of what
-// operators see in logs, Events and metrics.
+// AlarmReason is the reason of an Alarm. Operators see these words in logs, Events
+// and metrics.
 type AlarmReason string
 
 // The reasons.
 const (
-	// AlarmIncompatiblePeer: somebody sends advertisements for this virtual
-	// router that must be discarded; Detail is the Discard. Both sides will be
-	// Master.
+	// AlarmIncompatiblePeer: advertisements for this virtual router must be
+	// discarded; Detail is the Discard. Their sender and we will both be Master.
 	AlarmIncompatiblePeer AlarmReason = "incompatiblePeer"
-	// AlarmSplitBrain: another Master goes on beside us.
+	// AlarmSplitBrain: another Master stays Master beside us.
 	AlarmSplitBrain AlarmReason = "splitBrain"
-	// AlarmPeerDeaf: it goes on although we answered it again and again, so
-	// it does not hear us.
+	// AlarmPeerDeaf: another Master stays Master despite many answers, so it does
+	// not hear us.
 	AlarmPeerDeaf AlarmReason = "peerDeaf"
-	// AlarmAddressList: a Master advertises addresses that are not ours;
-	// keepalived discards advertisements with another list than its own.
+	// AlarmAddressList: a Master advertises addresses that are not ours; keepalived
+	// discards advertisements with a list that is not its own.
 	AlarmAddressList AlarmReason = "addressList"
-	// AlarmAddressOwner: a stranger claims priority 255.
+	// AlarmAddressOwner: an unknown router advertises priority 255.
 	AlarmAddressOwner AlarmReason = "addressOwner"
-	// AlarmOwnSource: somebody else sends from our own address.
+	// AlarmOwnSource: another host sends from our own address.
 	AlarmOwnSource AlarmReason = "ownSource"
 	// AlarmVRIDConflict: other routers use this VRID for other addresses.
 	AlarmVRIDConflict AlarmReason = "vridConflict"
-	// AlarmVIPInUse: some of the addresses are left alone, because another host
-	// had them before they were claimed for the first time.
+	// AlarmVIPInUse: another host had some of the addresses before we claimed them
+	// for the first time, so we do not claim these.
 	AlarmVIPInUse AlarmReason = "vipInUse"
 	// AlarmDuplicateAddress: another host claims an address that we hold.
 	AlarmDuplicateAddress AlarmReason = "duplicateAddress"
 )
 
-// Alarm is something about a virtual router that an operator must look at.
+// Alarm is a condition of a virtual router that an operator must look at.
 type Alarm struct {
 	Reason AlarmReason
-	// Source is who sent what caused it.
+	// Source is the sender of the packets that caused the alarm.
 	Source netip.Addr
-	// Detail says more in a few words.
+	// Detail describes the condition in a few words.
 	Detail string
 	// Since is when it began.
 	Since Time
 }
 
-// Alarms returns the alarms that are on, in a fixed order. An alarm begins when
-// its cause has lasted, so that no single stray packet raises it, and ends
-// three Master_Down_Intervals after the cause was last seen. Each has one
-// source: another is looked at only when that one is silent for as long.
+// Alarms returns the current alarms, in a fixed order. An alarm begins when its
+// condition has lasted for some time, so that a stray packet does not raise it, and
+// ends three Master_Down_Intervals after the last packet that showed it. Each alarm
+// has one source: another source is considered only once the first is silent for
+// that long.
 func (r *Router) Alarms(now Time) []Alarm {
 	var on []Alarm
 	for i := range r.detectors {
@@ -75,8 +75,9 @@ func (r *Router) Alarms(now Time) []Alarm {
 	return on
 }
 
-// What alarms are raised for, in the order of Alarms. AlarmVRIDConflict is
-// from Monitor, and the engine hears of the last two by ARP and ND.
+// The indexes of detectors, in the order of Alarms. AlarmVRIDConflict comes from a
+// Monitor, AlarmVIPInUse and AlarmDuplicateAddress from ARP and ND, outside this
+// package.
 const (
 	detectIncompatiblePeer = iota
 	detectSplitBrain
@@ -98,47 +99,48 @@ var detectorReasons = [detectorCount]AlarmReason{
 }
 
 const (
-	// minPackets is how many packets from one source it takes, over two
-	// intervals, for an alarm.
+	// minPackets is how many packets from one source raise an alarm, over at least
+	// two intervals.
 	minPackets = 3
-	// minDeafPackets is how many advertisements of another Master there must be
-	// in the five Master_Down_Intervals after which it counts as deaf: a good
-	// half of what it sends.
+	// minDeafPackets is how many advertisements of another Master within five
+	// Master_Down_Intervals show that it is deaf: a good half of those it sends.
 	minDeafPackets = 10
-	// rolloutTime is for how long members may differ in their addresses: they do
-	// not learn of a change all at once.
+	// rolloutTime is how long the members' addresses may differ: they do not learn
+	// of a change all at once.
 	rolloutTime = 3 * time.Second
-	// describedAddresses is how many addresses a Detail shows of a list.
+	// describedAddresses is how many addresses of a list a Detail shows.
 	describedAddresses = 4
 )
 
-// causes has one place for each reason, so that no flood makes it grow.
+// detectors has one detector for each reason, so that a flood does not make it
+// grow.
 type detectors [detectorCount]detector
 
-// cause is what was seen of what an alarm is raised for, from one source.
+// detector records the packets from one source that show a condition, and decides
+// when they raise an alarm.
 type detector struct {
 	source      netip.Addr
 	first, last Time
 	packets     int
-	// hold is for how long after the last packet the cause is still there.
+	// hold is how long the condition lasts after the last packet.
 	hold time.Duration
-	// on tells that there is an alarm, since when there is.
+	// raised reports whether there is an alarm, and since has its beginning.
 	raised bool
 	since  Time
 
 	discard    Discard                        // detectIncompatiblePeer
 	priority   uint8                          // detectSplitBrain, detectPeerDeaf
 	list       [describedAddresses]netip.Addr // detectAddressList
-	listLength int                            // how long that list really is
+	listLength int                            // the length of the whole list
 }
 
-// over tells whether the cause is no longer there.
+// expired reports whether the condition is over.
 func (d *detector) expired(now Time) bool { return now.Sub(d.last) > d.hold }
 
-// note takes in a packet that shows the cause. The alarm is raised when there
-// were so many in at least so long. It is false if the packet is not from the
-// source that is being looked at.
-func (d *detector) observe(now Time, source netip.Addr, packets int, lasting, hold time.Duration) bool {
+// observe records a packet that shows the condition. It raises the alarm after that
+// many packets over at least that time. It returns false if it ignored the packet
+// because the condition has another source.
+func (d *detector) observe(now Time, source netip.Addr, packets int, duration, hold time.Duration) bool {
 	switch {
 	case d.packets == 0 || d.expired(now):
 		*d = detector{source: source, first: now}
@@ -147,17 +149,17 @@ func (d *detector) observe(now Time, source netip.Addr, packets int, lasting, ho
 	}
 	d.last, d.hold = now, hold
 	d.packets++
-	if !d.raised && d.packets >= packets && now.Sub(d.first) >= lasting {
+	if !d.raised && d.packets >= packets && now.Sub(d.first) >= duration {
 		d.raised, d.since = true, now
 	}
 	return true
 }
 
-// end ends a cause at once.
+// reset ends a condition at once.
 func (ds *detectors) reset(which int) { ds[which] = detector{} }
 
-// ignorable are the reasons to discard a packet that say nothing about a peer:
-// it was not for us, or no router on this link can have sent it.
+// ignorable are the reasons to discard a packet that raise no alarm: the packet
+// was not for us, or no router on this link can have sent it.
 var ignorable = [discards]bool{
 	DiscardNone:       true,
 	DiscardProtocol:   true,
@@ -167,14 +169,14 @@ var ignorable = [discards]bool{
 	DiscardInitialize: true,
 }
 
-// noticeDiscard takes in a packet that was discarded. What interval its sender
-// has is not known; most of those that are not like us have 1 s.
+// observeDiscard records a discarded packet. The interval of its sender is not
+// known; most incompatible routers have 1 s.
 func (r *Router) observeDiscard(now Time, source netip.Addr, d Discard) {
 	hold := r.holdTime(time.Second)
 	switch {
 	case d == DiscardIPTTL && r.config.Unicast && r.isPeer(source):
-		// A router on the way, or a peer that sends so: keepalived 2.2.7 does by
-		// unicast over IPv6, unless it has unicast_ttl.
+		// There is a router in between, or the peer sends another value:
+		// keepalived 2.2.7 does with unicast over IPv6, unless unicast_ttl is set.
 		r.observeIncompatible(now, source, d, hold)
 	case ignorable[d]:
 	case d == DiscardOwnSource:
@@ -184,7 +186,7 @@ func (r *Router) observeDiscard(now Time, source netip.Addr, d Discard) {
 	}
 }
 
-// incompatible takes in a packet of a peer whose packets must be discarded.
+// observeIncompatible records a packet of an incompatible peer.
 func (r *Router) observeIncompatible(now Time, source netip.Addr, d Discard, hold time.Duration) {
 	incompatible := &r.detectors[detectIncompatiblePeer]
 	if incompatible.observe(now, source, minPackets, 2*r.config.AdvertisementInterval, hold) {
@@ -192,16 +194,16 @@ func (r *Router) observeIncompatible(now Time, source netip.Addr, d Discard, hol
 	}
 }
 
-// notice takes in an advertisement that is used although it is strange.
+// observeAdvertisement records what is unusual about an accepted advertisement.
 func (r *Router) observeAdvertisement(now Time, source netip.Addr, a *Advertisement, list listMatch) {
 	interval := r.judgedInterval(a)
 	if list == listMismatch {
-		lasting := 2 * interval
+		duration := 2 * interval
 		if r.mayBePeer(source) {
-			lasting = max(lasting, rolloutTime)
+			duration = max(duration, rolloutTime)
 		}
 		differs := &r.detectors[detectAddressList]
-		if differs.observe(now, source, minPackets, lasting, r.holdTime(interval)) {
+		if differs.observe(now, source, minPackets, duration, r.holdTime(interval)) {
 			copy(differs.list[:], a.Addresses)
 			differs.listLength = len(a.Addresses)
 		}
@@ -211,8 +213,8 @@ func (r *Router) observeAdvertisement(now Time, source netip.Addr, a *Advertisem
 	}
 }
 
-// observeOtherMaster takes in an advertisement of another Master, which should
-// have yielded to us. A single one is what a failover may look like.
+// observeOtherMaster records an advertisement of another Master that ought to have
+// yielded to us. A single one is normal in a failover.
 func (r *Router) observeOtherMaster(now Time, source netip.Addr, a *Advertisement) {
 	interval := r.judgedInterval(a)
 	split, deaf := &r.detectors[detectSplitBrain], &r.detectors[detectPeerDeaf]
@@ -224,20 +226,19 @@ func (r *Router) observeOtherMaster(now Time, source netip.Addr, a *Advertisemen
 	}
 }
 
-// judgedInterval is the interval to judge a sender by: its own as far as it is
-// believed, and no less than ours.
+// judgedInterval returns the interval by which to judge a sender: its own within
+// bounds, and no less than ours.
 func (r *Router) judgedInterval(a *Advertisement) time.Duration {
 	return max(r.config.boundInterval(a.Interval), r.config.AdvertisementInterval)
 }
 
-// hold is for how long something counts that was seen from a Master which
-// advertises every interval, or as often as we do.
+// holdTime returns how long a condition lasts after the last packet of a Master that
+// advertises every interval; a shorter interval than ours counts as ours.
 func (r *Router) holdTime(interval time.Duration) time.Duration {
 	return 3 * r.config.MasterDownInterval(max(interval, r.config.AdvertisementInterval))
 }
 
-// describe says what an address list of n addresses is of which the first are
-// given.
+// formatAddresses formats a list of n addresses, of which only the first are given.
 func formatAddresses(first []netip.Addr, n int) string {
 	var b strings.Builder
 	for i, a := range first {

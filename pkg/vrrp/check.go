@@ -2,7 +2,7 @@ package vrrp
 
 import "crypto/subtle"
 
-// checkAdvertisement is what of the validation needs the configuration.
+// checkAdvertisement validates what depends on the state and the configuration.
 func (r *Router) checkAdvertisement(h Header, a *Advertisement) Discard {
 	if r.state == Initialize {
 		return DiscardInitialize
@@ -27,13 +27,12 @@ func (r *Router) checkAdvertisement(h Header, a *Advertisement) Discard {
 	}
 }
 
-// FromMember tells whether a packet is for this virtual router and, with unicast,
-// from one of its peers: in any state, and also if the advertisement in it must be
-// discarded for other reasons.
+// FromMember reports whether a packet is addressed to this virtual router and, with
+// unicast, comes from one of its peers. It does not depend on the state, nor on
+// whether the advertisement is discarded for other reasons.
 func (r *Router) FromMember(h Header) bool { return r.checkMember(h) == DiscardNone }
 
-// checkMember tells whether the packet is for us, and from another who may be
-// a member.
+// checkMember checks that a packet is for us and that its sender may be a member.
 func (r *Router) checkMember(h Header) Discard {
 	c := &r.config
 	destination := Group(c.Family)
@@ -52,8 +51,8 @@ func (r *Router) checkMember(h Header) Discard {
 	}
 }
 
-// countReceived counts an advertisement that will be used, and what is strange about
-// it. None of that is a reason to discard it: two Masters are the worse evil.
+// countReceived counts an accepted advertisement and what is unusual about it. None
+// of that is a reason to discard it: two Masters would be worse.
 func (r *Router) countReceived(a *Advertisement, list listMatch) {
 	r.statistics.received++
 	if a.Priority == PriorityResign {

@@ -5,22 +5,22 @@ import (
 	"net/netip"
 )
 
-// ChecksumForm is what the checksum of a packet was computed over.
+// ChecksumForm is the coverage of a packet's checksum.
 type ChecksumForm uint8
 
-// The forms. Version 2 and, for IPv4, RFC 9568 section 5.2.8 take the message
-// alone. RFC 5798 could be read either way, and keepalived and FRR have always
-// taken in the pseudo-header and accept nothing else, so that is what Append
-// writes in version 3 unless it is told otherwise. Parse accepts both. Over
-// IPv6 everybody takes in the pseudo-header.
+// The forms. In version 2 and, for IPv4, RFC 9568 section 5.2.8 the checksum covers
+// the message alone. RFC 5798 could be read either way; keepalived and FRR have
+// always included the pseudo-header and accept nothing else, so Append writes that
+// form in version 3 by default. Parse accepts both. Over IPv6 all implementations
+// include the pseudo-header.
 const (
 	ChecksumNone ChecksumForm = iota
 	ChecksumMessage
 	ChecksumPseudoHeader
-	// ChecksumGroupPseudoHeader is that of old versions of keepalived, in
-	// whose pseudo-header a unicast IPv4 packet goes to the multicast group.
-	// It is accepted but never sent: a keepalived that hears it once sends no
-	// other from then on.
+	// ChecksumGroupPseudoHeader is the form of old versions of keepalived, whose
+	// pseudo-header has the multicast group as the destination of a unicast IPv4
+	// packet. It is accepted but never sent: a keepalived that receives it once
+	// sends no other form from then on.
 	ChecksumGroupPseudoHeader
 
 	checksumForms // how many there are
@@ -33,8 +33,7 @@ var checksumFormNames = [checksumForms]string{
 	ChecksumGroupPseudoHeader: "groupPseudoHeader",
 }
 
-// String returns the form's word, which metrics and logs show and which never
-// changes.
+// String returns the form's name, as in metrics and logs. It never changes.
 func (f ChecksumForm) String() string {
 	if f < checksumForms {
 		return checksumFormNames[f]
@@ -42,8 +41,9 @@ func (f ChecksumForm) String() string {
 	return "unknown"
 }
 
-// checksumForm returns the form in which the message's checksum is right,
-// ChecksumNone if in none that v and the family allow.
+// checksumForm returns the form in which the message's checksum is right. It
+// returns ChecksumNone if it is right in none of the forms that v and the family
+// allow.
 func checksumForm(v Version, message []byte, source, destination netip.Addr) ChecksumForm {
 	// A message with its right checksum in it sums up to all ones.
 	const right = 0
@@ -63,7 +63,7 @@ func checksumForm(v Version, message []byte, source, destination netip.Addr) Che
 	}
 }
 
-// checksum is the Internet checksum (RFC 1071) of message, on top of sum.
+// checksum returns the Internet checksum (RFC 1071) of message, added to sum.
 func checksum(message []byte, sum uint32) uint16 {
 	for ; len(message) >= 2; message = message[2:] {
 		sum += uint32(binary.BigEndian.Uint16(message))
@@ -77,9 +77,9 @@ func checksum(message []byte, sum uint32) uint16 {
 	return ^uint16(sum)
 }
 
-// pseudoHeader is the sum of the pseudo-header (RFC 793 section 3.1, RFC 8200
-// section 8.1) of a message that is length octets long. It has the same words
-// in either family.
+// pseudoHeader returns the sum of the pseudo-header (RFC 793 section 3.1, RFC 8200
+// section 8.1) of a message of length octets. It has the same words in both
+// families.
 func pseudoHeader(length int, source, destination netip.Addr) uint32 {
 	return addressSum(source) + addressSum(destination) + Protocol + uint32(length)
 }

@@ -52,34 +52,34 @@ const (
 
 // Priorities with a meaning of their own (RFC 9568 section 5.2.4).
 const (
-	// PriorityResign in an advertisement says that the Master is leaving.
+	// PriorityResign in an advertisement means that the Master is leaving.
 	PriorityResign uint8 = 0
-	// PriorityOwner is the address owner's; this daemon never uses it.
+	// PriorityOwner is the priority of the address owner; this daemon never uses
+	// it.
 	PriorityOwner uint8 = 255
 )
 
-// Config is what a virtual router is configured with. All of it may change
-// while the router runs, but Version, Family and VRID.
+// Config is the configuration of a virtual router. Everything but Version, Family
+// and VRID may change while the router runs.
 type Config struct {
 	Settings
 	Family Family
 	// VRID is the virtual router's identifier, 1 to 255.
 	VRID uint8
-	// TakeoverDelay is waited on top of Master_Down_Interval and Skew_Time
-	// before promotion, up to MaxTakeoverDelay; a local matter, never on the
-	// wire.
+	// TakeoverDelay is added to Master_Down_Interval, and to Skew_Time after a
+	// resignation, before a Backup becomes Master. It is 0 to MaxTakeoverDelay and
+	// never on the wire.
 	TakeoverDelay time.Duration
-	// TakeoverStep is the part of TakeoverDelay that is waited for each peer
-	// which would be preferred to us. It is taken off while the Master last
-	// heard is one of Peers and would be, for that one is gone.
+	// TakeoverStep is the part of TakeoverDelay for each peer that is preferred
+	// to us. It is subtracted if the Master last heard is such a peer, because
+	// that peer has gone.
 	TakeoverStep time.Duration
-	// Peers are the addresses that the other members are known to send from.
-	// With multicast they only tell members from strangers.
+	// Peers are the known source addresses of the other members. With multicast
+	// they only distinguish members from unknown routers.
 	Peers []netip.Addr
-	// Addresses are IPvX_Addresses: what is advertised, in this order.
+	// Addresses are IPvX_Addresses, advertised in this order.
 	Addresses []netip.Addr
-	// Source is the primary address of the interface: the one our
-	// advertisements come from, and the one that decides among equal
-	// priorities.
+	// Source is the primary address of the interface: the source of our
+	// advertisements, and the tie-breaker between equal priorities.
 	Source netip.Addr
 }

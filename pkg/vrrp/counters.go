@@ -3,8 +3,8 @@ package vrrp
 import "fmt"
 
 // Counters are the statistics of one virtual router, named after RFC 6527.
-// They count what the Router asked to be sent; copies and failures are the
-// caller's to count.
+// They count the advertisements in Output.Send; the caller counts copies and
+// failures.
 type Counters struct {
 	MasterTransitions      uint64 `json:"masterTransitions"`
 	AdvertisementsReceived uint64 `json:"advertisementsReceived"`
@@ -14,13 +14,13 @@ type Counters struct {
 	// Checksums counts the packets of this virtual router that Parse
 	// accepted, by ChecksumForm.
 	Checksums map[string]uint64 `json:"checksums,omitempty"`
-	// Discarded counts the packets of this virtual router that were not
-	// used, and Warnings those that were used but looked wrong, by reason.
+	// Discarded counts the discarded packets of this virtual router, and Warnings
+	// the accepted ones that were unusual, by reason.
 	Discarded map[string]uint64 `json:"discarded,omitempty"`
 	Warnings  map[string]uint64 `json:"warnings,omitempty"`
 }
 
-// warning is what looked wrong about an advertisement that was used.
+// warning is an unusual property of an accepted advertisement.
 type warning uint8
 
 const (
@@ -28,13 +28,12 @@ const (
 	warningAdvertisementInterval warning = iota
 	// warningAddressList: not our addresses.
 	warningAddressList
-	// warningFirstNotLinkLocal: over IPv6 the first address is to be the
-	// virtual router's link-local one (RFC 9568 section 5.2.9). FRR does not
-	// care.
+	// warningFirstNotLinkLocal: over IPv6 the first address must be the virtual
+	// router's link-local address (RFC 9568 section 5.2.9). FRR does not obey.
 	warningFirstNotLinkLocal
 	// warningAddressOwner: priority 255, which this project never uses.
 	warningAddressOwner
-	// warningOtherMaster: from a Master of lower priority while we are it.
+	// warningOtherMaster: from a Master of lower priority while we are Master.
 	warningOtherMaster
 
 	warnings // how many there are
@@ -50,8 +49,7 @@ var warningNames = [warnings]string{
 
 func (w warning) String() string { return warningNames[w] }
 
-// statistics are Counters as the Router keeps them: nothing is allocated when
-// a packet is counted.
+// statistics is the internal form of Counters: counting a packet allocates nothing.
 type statistics struct {
 	masterTransitions    uint64
 	received             uint64
@@ -63,10 +61,10 @@ type statistics struct {
 	warnings             [warnings]uint64
 }
 
-// Discard takes in that a packet of this virtual router was not accepted by
-// Parse. What Receive discards it takes in itself. What Parse found wrong about
-// a packet is of no interest if it was not for us, or not from a member, which
-// Parse could not know.
+// Discard records a packet of this virtual router that Parse discarded. Receive
+// calls it for the packets that it discards itself. If the packet was not for us, or
+// not from a member, which Parse cannot know, that reason replaces d unless d is
+// checked first.
 func (r *Router) Discard(now Time, h Header, d Discard) {
 	if first := r.checkMember(h); first != DiscardNone && (first < d || d == DiscardPacketLength) {
 		d = first
@@ -78,8 +76,8 @@ func (r *Router) Discard(now Time, h Header, d Discard) {
 	r.observeDiscard(now, h.Source, d)
 }
 
-// CountChecksum counts the form of the checksum of a packet of this virtual
-// router that Parse accepted.
+// CountChecksum counts the checksum form of a packet of this virtual router that
+// Parse accepted.
 func (r *Router) CountChecksum(f ChecksumForm) {
 	if f < checksumForms {
 		r.statistics.checksums[f]++
@@ -99,7 +97,7 @@ func (s *statistics) counters() Counters {
 	}
 }
 
-// byName turns counts by index into counts by name, without those that are 0.
+// byName converts counts by index to counts by name, without the zero ones.
 func byName[T interface {
 	~uint8
 	fmt.Stringer

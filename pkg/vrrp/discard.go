@@ -1,34 +1,34 @@
 package vrrp
 
-// Discard says why a received packet was not used. The zero value,
-// DiscardNone, is a packet that was.
+// Discard is the reason why a received packet was discarded. The zero value,
+// DiscardNone, means that it was accepted.
 type Discard uint8
 
-// The reasons, named after the counters of RFC 6527 and, where that has none,
-// of RFC 2787, and in the order in which a packet is checked for them.
+// The reasons, named after the counters of RFC 6527 or else of RFC 2787, in the order
+// of the checks.
 const (
 	DiscardNone Discard = iota
 	// DiscardPacketLength: a truncated or malformed IP header, a fragment, or
 	// a payload whose length is not that of its address count.
 	DiscardPacketLength
-	// DiscardProtocol: not IP protocol 112, or behind an extension header.
+	// DiscardProtocol: not IP protocol 112, or with an extension header.
 	DiscardProtocol
 	// DiscardWrongDestination: not sent to the VRRP group or, with unicast, to
 	// our own address.
 	DiscardWrongDestination
-	// DiscardSource: a source no router can have: unspecified, multicast,
+	// DiscardSource: a source that no router can have: unspecified, multicast,
 	// loopback, broadcast or, over IPv6 with multicast, not link-local.
 	DiscardSource
-	// DiscardOwnSource: sent from our own address, by another node that has
-	// it too, or by ourselves.
+	// DiscardOwnSource: sent from our own address, by another node that has the
+	// same address or by ourselves.
 	DiscardOwnSource
-	// DiscardUnknownPeer: with unicast, the source is none of our peers.
+	// DiscardUnknownPeer: with unicast, the source is not one of our peers.
 	DiscardUnknownPeer
 	// DiscardIPTTL: the time to live, or hop limit, is not 255, so it came
 	// through a router.
 	DiscardIPTTL
-	// DiscardVersion: neither version 2 nor 3, version 2 over IPv6, or not the
-	// virtual router's.
+	// DiscardVersion: neither version 2 nor 3, version 2 over IPv6, or another
+	// version than the virtual router's.
 	DiscardVersion
 	// DiscardVRID: no such virtual router is configured.
 	DiscardVRID
@@ -38,8 +38,7 @@ const (
 	DiscardAddressList
 	// DiscardChecksum: no form of the checksum matches.
 	DiscardChecksum
-	// DiscardInvalidAuthType: version 2 with an authentication type that is
-	// not known.
+	// DiscardInvalidAuthType: version 2 with an unknown authentication type.
 	DiscardInvalidAuthType
 	// DiscardAuthTypeMismatch: version 2 with another authentication type than
 	// the virtual router's.
@@ -77,8 +76,7 @@ var discardNames = [discards]string{
 	DiscardInitialize:            "initialize",
 }
 
-// String returns the reason's word, which metrics and logs show and which
-// never changes.
+// String returns the reason's name, as in metrics and logs. It never changes.
 func (d Discard) String() string {
 	if d < discards {
 		return discardNames[d]

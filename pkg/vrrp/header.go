@@ -9,8 +9,8 @@ import (
 const (
 	// Protocol is VRRP's IP protocol number.
 	Protocol = 112
-	// TTL is the time to live, in IPv6 the hop limit, that advertisements are
-	// sent with, and the only one they are accepted with.
+	// TTL is the time to live, in IPv6 the hop limit, of every advertisement; one
+	// with another value is discarded.
 	TTL = 255
 )
 
@@ -30,7 +30,7 @@ func Group(f Family) netip.Addr {
 
 var broadcastIPv4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// Header is what VRRP looks at in the IP header of a packet.
+// Header has the fields of the IP header that VRRP uses.
 type Header struct {
 	Source      netip.Addr
 	Destination netip.Addr
@@ -65,7 +65,7 @@ func ParseIP(packet []byte) (Header, []byte, Discard) {
 //	16  destination (32 bits)
 //	20  options, up to the header length
 //
-// The header's checksum is left to the link's, which covers the same bytes.
+// The header's checksum is not verified: the link's covers the same bytes.
 func parseIPv4(packet []byte) (Header, []byte, Discard) {
 	const (
 		minHeader     = 20
@@ -122,7 +122,7 @@ func parseIPv6(packet []byte) (Header, []byte, Discard) {
 	}, packet[header:total], DiscardNone
 }
 
-// isHost tells whether a is an address that one host can have, of a family.
+// isHost reports whether a is a unicast address of family f that a host can have.
 func isHost(a netip.Addr, f Family) bool {
 	return a.IsValid() && a.Is4() == (f != IPv6) && !a.Is4In6() && a.Zone() == "" &&
 		!a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a != broadcastIPv4

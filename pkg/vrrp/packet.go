@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// How many addresses one advertisement can carry: IPv4 is limited by the count,
-// IPv6 by a packet of 1500 octets.
+// The most addresses that one advertisement can carry: the count field limits IPv4,
+// a packet of 1500 octets IPv6.
 const (
 	MaxAddressesIPv4 = 255
 	MaxAddressesIPv6 = 90
@@ -48,11 +48,11 @@ const (
 	centisecond = 10 * time.Millisecond
 )
 
-// Append appends to b the message as it goes from source to destination, and
-// allocates only if b has no room for it. Priority, count and interval must be
-// what a valid Config has, the addresses of the family of source and
-// destination; an interval that the field cannot hold becomes the nearest it
-// can, which is never 0.
+// Append appends to b the message as sent from source to destination, and allocates
+// only if b has too little capacity. Priority, count and interval must be those of a
+// valid Config, and the addresses of the family of source and destination. An
+// interval that the field cannot hold becomes the nearest one that it can, which is
+// never 0.
 func (a *Advertisement) Append(b []byte, source, destination netip.Addr) []byte {
 	start := len(b)
 	b = append(b, uint8(a.Version)<<4|typeAdvertisement, a.VRID, a.Priority, uint8(len(a.Addresses)))
@@ -83,9 +83,9 @@ func (a *Advertisement) Append(b []byte, source, destination netip.Addr) []byte 
 	return b
 }
 
-// PeekVRID returns the VRID of a payload, so that the caller can look up the
-// virtual router before anything is checked. It is false for a payload that is
-// too short to be a message.
+// PeekVRID returns the VRID of a payload, so that the caller can look up the virtual
+// router before it checks the packet. It returns false for a payload that is too
+// short to be a message.
 func PeekVRID(payload []byte) (vrid uint8, ok bool) {
 	if len(payload) < fixedLength {
 		return 0, false
@@ -93,11 +93,10 @@ func PeekVRID(payload []byte) (vrid uint8, ok bool) {
 	return payload[1], true
 }
 
-// Parse checks everything about a packet that can be checked without knowing
-// the virtual router, and reads it into a. It returns over what the checksum
-// was computed, or why the packet is to be discarded; a is then as it was.
-// The slice a.Addresses is used again: with a capacity of MaxAddressesIPv4
-// nothing is ever allocated.
+// Parse performs every check of a packet that does not depend on the virtual router,
+// and decodes the packet into a. It returns the form of the checksum, or the reason to
+// discard the packet; then a is unchanged. Parse reuses the slice a.Addresses: with a
+// capacity of MaxAddressesIPv4 it never allocates.
 func Parse(h Header, payload []byte, a *Advertisement) (ChecksumForm, Discard) {
 	if d := checkIPHeader(h); d != DiscardNone {
 		return ChecksumNone, d
@@ -135,7 +134,7 @@ func Parse(h Header, payload []byte, a *Advertisement) (ChecksumForm, Discard) {
 		read.Interval = time.Duration(payload[5]) * time.Second
 		switch read.Authentication {
 		case AuthenticationNone:
-			// What the data then are does not matter (RFC 2338 section 5.3.10).
+			// The authentication data are ignored (RFC 2338 section 5.3.10).
 		case AuthenticationSimpleTextPassword:
 			read.Password = Password(payload[length-authenticationLength:])
 		default:
@@ -162,10 +161,10 @@ func Parse(h Header, payload []byte, a *Advertisement) (ChecksumForm, Discard) {
 	return form, DiscardNone
 }
 
-// checkIPHeader checks what the IP header says: an advertisement comes from a
-// host, to the group or to another host, and from this link, which is what its
-// time to live proves (RFC 9568 sections 5.1.1.3 and 5.1.2.3). To the IPv6
-// group it comes from a link-local address (section 5.1.2.1).
+// checkIPHeader checks the IP header: an advertisement goes from a host to the group
+// or to another host, and its time to live proves that it comes from this link
+// (RFC 9568 sections 5.1.1.3 and 5.1.2.3). An advertisement to the IPv6 group has a
+// link-local source (section 5.1.2.1).
 func checkIPHeader(h Header) Discard {
 	family := FamilyOf(h.Destination)
 	multicast := h.Destination == Group(family)

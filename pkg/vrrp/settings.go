@@ -90,8 +90,8 @@ func (v Version) Intervals() string {
 	return "10ms to 40.95s in steps of 10ms"
 }
 
-// checkSettings returns an error that names every setting that is wrong by
-// itself, its value, and what is right.
+// checkSettings returns an error that names every setting that is invalid by itself,
+// its value, and the valid ones.
 func (s Settings) checkSettings() error {
 	var errs []error
 	bad := func(field string, value any, right string) {

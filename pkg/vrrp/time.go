@@ -15,5 +15,5 @@ func (t Time) Add(d time.Duration) Time { return t + Time(d) }
 // Sub returns how long after u the instant t is.
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
 
-// Never is a deadline that does not come.
+// Never is a deadline that is never reached.
 const Never = Time(math.MaxInt64)

@@ -10,16 +10,16 @@ import (
 // MaxTakeoverDelay is the longest Config.TakeoverDelay.
 const MaxTakeoverDelay = time.Minute
 
-// maxConfigAddresses is more than advertisements can carry: addresses beyond
-// that are held without being advertised.
+// maxConfigAddresses is more than an advertisement can carry: the addresses that do
+// not fit are held without being advertised.
 const maxConfigAddresses = 4096
 
 func fieldError(field string, value any, right string) error {
 	return fmt.Errorf("%s %v: want %s", field, value, right)
 }
 
-// Validate returns an error that names every field that is wrong, its value,
-// and what is right.
+// Validate returns an error that names every invalid field, its value, and the
+// valid ones.
 func (c Config) Validate() error {
 	errs := []error{c.checkSettings()}
 	bad := func(field string, value any, right string) {
