@@ -9,21 +9,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// list changes the addresses of an advertisement.
-func list(as ...string) func(a *Advertisement) {
+// addressList changes the addresses of an advertisement.
+func addressList(as ...string) func(a *Advertisement) {
 	return func(a *Advertisement) { a.Addresses = addrs(as...) }
 }
 
-// carrying changes the addresses of what is sent.
-func carrying(as ...string) want {
+// withAddresses changes the addresses of what is sent.
+func withAddresses(as ...string) want {
 	return func(_ *routerTest, out *Output) { out.Send.Addresses = addrs(as...) }
 }
 
 // peers makes 192.0.2.1 and 192.0.2.2 known members.
 func peers(c *Config) { c.Peers = addrs("192.0.2.2", "192.0.2.1") }
 
-// follows checks what the Status says of whose list is advertised.
-func (b *routerTest) follows(source string, as ...string) {
+// checkAdvertisedList checks which list the Status says is advertised, and whose it is.
+func (b *routerTest) checkAdvertisedList(source string, as ...string) {
 	b.t.Helper()
 	s := b.r.Status()
 	got := ""
@@ -39,11 +39,11 @@ func (b *routerTest) follows(source string, as ...string) {
 	}
 }
 
-// takesOver lets a Backup become Master.
-func (b *routerTest) takesOver(why Reason, wants ...want) {
+// takeOver lets a Backup become Master.
+func (b *routerTest) takeOver(why Reason, wants ...want) {
 	b.t.Helper()
 	b.untilTimer()
-	b.do(b.r.Expire(b.now), append([]want{sends(b.c.Priority), transition(Backup, Master, why)}, wants...)...)
+	b.checkOutput(b.r.Expire(b.now), append([]want{sends(b.c.Priority), transition(Backup, Master, why)}, wants...)...)
 }
 
 // A Backup follows the Master's list, so that it has it in all that it sends
@@ -51,15 +51,15 @@ func (b *routerTest) takesOver(why Reason, wants ...want) {
 func TestFollowAsBackup(t *testing.T) {
 	t.Parallel()
 	b := backup(t, peers)
-	b.do(b.hears(9, 200, list("192.0.2.51")))
-	b.follows("192.0.2.9", "192.0.2.51")
-	b.takesOver(ReasonMasterDown, carrying("192.0.2.51"))
+	b.checkOutput(b.receive(9, 200, addressList("192.0.2.51")))
+	b.checkAdvertisedList("192.0.2.9", "192.0.2.51")
+	b.takeOver(ReasonMasterDown, withAddresses("192.0.2.51"))
 	b.untilTimer()
-	b.do(b.r.Expire(b.now), sends(100), carrying("192.0.2.51"))
+	b.checkOutput(b.r.Expire(b.now), sends(100), withAddresses("192.0.2.51"))
 	b.pass(ms)
-	b.do(b.hears(1, 0, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
-	b.do(b.hears(1, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
-	b.do(b.r.Shutdown(b.now), sends(0), carrying("192.0.2.51"), transition(Master, Initialize, ReasonShutdown))
+	b.checkOutput(b.receive(1, 0, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
+	b.checkOutput(b.receive(1, 50, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
+	b.checkOutput(b.r.Shutdown(b.now), sends(0), withAddresses("192.0.2.51"), transition(Master, Initialize, ReasonShutdown))
 }
 
 // Also that of one that resigns, and of one to be preempted; and that of our
@@ -67,14 +67,14 @@ func TestFollowAsBackup(t *testing.T) {
 func TestFollowEveryMaster(t *testing.T) {
 	t.Parallel()
 	for name, hears := range map[string]func(b *routerTest) Output{
-		"resigning": func(b *routerTest) Output { return b.hears(9, 0, list("192.0.2.51")) },
-		"lower":     func(b *routerTest) Output { return b.hears(9, 50, list("192.0.2.51")) },
-		"peer":      func(b *routerTest) Output { return b.hears(1, 200, list("192.0.2.51")) },
+		"resigning": func(b *routerTest) Output { return b.receive(9, 0, addressList("192.0.2.51")) },
+		"lower":     func(b *routerTest) Output { return b.receive(9, 50, addressList("192.0.2.51")) },
+		"peer":      func(b *routerTest) Output { return b.receive(1, 200, addressList("192.0.2.51")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := backup(t, peers)
-			b.do(hears(b))
-			b.takesOver(b.r.promoteReason, carrying("192.0.2.51"))
+			b.checkOutput(hears(b))
+			b.takeOver(b.r.promoteReason, withAddresses("192.0.2.51"))
 		})
 	}
 }
@@ -83,25 +83,25 @@ func TestFollowEveryMaster(t *testing.T) {
 func TestFollowAsMaster(t *testing.T) {
 	t.Parallel()
 	b := master(t, peers)
-	b.do(b.hears(9, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
+	b.checkOutput(b.receive(9, 50, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
 	b.pass(100 * ms)
-	b.do(b.hears(10, 50, list("192.0.2.50")), sends(100), carrying("192.0.2.50"), announces())
-	b.follows("192.0.2.10", "192.0.2.50")
+	b.checkOutput(b.receive(10, 50, addressList("192.0.2.50")), sends(100), withAddresses("192.0.2.50"), announces())
+	b.checkAdvertisedList("192.0.2.10", "192.0.2.50")
 	b.pass(100 * ms)
-	b.do(b.hears(1, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
-	b.follows("192.0.2.1", "192.0.2.51")
-	b.do(b.hears(9, 0, list("192.0.2.50")), announces())
+	b.checkOutput(b.receive(1, 50, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
+	b.checkAdvertisedList("192.0.2.1", "192.0.2.51")
+	b.checkOutput(b.receive(9, 0, addressList("192.0.2.50")), announces())
 	b.untilTimer()
-	b.do(b.r.Expire(b.now), sends(100), carrying("192.0.2.50"))
-	b.do(b.hears(9, 200, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), transition(Master, Backup, ReasonHigherPriority))
+	b.checkOutput(b.r.Expire(b.now), sends(100), withAddresses("192.0.2.50"))
+	b.checkOutput(b.receive(9, 200, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), transition(Master, Backup, ReasonHigherPriority))
 }
 
 // In its order: what is a list of three is not always one of a set.
 func TestFollowOrder(t *testing.T) {
 	t.Parallel()
 	b := backup(t, func(c *Config) { c.Addresses = addrs("192.0.2.50", "192.0.2.51", "192.0.2.52", "192.0.2.53") })
-	b.do(b.hears(9, 200, list("192.0.2.52", "192.0.2.50", "192.0.2.51")))
-	b.takesOver(ReasonMasterDown, carrying("192.0.2.52", "192.0.2.50", "192.0.2.51"))
+	b.checkOutput(b.receive(9, 200, addressList("192.0.2.52", "192.0.2.50", "192.0.2.51")))
+	b.takeOver(ReasonMasterDown, withAddresses("192.0.2.52", "192.0.2.50", "192.0.2.51"))
 }
 
 // What is not part of our list cannot be followed, and does not change whom we
@@ -109,19 +109,19 @@ func TestFollowOrder(t *testing.T) {
 func TestFollowOnlyPart(t *testing.T) {
 	t.Parallel()
 	for name, other := range map[string]func(a *Advertisement){
-		"disjoint":    list("192.0.2.52"),
-		"overlapping": list("192.0.2.51", "192.0.2.52"),
-		"superset":    list("192.0.2.50", "192.0.2.51", "192.0.2.52"),
-		"twice":       list("192.0.2.51", "192.0.2.51"),
-		"our number":  list("192.0.2.51", "192.0.2.53"),
+		"disjoint":    addressList("192.0.2.52"),
+		"overlapping": addressList("192.0.2.51", "192.0.2.52"),
+		"superset":    addressList("192.0.2.50", "192.0.2.51", "192.0.2.52"),
+		"twice":       addressList("192.0.2.51", "192.0.2.51"),
+		"our number":  addressList("192.0.2.51", "192.0.2.53"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := backup(t)
-			b.do(b.hears(9, 200, other))
-			b.follows("")
-			b.do(b.hears(9, 200, list("192.0.2.51")))
-			b.do(b.hears(9, 200, other))
-			b.follows("192.0.2.9", "192.0.2.51")
+			b.checkOutput(b.receive(9, 200, other))
+			b.checkAdvertisedList("")
+			b.checkOutput(b.receive(9, 200, addressList("192.0.2.51")))
+			b.checkOutput(b.receive(9, 200, other))
+			b.checkAdvertisedList("192.0.2.9", "192.0.2.51")
 		})
 	}
 }
@@ -129,7 +129,7 @@ func TestFollowOnlyPart(t *testing.T) {
 // Our whole list ends it, in any order: all that are heard have it.
 func TestFollowUntilWholeList(t *testing.T) {
 	t.Parallel()
-	part, whole := list("192.0.2.51"), list("192.0.2.51", "192.0.2.50")
+	part, whole := addressList("192.0.2.51"), addressList("192.0.2.51", "192.0.2.50")
 	tests := []struct {
 		name    string
 		start   func(t *testing.T, changes ...func(c *Config)) *routerTest
@@ -137,36 +137,36 @@ func TestFollowUntilWholeList(t *testing.T) {
 		hears   func(b *routerTest)
 		ends    bool
 	}{
-		{"Backup, stranger", backup, []func(c *Config){peers}, func(b *routerTest) { b.hears(9, 200, whole) }, true},
-		{"Backup, peer", backup, []func(c *Config){peers}, func(b *routerTest) { b.hears(1, 200, whole) }, true},
-		{"Backup, no peers known", backup, nil, func(b *routerTest) { b.hears(1, 200, whole) }, true},
-		{"Master, stranger", master, []func(c *Config){peers}, func(b *routerTest) { b.hears(9, 50, whole) }, true},
-		{"Master, better peer", master, []func(c *Config){peers}, func(b *routerTest) { b.hears(1, 200, whole) }, true},
-		{"Master, no peers known", master, nil, func(b *routerTest) { b.hears(9, 50, whole) }, true},
+		{"Backup, stranger", backup, []func(c *Config){peers}, func(b *routerTest) { b.receive(9, 200, whole) }, true},
+		{"Backup, peer", backup, []func(c *Config){peers}, func(b *routerTest) { b.receive(1, 200, whole) }, true},
+		{"Backup, no peers known", backup, nil, func(b *routerTest) { b.receive(1, 200, whole) }, true},
+		{"Master, stranger", master, []func(c *Config){peers}, func(b *routerTest) { b.receive(9, 50, whole) }, true},
+		{"Master, better peer", master, []func(c *Config){peers}, func(b *routerTest) { b.receive(1, 200, whole) }, true},
+		{"Master, no peers known", master, nil, func(b *routerTest) { b.receive(9, 50, whole) }, true},
 		{
 			"Master, peer that does not yield", master,
 			[]func(c *Config){peers},
 			func(b *routerTest) {
 				for range 4 {
 					b.pass(100 * ms)
-					b.hears(1, 50, whole)
+					b.receive(1, 50, whole)
 				}
 			},
 			true,
 		},
 		// It will yield, and does not know yet whom we follow.
-		{"Master, peer", master, []func(c *Config){peers}, func(b *routerTest) { b.hears(1, 50, whole) }, false},
+		{"Master, peer", master, []func(c *Config){peers}, func(b *routerTest) { b.receive(1, 50, whole) }, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := tt.start(t, tt.changes...)
-			b.hears(9, 99, part)
-			b.follows("192.0.2.9", "192.0.2.51")
+			b.receive(9, 99, part)
+			b.checkAdvertisedList("192.0.2.9", "192.0.2.51")
 			tt.hears(b)
 			if tt.ends {
-				b.follows("")
+				b.checkAdvertisedList("")
 			} else {
-				b.follows("192.0.2.9", "192.0.2.51")
+				b.checkAdvertisedList("192.0.2.9", "192.0.2.51")
 			}
 		})
 	}
@@ -178,53 +178,53 @@ func TestFollowForADay(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
 	b := master(t, peers)
-	b.do(b.hears(9, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
+	b.checkOutput(b.receive(9, 50, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
 	b.pass(day)
-	b.do(b.r.Expire(b.now), sends(100), carrying("192.0.2.51"))
+	b.checkOutput(b.r.Expire(b.now), sends(100), withAddresses("192.0.2.51"))
 	// Heard again, a day more. One of our own is no evidence that it is there.
-	b.do(b.hears(9, 0, list("192.0.2.51")), announces())
+	b.checkOutput(b.receive(9, 0, addressList("192.0.2.51")), announces())
 	b.pass(day)
-	b.do(b.hears(1, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
-	b.follows("192.0.2.9", "192.0.2.51")
+	b.checkOutput(b.receive(1, 50, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
+	b.checkAdvertisedList("192.0.2.9", "192.0.2.51")
 	b.pass(100 * ms)
-	b.do(b.r.Expire(b.now), sends(100))
-	b.follows("")
+	b.checkOutput(b.r.Expire(b.now), sends(100))
+	b.checkAdvertisedList("")
 }
 
 // A Backup follows as long as its Master does, and a day more if that one dies.
 func TestFollowAsBackupForLonger(t *testing.T) {
 	t.Parallel()
 	b := backup(t, peers)
-	b.do(b.hears(9, 200, list("192.0.2.51")))
+	b.checkOutput(b.receive(9, 200, addressList("192.0.2.51")))
 	for range 100 {
 		b.pass(time.Hour)
-		b.do(b.hears(1, 200, list("192.0.2.51")))
+		b.checkOutput(b.receive(1, 200, addressList("192.0.2.51")))
 	}
-	b.follows("192.0.2.9", "192.0.2.51")
-	b.takesOver(ReasonMasterDown, carrying("192.0.2.51"))
+	b.checkAdvertisedList("192.0.2.9", "192.0.2.51")
+	b.takeOver(ReasonMasterDown, withAddresses("192.0.2.51"))
 	b.pass(24*time.Hour - 361*ms)
-	b.do(b.r.Expire(b.now), sends(100), carrying("192.0.2.51"))
+	b.checkOutput(b.r.Expire(b.now), sends(100), withAddresses("192.0.2.51"))
 	b.pass(time.Second)
-	b.do(b.r.Expire(b.now), sends(100))
+	b.checkOutput(b.r.Expire(b.now), sends(100))
 }
 
 func TestFollowSetConfig(t *testing.T) {
 	t.Parallel()
 	addresses := func(as ...string) func(c *Config) { return func(c *Config) { c.Addresses = addrs(as...) } }
 	b := master(t, peers)
-	b.do(b.hears(9, 50, list("192.0.2.51")), sends(100), carrying("192.0.2.51"), announces())
+	b.checkOutput(b.receive(9, 50, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
 	// Others see no difference.
-	b.do(b.set(addresses("192.0.2.50", "192.0.2.51", "192.0.2.52")))
-	b.follows("192.0.2.9", "192.0.2.51")
-	b.do(b.set(addresses("192.0.2.51")))
-	b.follows("")
-	b.do(b.set(addresses("192.0.2.50", "192.0.2.51")))
-	b.follows("192.0.2.9", "192.0.2.51")
+	b.checkOutput(b.set(addresses("192.0.2.50", "192.0.2.51", "192.0.2.52")))
+	b.checkAdvertisedList("192.0.2.9", "192.0.2.51")
+	b.checkOutput(b.set(addresses("192.0.2.51")))
+	b.checkAdvertisedList("")
+	b.checkOutput(b.set(addresses("192.0.2.50", "192.0.2.51")))
+	b.checkAdvertisedList("192.0.2.9", "192.0.2.51")
 	// It is no longer part of it: it ends, and for good.
-	b.do(b.set(addresses("192.0.2.50")), sends(100))
-	b.do(b.set(addresses("192.0.2.51", "192.0.2.50")), sends(100))
-	b.follows("")
-	b.inState(Master)
+	b.checkOutput(b.set(addresses("192.0.2.50")), sends(100))
+	b.checkOutput(b.set(addresses("192.0.2.51", "192.0.2.50")), sends(100))
+	b.checkAdvertisedList("")
+	b.checkState(Master)
 }
 
 // A stranger that had our whole list is followed when ours grows: if it is
@@ -232,43 +232,43 @@ func TestFollowSetConfig(t *testing.T) {
 // change, and if no peers are known anybody may be one.
 func TestFollowWhenListGrows(t *testing.T) {
 	t.Parallel()
-	whole := list("192.0.2.51", "192.0.2.50")
+	whole := addressList("192.0.2.51", "192.0.2.50")
 	grow := func(c *Config) { c.Addresses = append(addrs("192.0.2.52"), c.Addresses...) }
 
 	b := backup(t, peers)
-	b.do(b.hears(9, 200, whole))
-	b.do(b.hears(1, 200))
-	b.follows("")
-	b.takesOver(ReasonMasterDown)
-	b.do(b.set(grow), sends(100), carrying("192.0.2.51", "192.0.2.50"))
-	b.follows("192.0.2.9", "192.0.2.51", "192.0.2.50")
+	b.checkOutput(b.receive(9, 200, whole))
+	b.checkOutput(b.receive(1, 200))
+	b.checkAdvertisedList("")
+	b.takeOver(ReasonMasterDown)
+	b.checkOutput(b.set(grow), sends(100), withAddresses("192.0.2.51", "192.0.2.50"))
+	b.checkAdvertisedList("192.0.2.9", "192.0.2.51", "192.0.2.50")
 
 	for _, changes := range [][]func(c *Config){{peers}, nil} {
 		b = backup(t, changes...)
-		b.do(b.hears(1, 200, whole))
-		b.takesOver(ReasonMasterDown)
-		b.do(b.set(grow), sends(100))
-		b.follows("")
+		b.checkOutput(b.receive(1, 200, whole))
+		b.takeOver(ReasonMasterDown)
+		b.checkOutput(b.set(grow), sends(100))
+		b.checkAdvertisedList("")
 	}
 
 	// One of our own that was only the last to learn of a change.
 	for _, changes := range [][]func(c *Config){{peers}, nil} {
 		b = backup(t, changes...)
-		b.do(b.hears(1, 200, list("192.0.2.50")))
-		b.do(b.set(func(c *Config) { c.Addresses = addrs("192.0.2.50") }))
-		b.do(b.hears(1, 200))
-		b.takesOver(ReasonMasterDown)
-		b.do(b.set(grow), sends(100))
-		b.follows("")
+		b.checkOutput(b.receive(1, 200, addressList("192.0.2.50")))
+		b.checkOutput(b.set(func(c *Config) { c.Addresses = addrs("192.0.2.50") }))
+		b.checkOutput(b.receive(1, 200))
+		b.takeOver(ReasonMasterDown)
+		b.checkOutput(b.set(grow), sends(100))
+		b.checkAdvertisedList("")
 	}
 
 	b = backup(t, peers)
-	b.do(b.hears(9, 200))
-	b.takesOver(ReasonMasterDown)
+	b.checkOutput(b.receive(9, 200))
+	b.takeOver(ReasonMasterDown)
 	b.pass(25 * time.Hour)
 	// Before the next advertisement forgets it, too.
-	b.do(b.set(grow), sends(100))
-	b.follows("")
+	b.checkOutput(b.set(grow), sends(100))
+	b.checkAdvertisedList("")
 }
 
 // More than fits is held, and not advertised. What others have is compared with
@@ -313,7 +313,7 @@ func TestMoreAddressesThanFit(t *testing.T) {
 		hears := func(as []netip.Addr) uint64 {
 			before := b.r.statistics.warnings[warningAddressList]
 			a := Advertisement{Version: V3, VRID: 50, Priority: 200, Interval: 100 * ms, Addresses: as}
-			b.do(b.r.Receive(b.now, b.now, Header{source, Group(tt.family), TTL}, &a))
+			b.checkOutput(b.r.Receive(b.now, b.now, Header{source, Group(tt.family), TTL}, &a))
 			return b.r.statistics.warnings[warningAddressList] - before
 		}
 		reversed := slices.Clone(fit)
@@ -338,7 +338,7 @@ func TestMoreAddressesThanFit(t *testing.T) {
 		if diff := cmp.Diff(fit, out.Send.Addresses, cmpAddr); diff != "" {
 			t.Errorf("sent: -want +got\n%s", diff)
 		}
-		if err := checkOutput(b.r, c, Backup, b.now, out); err != nil {
+		if err := checkInvariants(b.r, c, Backup, b.now, out); err != nil {
 			t.Error(err)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// alarms checks the alarms that are on.
-func (b *routerTest) alarms(want ...Alarm) {
+// checkAlarms checks the current alarms.
+func (b *routerTest) checkAlarms(want ...Alarm) {
 	b.t.Helper()
 	if diff := cmp.Diff(want, b.r.Alarms(b.now), cmpAddr); diff != "" {
 		b.t.Errorf("alarms: -want +got\n%s", diff)
@@ -24,35 +24,35 @@ func TestAlarmIncompatiblePeer(t *testing.T) {
 	b := backup(t)
 	discard := func(host byte, d Discard) { b.r.Discard(b.now, groupHeaderOf(hostAddr(host)), d) }
 	discard(9, DiscardChecksum)
-	b.alarms()
+	b.checkAlarms()
 	for range 10 {
 		discard(9, DiscardChecksum) // not yet two intervals
 	}
-	b.alarms()
+	b.checkAlarms()
 	b.pass(200*ms - 1)
 	discard(9, DiscardChecksum)
-	b.alarms()
+	b.checkAlarms()
 	b.pass(1)
 	discard(9, DiscardChecksum)
 	alarm := Alarm{AlarmIncompatiblePeer, addr("192.0.2.9"), "checksum", b.now}
-	b.alarms(alarm)
+	b.checkAlarms(alarm)
 
 	// What is wrong now, and since when something is.
 	b.pass(time.Second)
 	discard(9, DiscardType)
 	alarm.Detail = "type"
-	b.alarms(alarm)
+	b.checkAlarms(alarm)
 
 	// Another does not take its place as long as it is there. What the
 	// sender's interval is cannot be known: it counts as 1 s.
 	const hold = 3 * (3*time.Second + 609375*time.Microsecond)
 	b.pass(hold)
 	discard(10, DiscardChecksum)
-	b.alarms(alarm)
+	b.checkAlarms(alarm)
 	b.pass(1)
-	b.alarms()
+	b.checkAlarms()
 	discard(9, DiscardType)
-	b.alarms()
+	b.checkAlarms()
 }
 
 // Two packets are not enough, however long they are apart, and neither are
@@ -65,13 +65,13 @@ func TestAlarmIsNoStrayPacket(t *testing.T) {
 		discard(9)
 		b.pass(5 * time.Second)
 		discard(9)
-		b.alarms()
+		b.checkAlarms()
 		b.pass(11 * time.Second)
 	}
 	for host := byte(10); host < 40; host++ {
 		discard(host)
 		b.pass(100 * ms)
-		b.alarms()
+		b.checkAlarms()
 	}
 }
 
@@ -157,10 +157,10 @@ func TestAlarmIncompatiblePackets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := backup(t, tt.change)
 			for range 3 {
-				b.do(b.r.Receive(b.now, b.now, Header{addr("192.0.2.9"), tt.to, TTL}, &tt.packet))
+				b.checkOutput(b.r.Receive(b.now, b.now, Header{addr("192.0.2.9"), tt.to, TTL}, &tt.packet))
 				b.pass(time.Second)
 			}
-			b.alarms(Alarm{AlarmIncompatiblePeer, addr("192.0.2.9"), tt.want, b.now.Add(-time.Second)})
+			b.checkAlarms(Alarm{AlarmIncompatiblePeer, addr("192.0.2.9"), tt.want, b.now.Add(-time.Second)})
 		})
 	}
 }
@@ -168,14 +168,14 @@ func TestAlarmIncompatiblePackets(t *testing.T) {
 func TestAlarmOwnSource(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
-	b.do(b.hears(5, 200))
+	b.checkOutput(b.receive(5, 200))
 	alarm := Alarm{AlarmOwnSource, addr("192.0.2.5"), "", b.now}
-	b.alarms(alarm)
+	b.checkAlarms(alarm)
 	b.pass(time.Second)
 	b.r.Discard(b.now, groupHeaderOf(hostAddr(5)), DiscardOwnSource)
-	b.alarms(alarm)
+	b.checkAlarms(alarm)
 	b.pass(time.Minute)
-	b.alarms()
+	b.checkAlarms()
 }
 
 // Another Master goes on beside us.
@@ -184,35 +184,35 @@ func TestAlarmSplitBrain(t *testing.T) {
 	b := master(t)
 	lower := func(interval time.Duration) {
 		t.Helper()
-		b.hears(9, 99, every(interval))
-		b.inState(Master)
+		b.receive(9, 99, advertisedInterval(interval))
+		b.checkState(Master)
 	}
 	for range 4 {
 		lower(100 * ms)
-		b.alarms()
+		b.checkAlarms()
 		b.pass(100 * ms)
 	}
 	lower(100 * ms)
 	alarm := Alarm{AlarmSplitBrain, addr("192.0.2.9"), "priority 99", b.now}
-	b.alarms(alarm)
+	b.checkAlarms(alarm)
 	b.pass(3 * downInterval)
-	b.alarms(alarm)
+	b.checkAlarms(alarm)
 	b.pass(1)
-	b.alarms()
+	b.checkAlarms()
 
 	// Of three intervals of its own.
 	for range 4 {
 		lower(200 * ms)
-		b.alarms()
+		b.checkAlarms()
 		b.pass(200 * ms)
 	}
 	lower(200 * ms)
 	alarm.Since = b.now
-	b.alarms(alarm)
+	b.checkAlarms(alarm)
 
 	// It is over when there is one Master.
-	b.do(b.hears(9, 101), sends(100), transition(Master, Backup, ReasonHigherPriority))
-	b.alarms()
+	b.checkOutput(b.receive(9, 101), sends(100), transition(Master, Backup, ReasonHigherPriority))
+	b.checkAlarms()
 
 	// One that yields when it is told is none.
 	b = master(t)
@@ -220,7 +220,7 @@ func TestAlarmSplitBrain(t *testing.T) {
 		lower(100 * ms)
 		lower(100 * ms)
 		b.pass(2 * time.Second)
-		b.alarms()
+		b.checkAlarms()
 	}
 }
 
@@ -230,12 +230,12 @@ func TestAlarmSplitBrainEqual(t *testing.T) {
 	for _, version := range []func(c *Config){func(*Config) {}, version2} {
 		b := master(t, version)
 		for range 4 {
-			b.hears(4, 100)
-			b.alarms()
+			b.receive(4, 100)
+			b.checkAlarms()
 			b.pass(b.c.AdvertisementInterval * 4 / 5)
 		}
-		b.hears(4, 100)
-		b.alarms(Alarm{AlarmSplitBrain, addr("192.0.2.4"), "priority 100", b.now})
+		b.receive(4, 100)
+		b.checkAlarms(Alarm{AlarmSplitBrain, addr("192.0.2.4"), "priority 100", b.now})
 	}
 }
 
@@ -245,7 +245,7 @@ func TestAlarmPeerDeaf(t *testing.T) {
 	b := master(t)
 	start := b.now
 	for b.now.Sub(start) <= 5*downInterval {
-		b.hears(9, 99)
+		b.receive(9, 99)
 		for _, a := range b.r.Alarms(b.now) {
 			if a.Reason == AlarmPeerDeaf {
 				t.Fatalf("deaf after %v", b.now.Sub(start))
@@ -253,20 +253,20 @@ func TestAlarmPeerDeaf(t *testing.T) {
 		}
 		b.pass(100 * ms)
 	}
-	b.hears(9, 99)
-	b.alarms(
+	b.receive(9, 99)
+	b.checkAlarms(
 		Alarm{AlarmSplitBrain, addr("192.0.2.9"), "priority 99", start.Add(400 * ms)},
 		Alarm{AlarmPeerDeaf, addr("192.0.2.9"), "priority 99", b.now},
 	)
-	b.do(b.hears(9, 101), sends(100), transition(Master, Backup, ReasonHigherPriority))
-	b.alarms()
+	b.checkOutput(b.receive(9, 101), sends(100), transition(Master, Backup, ReasonHigherPriority))
+	b.checkAlarms()
 
 	// One that comes back now and then, since every other advertisement is
 	// lost, is not deaf.
 	b = master(t)
 	for range 4 {
-		b.hears(9, 99)
-		b.hears(9, 99)
+		b.receive(9, 99)
+		b.receive(9, 99)
 		b.pass(time.Second)
 	}
 	for _, a := range b.r.Alarms(b.now) {
@@ -279,34 +279,34 @@ func TestAlarmPeerDeaf(t *testing.T) {
 func TestAlarmAddressList(t *testing.T) {
 	t.Parallel()
 	b := backup(t, peers, func(c *Config) { c.Addresses = addrs("192.0.2.50", "192.0.2.51") })
-	b.hears(9, 200, list("192.0.2.50", "192.0.2.52"))
+	b.receive(9, 200, addressList("192.0.2.50", "192.0.2.52"))
 	b.pass(100 * ms)
-	b.hears(9, 200, list("192.0.2.50", "192.0.2.52"))
-	b.alarms()
+	b.receive(9, 200, addressList("192.0.2.50", "192.0.2.52"))
+	b.checkAlarms()
 	b.pass(100 * ms)
-	b.hears(9, 200, list("192.0.2.50", "192.0.2.52"))
+	b.receive(9, 200, addressList("192.0.2.50", "192.0.2.52"))
 	alarm := Alarm{AlarmAddressList, addr("192.0.2.9"), "192.0.2.50, 192.0.2.52 instead of 192.0.2.50, 192.0.2.51", b.now}
-	b.alarms(alarm)
+	b.checkAlarms(alarm)
 
 	// Bounded, whatever there is.
 	b.set(func(c *Config) {
 		c.Addresses = addrs("192.0.2.50", "192.0.2.51", "192.0.2.53", "192.0.2.54", "192.0.2.55", "192.0.2.56")
 	})
-	b.hears(9, 200, func(a *Advertisement) { a.Addresses = make([]netip.Addr, 0, 255) }, func(a *Advertisement) {
+	b.receive(9, 200, func(a *Advertisement) { a.Addresses = make([]netip.Addr, 0, 255) }, func(a *Advertisement) {
 		for i := range 255 {
 			a.Addresses = append(a.Addresses, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
 		}
 	})
 	alarm.Detail = "10.0.0.0, 10.0.0.1, 10.0.0.2, 10.0.0.3 and 251 more instead of " +
 		"192.0.2.50, 192.0.2.51, 192.0.2.53, 192.0.2.54 and 2 more"
-	b.alarms(alarm)
+	b.checkAlarms(alarm)
 
 	// A list that is part of ours is followed, and no reason.
 	b.pass(3 * downInterval)
-	b.hears(9, 200, list("192.0.2.50"))
-	b.alarms(alarm)
+	b.receive(9, 200, addressList("192.0.2.50"))
+	b.checkAlarms(alarm)
 	b.pass(1)
-	b.alarms()
+	b.checkAlarms()
 }
 
 // Members learn of a change one after another.
@@ -317,12 +317,12 @@ func TestAlarmAddressListOfPeer(t *testing.T) {
 		b := backup(t, changes...)
 		start := b.now
 		for b.now.Sub(start) < 3*time.Second {
-			b.hears(1, 200, list("192.0.2.50", "192.0.2.51", "192.0.2.52"))
-			b.alarms()
+			b.receive(1, 200, addressList("192.0.2.50", "192.0.2.51", "192.0.2.52"))
+			b.checkAlarms()
 			b.pass(100 * ms)
 		}
-		b.hears(1, 200, list("192.0.2.50", "192.0.2.51", "192.0.2.52"))
-		b.alarms(Alarm{
+		b.receive(1, 200, addressList("192.0.2.50", "192.0.2.51", "192.0.2.52"))
+		b.checkAlarms(Alarm{
 			AlarmAddressList, addr("192.0.2.1"), "192.0.2.50, 192.0.2.51, 192.0.2.52 instead of 192.0.2.50, 192.0.2.51", b.now,
 		})
 	}
@@ -332,19 +332,19 @@ func TestAlarmAddressOwner(t *testing.T) {
 	t.Parallel()
 	b := backup(t, peers)
 	for range 10 {
-		b.hears(1, 255)
-		b.alarms()
+		b.receive(1, 255)
+		b.checkAlarms()
 		b.pass(100 * ms)
 	}
-	b.hears(9, 255)
+	b.receive(9, 255)
 	b.pass(100 * ms)
-	b.hears(9, 255)
-	b.alarms()
+	b.receive(9, 255)
+	b.checkAlarms()
 	b.pass(100 * ms)
-	b.hears(9, 255)
-	b.alarms(Alarm{AlarmAddressOwner, addr("192.0.2.9"), "", b.now})
+	b.receive(9, 255)
+	b.checkAlarms(Alarm{AlarmAddressOwner, addr("192.0.2.9"), "", b.now})
 	b.pass(3*downInterval + 1)
-	b.alarms()
+	b.checkAlarms()
 }
 
 // An interval that is not believed does not keep an alarm on either.
@@ -352,12 +352,12 @@ func TestAlarmLongInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	for range 3 {
-		b.hears(9, 255, every(40950*ms))
+		b.receive(9, 255, advertisedInterval(40950*ms))
 		b.pass(time.Second)
 	}
-	b.alarms(Alarm{AlarmAddressOwner, addr("192.0.2.9"), "", b.now.Add(-time.Second)})
+	b.checkAlarms(Alarm{AlarmAddressOwner, addr("192.0.2.9"), "", b.now.Add(-time.Second)})
 	b.pass(3 * 3609375 * time.Microsecond)
-	b.alarms()
+	b.checkAlarms()
 }
 
 // No flood makes alarms cost memory.

@@ -125,7 +125,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // FuzzRouter makes any sequence of calls to a router of any kind. It must never
-// panic, and after each call be in order as checkOutput understands it.
+// panic, and after each call be in order as checkInvariants understands it.
 func FuzzRouter(f *testing.F) {
 	configs := validationConfigs()
 	kinds := slices.Sorted(maps.Keys(configs))
@@ -217,7 +217,7 @@ func FuzzRouter(f *testing.F) {
 					t.Fatalf("Deadline %v ago after Expire", now.Sub(deadline))
 				}
 			}
-			if err := checkOutput(r, c, before, now, out); err != nil {
+			if err := checkInvariants(r, c, before, now, out); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -48,7 +48,7 @@ func newRouterTest(t *testing.T, changes ...func(c *Config)) *routerTest {
 func backup(t *testing.T, changes ...func(c *Config)) *routerTest {
 	t.Helper()
 	b := newRouterTest(t, changes...)
-	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
+	b.checkOutput(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
 	return b
 }
 
@@ -57,7 +57,7 @@ func master(t *testing.T, changes ...func(c *Config)) *routerTest {
 	t.Helper()
 	b := backup(t, changes...)
 	b.untilTimer()
-	b.do(b.r.Expire(b.now), sends(b.c.Priority), transition(Backup, Master, ReasonMasterDown))
+	b.checkOutput(b.r.Expire(b.now), sends(b.c.Priority), transition(Backup, Master, ReasonMasterDown))
 	return b
 }
 
@@ -81,8 +81,8 @@ func sends(priority uint8) want {
 	}
 }
 
-// lasting changes the interval of what is sent.
-func lasting(d time.Duration) want {
+// withInterval changes the interval of what is sent.
+func withInterval(d time.Duration) want {
 	return func(_ *routerTest, out *Output) { out.Send.Interval = d }
 }
 
@@ -90,8 +90,8 @@ func announces() want {
 	return func(_ *routerTest, out *Output) { out.Announce = true }
 }
 
-// do compares an Output with what is wanted: nothing, unless said otherwise.
-func (b *routerTest) do(got Output, wants ...want) {
+// checkOutput checks that an Output is the zero one with the changes of wants.
+func (b *routerTest) checkOutput(got Output, wants ...want) {
 	b.t.Helper()
 	var expected Output
 	for _, w := range wants {
@@ -102,8 +102,8 @@ func (b *routerTest) do(got Output, wants ...want) {
 	}
 }
 
-// hears gives the Router an advertisement of our own list from 192.0.2.host.
-func (b *routerTest) hears(host byte, priority uint8, changes ...func(a *Advertisement)) Output {
+// receive passes the Router an advertisement of our own list from 192.0.2.host.
+func (b *routerTest) receive(host byte, priority uint8, changes ...func(a *Advertisement)) Output {
 	a := Advertisement{
 		Version: b.c.Version, VRID: b.c.VRID, Priority: priority, Interval: b.c.AdvertisementInterval, Addresses: slices.Clone(b.c.Addresses),
 		Authentication: b.c.authentication(), Password: b.c.Password,
@@ -114,7 +114,7 @@ func (b *routerTest) hears(host byte, priority uint8, changes ...func(a *Adverti
 	return b.r.Receive(b.now, b.now, groupHeaderOf(hostAddr(host)), &a)
 }
 
-func every(d time.Duration) func(a *Advertisement) {
+func advertisedInterval(d time.Duration) func(a *Advertisement) {
 	return func(a *Advertisement) { a.Interval = d }
 }
 
@@ -124,8 +124,8 @@ func (b *routerTest) pass(d time.Duration) { b.now = b.now.Add(d) }
 // untilTimer lets time go by until the timer fires.
 func (b *routerTest) untilTimer() { b.now = b.r.deadline }
 
-// deadlineIn checks when the timer fires, from now on.
-func (b *routerTest) deadlineIn(want time.Duration) {
+// checkDeadline checks when the timer fires, from now on.
+func (b *routerTest) checkDeadline(want time.Duration) {
 	b.t.Helper()
 	if got := b.r.deadline.Sub(b.now); got != want {
 		b.t.Errorf("timer fires in %v, want %v", got, want)
@@ -135,16 +135,16 @@ func (b *routerTest) deadlineIn(want time.Duration) {
 	}
 }
 
-func (b *routerTest) inState(want State) {
+func (b *routerTest) checkState(want State) {
 	b.t.Helper()
 	if got := b.r.State(); got != want {
 		b.t.Errorf("state %v, want %v", got, want)
 	}
 }
 
-// checkOutput checks what holds after any call whatever came before. It runs
+// checkInvariants checks what holds after any call whatever came before. It runs
 // millions of times.
-func checkOutput(r *Router, c Config, before State, now Time, out Output) error {
+func checkInvariants(r *Router, c Config, before State, now Time, out Output) error {
 	after := r.State()
 	deadline, running := r.Deadline()
 	if running != (after != Initialize) {

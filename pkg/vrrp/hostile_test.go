@@ -157,14 +157,14 @@ func TestHostilePackets(t *testing.T) {
 	t.Parallel()
 	for _, v := range hostileVectors() {
 		if v.discard == DiscardNone {
-			used(t, v.name, v.c, v.packet, v.warnings...)
+			checkAccepted(t, v.name, v.c, v.packet, v.warnings...)
 			continue
 		}
 		// What has no VRID of ours, or none that can be read, is the caller's
 		// to count.
 		h, payload, d := ParseIP(v.packet)
 		vrid, _ := PeekVRID(payload)
-		unused(t, v.name, v.c, v.packet, v.discard, d == DiscardNone && vrid == v.c.VRID && FamilyOf(h.Source) == v.c.Family)
+		checkIgnored(t, v.name, v.c, v.packet, v.discard, d == DiscardNone && vrid == v.c.VRID && FamilyOf(h.Source) == v.c.Family)
 	}
 }
 
@@ -282,7 +282,7 @@ func TestHostileFloodOfResignations(t *testing.T) {
 			if out, d := b.deliver(flood); d != DiscardNone || out.Send != nil {
 				t.Fatalf("%s: discarded %v, sent %+v", name, d, out.Send)
 			}
-			b.deadlineIn(end.Sub(b.now))
+			b.checkDeadline(end.Sub(b.now))
 			b.pass(min(ms, end.Sub(b.now)))
 			b.r.Expire(b.now)
 			if b.now > end {
@@ -307,12 +307,12 @@ func TestHostileAddressList(t *testing.T) {
 	for i := range reversed {
 		reversed[i] = many[MaxAddressesIPv4-1-i]
 	}
-	b.do(b.hears(9, 200, func(a *Advertisement) { a.Addresses = reversed }))
+	b.checkOutput(b.receive(9, 200, func(a *Advertisement) { a.Addresses = reversed }))
 	if got := b.r.Status().Counters.Warnings; got != nil {
 		t.Errorf("warnings %v for another order", got)
 	}
 	reversed[7] = addr("10.0.1.1")
-	b.do(b.hears(9, 200, func(a *Advertisement) { a.Addresses = reversed }))
+	b.checkOutput(b.receive(9, 200, func(a *Advertisement) { a.Addresses = reversed }))
 	if got := b.r.Status().Counters.Warnings["addressList"]; got != 1 {
 		t.Errorf("%d warnings, want 1", got)
 	}
@@ -324,7 +324,7 @@ func TestHostileLongestInterval(t *testing.T) {
 	b := master(t, vectorConfig)
 	a := Advertisement{Version: V3, VRID: 53, Priority: 255, Interval: 40950 * ms, Addresses: b.c.Addresses}
 	out, d := b.deliver(ipv4Packet(a.Append(nil, addr("192.0.2.9"), GroupIPv4)))
-	b.do(out, sends(100), lasting(40950*ms), transition(Master, Backup, ReasonHigherPriority))
+	b.checkOutput(out, sends(100), withInterval(40950*ms), transition(Master, Backup, ReasonHigherPriority))
 	if d != DiscardNone {
 		t.Errorf("discarded %v", d)
 	}

@@ -14,9 +14,9 @@ func ipv6(c *Config) {
 	c.Family, c.Source, c.Addresses = IPv6, linkLocal(4), addrs("fe80::50", "2001:db8::50")
 }
 
-// from is what another router with the same configuration sends, written by the
+// packetFrom is what another router with the same configuration sends, written by the
 // code of the models.
-func (b *routerTest) from(source netip.Addr, priority uint8, changes ...func(c *Config)) []byte {
+func (b *routerTest) packetFrom(source netip.Addr, priority uint8, changes ...func(c *Config)) []byte {
 	c := b.c
 	c.Source = source
 	for _, change := range changes {
@@ -25,23 +25,23 @@ func (b *routerTest) from(source netip.Addr, priority uint8, changes ...func(c *
 	return writeMessage(c, priority, Group(c.Family))
 }
 
-// used delivers a packet that must be used, and compares the Output.
-func (b *routerTest) used(p []byte, wants ...want) {
+// checkAccepted delivers a packet that must be accepted, and checks the Output.
+func (b *routerTest) checkAccepted(p []byte, wants ...want) {
 	b.t.Helper()
 	out, d := b.deliver(p)
-	b.do(out, wants...)
+	b.checkOutput(out, wants...)
 	if d != DiscardNone {
 		b.t.Errorf("discarded %v", d)
 	}
 }
 
-// unused delivers a packet that must not be used.
-func (b *routerTest) unused(p []byte, want Discard) {
+// checkDiscarded delivers a packet that must be discarded.
+func (b *routerTest) checkDiscarded(p []byte, want Discard) {
 	b.t.Helper()
 	left := b.r.deadline.Sub(b.now)
 	out, d := b.deliver(p)
-	b.do(out)
-	b.deadlineIn(left)
+	b.checkOutput(out)
+	b.checkDeadline(left)
 	if d != want {
 		b.t.Errorf("discarded %v, want %v", d, want)
 	}
@@ -68,8 +68,8 @@ func TestKnownBugHearsItself(t *testing.T) {
 	for _, family := range []func(*Config){func(*Config) {}, ipv6} {
 		for _, p := range []uint8{0, 1, 100, 255} {
 			b := master(t, family)
-			b.unused(b.from(b.c.Source, p), DiscardOwnSource)
-			b.inState(Master)
+			b.checkDiscarded(b.packetFrom(b.c.Source, p), DiscardOwnSource)
+			b.checkState(Master)
 		}
 	}
 }
@@ -79,9 +79,9 @@ func TestKnownBugHearsItself(t *testing.T) {
 func TestKnownBugTieBreakComparesTheGroup(t *testing.T) {
 	t.Parallel()
 	b := master(t, ipv6)
-	b.used(b.from(linkLocal(3), 100), sends(100), announces())
-	b.inState(Master)
-	b.used(b.from(linkLocal(5), 100), sends(100), transition(Master, Backup, ReasonHigherPriority))
+	b.checkAccepted(b.packetFrom(linkLocal(3), 100), sends(100), announces())
+	b.checkState(Master)
+	b.checkAccepted(b.packetFrom(linkLocal(5), 100), sends(100), transition(Master, Backup, ReasonHigherPriority))
 }
 
 // govrrp decodes the whole of its buffer, with what a longer packet left there.
@@ -91,7 +91,7 @@ func TestKnownBugStaleBytesOfTheLastPacket(t *testing.T) {
 	buffer := make([]byte, 1500)
 	var a Advertisement
 	for _, list := range [][]netip.Addr{addrs("192.0.2.1", "192.0.2.2", "192.0.2.3"), addrs("192.0.2.4")} {
-		n := copy(buffer, b.from(hostAddr(9), 200, func(c *Config) { c.Addresses = list }))
+		n := copy(buffer, b.packetFrom(hostAddr(9), 200, func(c *Config) { c.Addresses = list }))
 		// Ethernet's padding is what was there.
 		h, payload, d := ParseIP(buffer[:max(n, 46)])
 		if d == DiscardNone {
@@ -109,7 +109,7 @@ func TestKnownBugMasterIgnoresResignation(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.pass(50 * ms)
-	b.used(b.from(hostAddr(9), 0), sends(100), announces())
+	b.checkAccepted(b.packetFrom(hostAddr(9), 0), sends(100), announces())
 }
 
 // govrrp advertises its addresses in the order of a Go map, another in each
@@ -134,7 +134,7 @@ func TestKnownBugAddressesInRandomOrder(t *testing.T) {
 func TestKnownBugTypeUnchecked(t *testing.T) {
 	t.Parallel()
 	b := backup(t, vectorConfig)
-	b.unused(ipv4Packet(octets("3235c802000ade51c0000235c0000299")), DiscardType)
+	b.checkDiscarded(ipv4Packet(octets("3235c802000ade51c0000235c0000299")), DiscardType)
 }
 
 // govrrp's Backup compares addresses as a Master does, and takes over from a
@@ -143,8 +143,8 @@ func TestKnownBugBackupComparesAddresses(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.pass(300 * ms)
-	b.used(b.from(hostAddr(1), 100))
-	b.deadlineIn(360937500)
+	b.checkAccepted(b.packetFrom(hostAddr(1), 100))
+	b.checkDeadline(360937500)
 }
 
 // FRR 8.4 and govrrp reckon Skew_Time in whole centiseconds, so that at an
@@ -169,7 +169,7 @@ func TestKnownBugSkewInCentiseconds(t *testing.T) {
 func TestKnownBugReservedBitsInTheInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t, vectorConfig)
-	b.used(ipv4Packet(octets("3135c802f00aef50c0000235c0000299")))
+	b.checkAccepted(ipv4Packet(octets("3135c802f00aef50c0000235c0000299")))
 	if got := b.r.Status().MasterAdverInterval; got != 100*ms {
 		t.Errorf("learned %v, want 100ms", got)
 	}
@@ -180,9 +180,9 @@ func TestKnownBugIntervalZero(t *testing.T) {
 	t.Parallel()
 	zero := octets("3135c8020000df5bc0000235c0000299")
 	b := backup(t, vectorConfig)
-	b.unused(ipv4Packet(zero), DiscardAdvertisementInterval)
+	b.checkDiscarded(ipv4Packet(zero), DiscardAdvertisementInterval)
 	b = master(t, vectorConfig)
-	b.unused(ipv4Packet(zero), DiscardAdvertisementInterval)
+	b.checkDiscarded(ipv4Packet(zero), DiscardAdvertisementInterval)
 }
 
 // FRR 8.4 keeps Master_Down_Interval in 16 bits of centiseconds, which 3 x
@@ -205,8 +205,8 @@ func TestKnownBugFirstAddressNotLinkLocal(t *testing.T) {
 	t.Parallel()
 	b := backup(t, ipv6)
 	b.pass(100 * ms)
-	b.used(b.from(linkLocal(8), 200, func(c *Config) { c.Addresses = addrs("2001:db8::50") }))
-	b.deadlineIn(360937500)
+	b.checkAccepted(b.packetFrom(linkLocal(8), 200, func(c *Config) { c.Addresses = addrs("2001:db8::50") }))
+	b.checkDeadline(360937500)
 }
 
 // FRR 8.4 announces once, when it becomes Master, so that the LAN's hosts stay
@@ -214,8 +214,8 @@ func TestKnownBugFirstAddressNotLinkLocal(t *testing.T) {
 func TestKnownBugAnnouncesOnce(t *testing.T) {
 	t.Parallel()
 	b := master(t)
-	b.used(b.from(hostAddr(9), 99), sends(100), announces())
-	b.used(b.from(hostAddr(9), 99), announces())
+	b.checkAccepted(b.packetFrom(hostAddr(9), 99), sends(100), announces())
+	b.checkAccepted(b.packetFrom(hostAddr(9), 99), announces())
 }
 
 // keepalived 2.2.7 discards an advertisement with another address list, and
@@ -244,9 +244,9 @@ func TestKnownBugAddressListMismatch(t *testing.T) {
 func TestKnownBugSourceUnspecified(t *testing.T) {
 	t.Parallel()
 	b := master(t)
-	b.unused(b.from(netip.AddrFrom4([4]byte{}), 255), DiscardSource)
+	b.checkDiscarded(b.packetFrom(netip.AddrFrom4([4]byte{}), 255), DiscardSource)
 	b = master(t, ipv6)
-	b.unused(b.from(netip.IPv6Unspecified(), 255), DiscardSource)
+	b.checkDiscarded(b.packetFrom(netip.IPv6Unspecified(), 255), DiscardSource)
 }
 
 // keepalived 2.2.7 stops to read its socket when it meets a short packet, and
@@ -257,10 +257,10 @@ func TestKnownBugShortPacketEndsTheLoop(t *testing.T) {
 	b := backup(t)
 	b.pass(300 * ms)
 	for n := range 8 {
-		b.unused(ipPacket(hostAddr(9), GroupIPv4, b.from(hostAddr(9), 200)[20:20+n]), DiscardPacketLength)
+		b.checkDiscarded(ipPacket(hostAddr(9), GroupIPv4, b.packetFrom(hostAddr(9), 200)[20:20+n]), DiscardPacketLength)
 	}
-	b.used(b.from(hostAddr(9), 200))
-	b.deadlineIn(360937500)
+	b.checkAccepted(b.packetFrom(hostAddr(9), 200))
+	b.checkDeadline(360937500)
 }
 
 // keepalived 2.2.7 finds the password of a version 2 packet by a length that it
@@ -268,12 +268,12 @@ func TestKnownBugShortPacketEndsTheLoop(t *testing.T) {
 func TestKnownBugPasswordBeyondTheEnd(t *testing.T) {
 	t.Parallel()
 	b := backup(t, version2, func(c *Config) { c.Password = password("secret12") })
-	good := b.from(hostAddr(9), 200)
-	b.used(good)
+	good := b.packetFrom(hostAddr(9), 200)
+	b.checkAccepted(good)
 	for cut := 1; cut <= len(good)-20; cut++ {
 		p := slices.Clone(good[:len(good)-cut])
 		p[3] = byte(len(p))
-		b.unused(p, DiscardPacketLength)
+		b.checkDiscarded(p, DiscardPacketLength)
 	}
 }
 
@@ -294,7 +294,7 @@ func TestKnownBugLongestIntervalBecomesZero(t *testing.T) {
 func TestKnownBugChecksumFollowsTheLastPeer(t *testing.T) {
 	t.Parallel()
 	b := master(t, vectorConfig)
-	b.used(ipv4Packet(octets("3135c802000a81eec0000235c0000299")), sends(100), transition(Master, Backup, ReasonHigherPriority))
+	b.checkAccepted(ipv4Packet(octets("3135c802000a81eec0000235c0000299")), sends(100), transition(Master, Backup, ReasonHigherPriority))
 	b.untilTimer()
 	out := b.r.Expire(b.now)
 	if _, _, m := readMessage(ipPacket(b.c.Source, GroupIPv4, out.Send.Append(nil, b.c.Source, GroupIPv4))); !m.right {
@@ -313,7 +313,7 @@ func TestKnownBugOwnerSkipsTheWait(t *testing.T) {
 		}
 	}
 	b := backup(t, priority(254))
-	b.deadlineIn(300781250)
+	b.checkDeadline(300781250)
 }
 
 // rVRRPd looks at a flag once per Master_Down_Interval, and so notices a crash
@@ -337,7 +337,7 @@ func TestKnownBugDetectionByPolling(t *testing.T) {
 func TestKnownBugHeaderWithOptions(t *testing.T) {
 	t.Parallel()
 	b := backup(t, vectorConfig)
-	b.used(ipv4Packet(octets(base), 0x94, 4, 0, 0))
+	b.checkAccepted(ipv4Packet(octets(base), 0x94, 4, 0, 0))
 }
 
 // holo sends an advertisement that was encoded before the configuration
@@ -346,10 +346,10 @@ func TestKnownBugAdvertisementOfAnOldConfig(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.c.Priority, b.c.AdvertisementInterval, b.c.Addresses = 77, 200*ms, addrs("192.0.2.99")
-	b.do(b.r.SetConfig(b.now, b.c), sends(77))
+	b.checkOutput(b.r.SetConfig(b.now, b.c), sends(77))
 	for range 2 {
 		b.pass(200 * ms)
-		b.do(b.r.Expire(b.now), sends(77))
+		b.checkOutput(b.r.Expire(b.now), sends(77))
 	}
 }
 
@@ -359,16 +359,16 @@ func TestKnownBugStaleTimer(t *testing.T) {
 	// Adver_Timer's instant in Backup, and either one's after Shutdown.
 	b := master(t)
 	due := b.r.deadline
-	b.used(b.from(hostAddr(9), 200), sends(100), transition(Master, Backup, ReasonHigherPriority))
-	b.do(b.r.Expire(due))
-	b.inState(Backup)
+	b.checkAccepted(b.packetFrom(hostAddr(9), 200), sends(100), transition(Master, Backup, ReasonHigherPriority))
+	b.checkOutput(b.r.Expire(due))
+	b.checkState(Backup)
 	due = b.r.deadline
-	b.do(b.r.Shutdown(b.now), transition(Backup, Initialize, ReasonShutdown))
-	b.do(b.r.Expire(due))
-	b.inState(Initialize)
-	b.do(b.r.Startup(due), transition(Initialize, Backup, ReasonStartup))
-	b.do(b.r.Expire(due))
-	b.inState(Backup)
+	b.checkOutput(b.r.Shutdown(b.now), transition(Backup, Initialize, ReasonShutdown))
+	b.checkOutput(b.r.Expire(due))
+	b.checkState(Initialize)
+	b.checkOutput(b.r.Startup(due), transition(Initialize, Backup, ReasonStartup))
+	b.checkOutput(b.r.Expire(due))
+	b.checkState(Backup)
 }
 
 // ze takes silence as evidence while it could not listen: a Backup whose

@@ -9,17 +9,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// port is Monitor and a clock.
-type port struct {
+// monitorTest is a Monitor and a clock.
+type monitorTest struct {
 	Monitor
 	t   *testing.T
 	now Time
 }
 
-func newPort(t *testing.T) *port { return &port{t: t, now: -1e12} }
+func newMonitorTest(t *testing.T) *monitorTest { return &monitorTest{t: t, now: -1e12} }
 
-// stranger is what 192.0.2.9 sends in the tests, for the VRID of testConfig.
-func stranger(changes ...func(a *Advertisement)) Advertisement {
+// unknownRouter returns the advertisement of 192.0.2.9, which is no member, for the
+// VRID of testConfig.
+func unknownRouter(changes ...func(a *Advertisement)) Advertisement {
 	a := Advertisement{Version: V3, VRID: 50, Priority: 100, Interval: 100 * ms, Addresses: addrs("192.0.2.7", "192.0.2.8")}
 	for _, change := range changes {
 		change(&a)
@@ -27,26 +28,27 @@ func stranger(changes ...func(a *Advertisement)) Advertisement {
 	return a
 }
 
-// note notes an advertisement.
-func (p *port) note(source string, a Advertisement) {
+// receive observes an advertisement.
+func (p *monitorTest) receive(source string, a Advertisement) {
 	h := Header{addr(source), Group(FamilyOf(addr(source))), TTL}
 	p.Observe(p.now, h, a.Append(nil, h.Source, h.Destination))
 }
 
-// repeat notes advertisements, one per interval, and is then at the last.
-func (p *port) repeat(n int, source string, a Advertisement) {
+// receiveN observes n advertisements, one per interval. The time is then that of the
+// last.
+func (p *monitorTest) receiveN(n int, source string, a Advertisement) {
 	for i := range n {
 		if i > 0 {
 			p.pass(a.Interval)
 		}
-		p.note(source, a)
+		p.receive(source, a)
 	}
 }
 
-func (p *port) pass(d time.Duration) { p.now = p.now.Add(d) }
+func (p *monitorTest) pass(d time.Duration) { p.now = p.now.Add(d) }
 
-// conflict checks what Conflict says to a Config.
-func (p *port) conflict(c Config, source, detail string) {
+// checkConflict checks the result of Conflict for a Config.
+func (p *monitorTest) checkConflict(c Config, source, detail string) {
 	p.t.Helper()
 	with, why, found := p.Conflict(p.now, c)
 	if !found {
@@ -79,32 +81,32 @@ func TestMonitorConflict(t *testing.T) {
 		sent   Advertisement
 		want   string // empty: no conflict
 	}{
-		{"other addresses", func(*Config) {}, stranger(), "addresses 192.0.2.7, 192.0.2.8"},
-		{"other version", func(*Config) {}, stranger(v2, ours), "VRRPv2"},
-		{"other version the other way", version2, stranger(ours), "VRRPv3"},
-		{"our addresses", func(*Config) {}, stranger(ours), ""},
-		{"one of our addresses", func(*Config) {}, stranger(func(a *Advertisement) { a.Addresses = addrs("192.0.2.7", "192.0.2.51") }), ""},
-		{"no password", secret, stranger(v2, ours), "authentication type 0"},
-		{"other password", secret, stranger(v2, ours, password("secret13")), "another password"},
-		{"our password", secret, stranger(v2, ours, password("secret12")), ""},
-		{"our password, other addresses", secret, stranger(v2, password("secret12")), "addresses 192.0.2.7, 192.0.2.8"},
-		{"password", version2, stranger(v2, ours, password("secret12")), "authentication type 1"},
-		{"other VRID", func(c *Config) { c.VRID = 51 }, stranger(), ""},
-		{"a peer", func(c *Config) { c.Peers = addrs("192.0.2.8", "192.0.2.9") }, stranger(), ""},
-		{"unicast, other addresses", unicast, stranger(), ""},
-		{"unicast, other version and addresses", unicast, stranger(v2), ""},
-		{"unicast, other version", unicast, stranger(v2, ours), "VRRPv2"},
-		{"ourselves", func(c *Config) { c.Source = addr("192.0.2.9") }, stranger(), ""},
+		{"other addresses", func(*Config) {}, unknownRouter(), "addresses 192.0.2.7, 192.0.2.8"},
+		{"other version", func(*Config) {}, unknownRouter(v2, ours), "VRRPv2"},
+		{"other version the other way", version2, unknownRouter(ours), "VRRPv3"},
+		{"our addresses", func(*Config) {}, unknownRouter(ours), ""},
+		{"one of our addresses", func(*Config) {}, unknownRouter(func(a *Advertisement) { a.Addresses = addrs("192.0.2.7", "192.0.2.51") }), ""},
+		{"no password", secret, unknownRouter(v2, ours), "authentication type 0"},
+		{"other password", secret, unknownRouter(v2, ours, password("secret13")), "another password"},
+		{"our password", secret, unknownRouter(v2, ours, password("secret12")), ""},
+		{"our password, other addresses", secret, unknownRouter(v2, password("secret12")), "addresses 192.0.2.7, 192.0.2.8"},
+		{"password", version2, unknownRouter(v2, ours, password("secret12")), "authentication type 1"},
+		{"other VRID", func(c *Config) { c.VRID = 51 }, unknownRouter(), ""},
+		{"a peer", func(c *Config) { c.Peers = addrs("192.0.2.8", "192.0.2.9") }, unknownRouter(), ""},
+		{"unicast, other addresses", unicast, unknownRouter(), ""},
+		{"unicast, other version and addresses", unicast, unknownRouter(v2), ""},
+		{"unicast, other version", unicast, unknownRouter(v2, ours), "VRRPv2"},
+		{"ourselves", func(c *Config) { c.Source = addr("192.0.2.9") }, unknownRouter(), ""},
 		{
 			"other family",
 			func(c *Config) {
 				c.Family, c.Source, c.Addresses = IPv6, addr("fe80::5"), addrs("fe80::50")
 			},
-			stranger(), "",
+			unknownRouter(), "",
 		},
 		{
 			"many addresses", func(*Config) {},
-			stranger(func(a *Advertisement) {
+			unknownRouter(func(a *Advertisement) {
 				a.Addresses = addrs("192.0.2.6", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.7")
 			}),
 			"addresses 192.0.2.6, 192.0.2.1, 192.0.2.2, 192.0.2.3 and 2 more",
@@ -114,13 +116,13 @@ func TestMonitorConflict(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := testConfig()
 			tt.change(&c)
-			p := newPort(t)
-			p.repeat(3, "192.0.2.9", tt.sent)
+			p := newMonitorTest(t)
+			p.receiveN(3, "192.0.2.9", tt.sent)
 			source := ""
 			if tt.want != "" {
 				source = "192.0.2.9"
 			}
-			p.conflict(c, source, tt.want)
+			p.checkConflict(c, source, tt.want)
 		})
 	}
 }
@@ -131,35 +133,35 @@ func TestMonitorConflictTakesTime(t *testing.T) {
 	t.Parallel()
 	const other = "addresses 192.0.2.7, 192.0.2.8"
 	c := testConfig()
-	a := stranger()
-	p := newPort(t)
-	p.note("192.0.2.10", a)
+	a := unknownRouter()
+	p := newMonitorTest(t)
+	p.receive("192.0.2.10", a)
 	p.pass(200 * ms)
-	p.note("192.0.2.10", a)
-	p.conflict(c, "", "")
-	p.repeat(2, "192.0.2.9", a)
-	p.conflict(c, "", "")
-	p.note("192.0.2.9", a) // too soon: it is the second over again
-	p.conflict(c, "", "")
+	p.receive("192.0.2.10", a)
+	p.checkConflict(c, "", "")
+	p.receiveN(2, "192.0.2.9", a)
+	p.checkConflict(c, "", "")
+	p.receive("192.0.2.9", a) // too soon: it is the second over again
+	p.checkConflict(c, "", "")
 	p.pass(100 * ms)
-	p.note("192.0.2.9", a)
-	p.conflict(c, "192.0.2.9", other)
+	p.receive("192.0.2.9", a)
+	p.checkConflict(c, "192.0.2.9", other)
 	with, _, _ := p.Conflict(p.now, c)
 	want := ObservedRouter{IPv4, 50, V3, addr("192.0.2.9"), 100, 100 * ms, a.Addresses, p.now.Add(-200 * ms), p.now, 4}
 	if diff := cmp.Diff(want, with, cmpAddr); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	p.pass(3 * 360937500)
-	p.conflict(c, "192.0.2.9", other)
+	p.checkConflict(c, "192.0.2.9", other)
 	p.pass(1)
-	p.conflict(c, "", "")
-	p.note("192.0.2.9", a)
-	p.conflict(c, "192.0.2.9", other)
+	p.checkConflict(c, "", "")
+	p.receive("192.0.2.9", a)
+	p.checkConflict(c, "192.0.2.9", other)
 
 	// Two packets of an hour ago do not count.
 	p.pass(time.Hour)
-	p.note("192.0.2.9", a)
-	p.conflict(c, "", "")
+	p.receive("192.0.2.9", a)
+	p.checkConflict(c, "", "")
 }
 
 // A single forged packet neither makes a conflict of a good neighbour, nor is a
@@ -167,34 +169,34 @@ func TestMonitorConflictTakesTime(t *testing.T) {
 func TestMonitorConflictIsNoStrayPacket(t *testing.T) {
 	t.Parallel()
 	c := testConfig()
-	p := newPort(t)
-	good := stranger(func(a *Advertisement) { a.Addresses = c.Addresses })
-	p.repeat(10, "192.0.2.9", good)
-	p.note("192.0.2.9", stranger())
-	p.conflict(c, "", "")
-	p.repeat(2, "192.0.2.9", good)
-	p.repeat(2, "192.0.2.9", stranger())
-	p.conflict(c, "", "")
-	p.repeat(2, "192.0.2.9", stranger())
-	p.conflict(c, "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
+	p := newMonitorTest(t)
+	good := unknownRouter(func(a *Advertisement) { a.Addresses = c.Addresses })
+	p.receiveN(10, "192.0.2.9", good)
+	p.receive("192.0.2.9", unknownRouter())
+	p.checkConflict(c, "", "")
+	p.receiveN(2, "192.0.2.9", good)
+	p.receiveN(2, "192.0.2.9", unknownRouter())
+	p.checkConflict(c, "", "")
+	p.receiveN(2, "192.0.2.9", unknownRouter())
+	p.checkConflict(c, "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
 
 	// A resignation is no change.
-	p.note("192.0.2.9", stranger(func(a *Advertisement) { a.Priority = 0 }))
-	p.conflict(c, "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
+	p.receive("192.0.2.9", unknownRouter(func(a *Advertisement) { a.Priority = 0 }))
+	p.checkConflict(c, "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
 }
 
 // Of several it is always the same.
 func TestMonitorConflictOfSeveral(t *testing.T) {
 	t.Parallel()
-	p := newPort(t)
+	p := newMonitorTest(t)
 	for range 3 {
 		for host := 20; host > 10; host-- {
-			p.note(fmt.Sprintf("192.0.2.%d", host), stranger())
+			p.receive(fmt.Sprintf("192.0.2.%d", host), unknownRouter())
 		}
 		p.pass(100 * ms)
 	}
 	for range 20 {
-		p.conflict(testConfig(), "192.0.2.11", "addresses 192.0.2.7, 192.0.2.8")
+		p.checkConflict(testConfig(), "192.0.2.11", "addresses 192.0.2.7, 192.0.2.8")
 	}
 }
 
@@ -202,21 +204,21 @@ func TestMonitorConflictOfSeveral(t *testing.T) {
 // as long after a handful of forged packets.
 func TestMonitorLongInterval(t *testing.T) {
 	t.Parallel()
-	p := newPort(t)
-	a := stranger(func(a *Advertisement) { a.Interval = 40 * time.Second })
-	p.note("192.0.2.9", a)
+	p := newMonitorTest(t)
+	a := unknownRouter(func(a *Advertisement) { a.Interval = 40 * time.Second })
+	p.receive("192.0.2.9", a)
 	p.pass(10 * time.Second)
-	p.note("192.0.2.9", a)
+	p.receive("192.0.2.9", a)
 	p.pass(10 * time.Second)
-	p.note("192.0.2.9", a)
-	p.conflict(testConfig(), "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
+	p.receive("192.0.2.9", a)
+	p.checkConflict(testConfig(), "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
 	p.pass(3 * 36093750 * time.Microsecond)
-	p.conflict(testConfig(), "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
+	p.checkConflict(testConfig(), "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
 	if got := p.Routers(p.now); len(got) != 1 || got[0].Interval != 40*time.Second {
 		t.Errorf("heard %v", got)
 	}
 	p.pass(1)
-	p.conflict(testConfig(), "", "")
+	p.checkConflict(testConfig(), "", "")
 	if got := p.Routers(p.now); len(got) != 0 {
 		t.Errorf("heard %v", got)
 	}
@@ -224,19 +226,19 @@ func TestMonitorLongInterval(t *testing.T) {
 
 func TestMonitorHeard(t *testing.T) {
 	t.Parallel()
-	p := newPort(t)
+	p := newMonitorTest(t)
 	if got := p.Routers(p.now); got != nil {
 		t.Errorf("heard %v at first", got)
 	}
 	start := p.now
 	vrid := func(v uint8) func(a *Advertisement) { return func(a *Advertisement) { a.VRID = v } }
-	ipv6 := stranger(func(a *Advertisement) { a.Addresses = addrs("fe80::7", "2001:db8::7") })
-	p.note("fe80::9", ipv6)
-	p.note("192.0.2.10", stranger())
-	p.note("192.0.2.9", stranger())
-	p.note("192.0.2.9", stranger(vrid(3)))
+	ipv6 := unknownRouter(func(a *Advertisement) { a.Addresses = addrs("fe80::7", "2001:db8::7") })
+	p.receive("fe80::9", ipv6)
+	p.receive("192.0.2.10", unknownRouter())
+	p.receive("192.0.2.9", unknownRouter())
+	p.receive("192.0.2.9", unknownRouter(vrid(3)))
 	p.pass(time.Minute)
-	p.note("192.0.2.9", stranger(vrid(3), func(a *Advertisement) { a.Priority, a.Addresses = 7, addrs("192.0.2.1") }))
+	p.receive("192.0.2.9", unknownRouter(vrid(3), func(a *Advertisement) { a.Priority, a.Addresses = 7, addrs("192.0.2.1") }))
 	want := []ObservedRouter{
 		{IPv4, 3, V3, addr("192.0.2.9"), 7, 100 * ms, addrs("192.0.2.1"), start, p.now, 2},
 		{IPv4, 50, V3, addr("192.0.2.9"), 100, 100 * ms, addrs("192.0.2.7", "192.0.2.8"), start, start, 1},
@@ -285,7 +287,7 @@ func TestMonitorReadLeniently(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPort(t)
+			p := newMonitorTest(t)
 			p.Observe(p.now, tt.header, octets(tt.payload))
 			if got := len(p.Routers(p.now)); (got == 1) != tt.noted {
 				t.Errorf("%d noted, want noted %v", got, tt.noted)
@@ -298,12 +300,12 @@ func TestMonitorReadLeniently(t *testing.T) {
 // there first nothing.
 func TestMonitorFlood(t *testing.T) {
 	t.Parallel()
-	p := newPort(t)
-	slow := stranger(func(a *Advertisement) { a.Interval = 10 * time.Second })
-	p.note("192.0.2.9", slow)
+	p := newMonitorTest(t)
+	slow := unknownRouter(func(a *Advertisement) { a.Interval = 10 * time.Second })
+	p.receive("192.0.2.9", slow)
 	flood := func() {
 		for i := range 100_000 {
-			p.note(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String(), stranger())
+			p.receive(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String(), unknownRouter())
 		}
 	}
 	flood()
@@ -311,19 +313,19 @@ func TestMonitorFlood(t *testing.T) {
 		t.Errorf("%d remembered, want %d", got, maxObservedPerVRID)
 	}
 	p.pass(10 * time.Second)
-	p.note("192.0.2.9", slow)
-	p.note("192.0.2.10", stranger())
+	p.receive("192.0.2.9", slow)
+	p.receive("192.0.2.10", unknownRouter())
 	if got := p.Routers(p.now); got[len(got)-1].Source != addr("192.0.2.9") || got[len(got)-1].Count != 2 {
 		t.Errorf("last %+v, want 192.0.2.9 twice, and nobody new", got[len(got)-1])
 	}
 	p.pass(time.Minute)
-	p.note("192.0.2.9", slow)
-	p.note("192.0.2.10", stranger())
+	p.receive("192.0.2.9", slow)
+	p.receive("192.0.2.10", unknownRouter())
 	if got := p.Routers(p.now); len(got) != 2 || len(p.seen[50]) != 2 {
 		t.Errorf("heard %v, remember %d; want two", got, len(p.seen[50]))
 	}
 	p.pass(5 * time.Minute)
-	p.note("192.0.2.9", stranger(func(a *Advertisement) { a.VRID = 51 }))
+	p.receive("192.0.2.9", unknownRouter(func(a *Advertisement) { a.VRID = 51 }))
 	if len(p.seen) != 1 {
 		t.Errorf("remember %d VRIDs, want one", len(p.seen))
 	}
@@ -333,17 +335,17 @@ func TestMonitorFlood(t *testing.T) {
 // for whoever else uses one of them.
 func TestMonitorEveryVRID(t *testing.T) {
 	t.Parallel()
-	p := newPort(t)
+	p := newMonitorTest(t)
 	for vrid := range 255 {
 		for _, source := range []string{"192.0.2.8", "192.0.2.10"} {
-			p.note(source, stranger(func(a *Advertisement) { a.VRID = uint8(vrid + 1) }))
+			p.receive(source, unknownRouter(func(a *Advertisement) { a.VRID = uint8(vrid + 1) }))
 		}
 	}
-	p.repeat(3, "192.0.2.7", stranger(func(a *Advertisement) { a.VRID = 200 }))
-	p.note("192.0.2.7", stranger(func(a *Advertisement) { a.VRID = 201 }))
+	p.receiveN(3, "192.0.2.7", unknownRouter(func(a *Advertisement) { a.VRID = 200 }))
+	p.receive("192.0.2.7", unknownRouter(func(a *Advertisement) { a.VRID = 201 }))
 	c := testConfig()
 	c.VRID = 200
-	p.conflict(c, "192.0.2.7", "addresses 192.0.2.7, 192.0.2.8")
+	p.checkConflict(c, "192.0.2.7", "addresses 192.0.2.7, 192.0.2.8")
 	if got := p.RoutersWithVRID(p.now, 200); len(got) != 3 || got[0].VRID != 200 || got[2].Source != addr("192.0.2.10") {
 		t.Errorf("heard %+v for VRID 200, want three", got)
 	}
@@ -353,9 +355,9 @@ func TestMonitorEveryVRID(t *testing.T) {
 }
 
 func TestMonitorAllocateNothing(t *testing.T) {
-	p := newPort(t)
+	p := newMonitorTest(t)
 	h := groupHeader("192.0.2.9")
-	one, two := stranger(), stranger(func(a *Advertisement) { a.Addresses = addrs("192.0.2.1") })
+	one, two := unknownRouter(), unknownRouter(func(a *Advertisement) { a.Addresses = addrs("192.0.2.1") })
 	packets := [][]byte{one.Append(nil, h.Source, h.Destination), two.Append(nil, h.Source, h.Destination)}
 	for i := range 2 * maxObservedPerVRID {
 		p.Observe(p.now, groupHeaderOf(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})), packets[0])

@@ -20,7 +20,7 @@ func TestRFC9568IPv4ChecksumBothForms(t *testing.T) {
 	} {
 		b := backup(t, vectorConfig)
 		out, d := b.deliver(ipv4Packet(octets(payload)))
-		b.do(out)
+		b.checkOutput(out)
 		if d != DiscardNone {
 			t.Errorf("%v: discarded %v", form, d)
 		}
@@ -36,10 +36,10 @@ func TestRFC9568AddressOwnerIsUsedAndCounted(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.pass(100 * ms)
-	b.do(b.hears(9, PriorityOwner))
-	b.deadlineIn(360937500)
+	b.checkOutput(b.receive(9, PriorityOwner))
+	b.checkDeadline(360937500)
 	b = master(t)
-	b.do(b.hears(1, PriorityOwner), sends(100), transition(Master, Backup, ReasonHigherPriority))
+	b.checkOutput(b.receive(1, PriorityOwner), sends(100), transition(Master, Backup, ReasonHigherPriority))
 	if got := b.r.Status().Counters.Warnings["addressOwner"]; got != 1 {
 		t.Errorf("%d warnings, want 1", got)
 	}
@@ -51,8 +51,8 @@ func TestRFC9568CountZeroIsIgnored(t *testing.T) {
 	b := backup(t, vectorConfig)
 	b.pass(100 * ms)
 	out, d := b.deliver(ipv4Packet(octets("3135c800000a642b")))
-	b.do(out)
-	b.deadlineIn(260937500)
+	b.checkOutput(out)
+	b.checkDeadline(260937500)
 	if d != DiscardAddressList {
 		t.Errorf("discarded %v, want %v", d, DiscardAddressList)
 	}
@@ -71,7 +71,7 @@ func TestRFC9568IntervalIsNeverZero(t *testing.T) {
 	}
 	b := backup(t, vectorConfig)
 	out, d := b.deliver(ipv4Packet(octets("3135c8020000df5bc0000235c0000299")))
-	b.do(out)
+	b.checkOutput(out)
 	if d != DiscardAdvertisementInterval {
 		t.Errorf("discarded %v, want %v", d, DiscardAdvertisementInterval)
 	}
@@ -83,8 +83,8 @@ func TestRFC9568NoInteroperationMode(t *testing.T) {
 	t.Parallel()
 	b := master(t, vectorConfig)
 	out, d := b.deliver(ipv4Packet(octets("2135c802000191f7c0000235c00002990000000000000000")))
-	b.do(out)
-	b.inState(Master)
+	b.checkOutput(out)
+	b.checkState(Master)
 	if d != DiscardVersion {
 		t.Errorf("discarded %v, want %v", d, DiscardVersion)
 	}

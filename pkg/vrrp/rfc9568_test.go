@@ -32,12 +32,12 @@ func TestRowI1OwnerIsRejected(t *testing.T) {
 func TestRowI2Startup(t *testing.T) {
 	t.Parallel()
 	b := newRouterTest(t)
-	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
-	b.deadlineIn(360937500)
+	b.checkOutput(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
+	b.checkDeadline(360937500)
 
 	b = newRouterTest(t, version2)
-	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
-	b.deadlineIn(3609375 * time.Microsecond)
+	b.checkOutput(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
+	b.checkDeadline(3609375 * time.Microsecond)
 }
 
 // Row I2: in another state Startup changes nothing.
@@ -45,20 +45,20 @@ func TestRowI2StartupOnlyOnce(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.pass(100 * ms)
-	b.do(b.r.Startup(b.now))
-	b.deadlineIn(260937500)
+	b.checkOutput(b.r.Startup(b.now))
+	b.checkDeadline(260937500)
 }
 
 // Row I3, RFC 9568 section 6.4.1: nothing but Startup leads out of Initialize.
 func TestRowI3InitializeIgnoresEverything(t *testing.T) {
 	t.Parallel()
 	b := newRouterTest(t)
-	b.do(b.hears(9, 200))
-	b.do(b.hears(9, 0))
-	b.do(b.r.Expire(b.now.Add(time.Hour)))
-	b.do(b.r.Stalled(b.now, time.Hour))
-	b.do(b.r.Shutdown(b.now))
-	b.inState(Initialize)
+	b.checkOutput(b.receive(9, 200))
+	b.checkOutput(b.receive(9, 0))
+	b.checkOutput(b.r.Expire(b.now.Add(time.Hour)))
+	b.checkOutput(b.r.Stalled(b.now, time.Hour))
+	b.checkOutput(b.r.Shutdown(b.now))
+	b.checkState(Initialize)
 	if _, running := b.r.Deadline(); running {
 		t.Error("a timer runs")
 	}
@@ -72,8 +72,8 @@ func TestRowI3InitializeIgnoresEverything(t *testing.T) {
 func TestRowB1Shutdown(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
-	b.do(b.r.Shutdown(b.now), transition(Backup, Initialize, ReasonShutdown))
-	b.do(b.r.Expire(b.now.Add(time.Hour)))
+	b.checkOutput(b.r.Shutdown(b.now), transition(Backup, Initialize, ReasonShutdown))
+	b.checkOutput(b.r.Expire(b.now.Add(time.Hour)))
 	if _, running := b.r.Deadline(); running {
 		t.Error("a timer runs")
 	}
@@ -84,33 +84,33 @@ func TestRowB1Shutdown(t *testing.T) {
 func TestRowB2MasterDown(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
-	b.do(b.r.Expire(b.now))
+	b.checkOutput(b.r.Expire(b.now))
 	b.pass(360937499)
-	b.do(b.r.Expire(b.now))
+	b.checkOutput(b.r.Expire(b.now))
 	b.pass(1)
-	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
-	b.deadlineIn(100 * ms)
+	b.checkOutput(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
+	b.checkDeadline(100 * ms)
 }
 
 // Row B3, RFC 9568 section 6.4.2: after a resignation Skew_Time is left.
 func TestRowB3PriorityZero(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
-	b.do(b.hears(9, 200))
+	b.checkOutput(b.receive(9, 200))
 	b.pass(50 * ms)
-	b.do(b.hears(9, 0))
-	b.deadlineIn(60937500)
+	b.checkOutput(b.receive(9, 0))
+	b.checkDeadline(60937500)
 	b.pass(60937500)
-	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterResigned))
+	b.checkOutput(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterResigned))
 }
 
 // Row B3: Skew_Time is that of the Master's interval, not of our own.
 func TestRowB3SkewOfLearnedInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
-	b.do(b.hears(9, 200, every(200*ms)))
-	b.do(b.hears(9, 0, every(200*ms)))
-	b.deadlineIn(121875 * time.Microsecond)
+	b.checkOutput(b.receive(9, 200, advertisedInterval(200*ms)))
+	b.checkOutput(b.receive(9, 0, advertisedInterval(200*ms)))
+	b.checkDeadline(121875 * time.Microsecond)
 }
 
 // Row B4, RFC 9568 section 6.4.2: a Master that is not to be preempted sets the
@@ -134,11 +134,11 @@ func TestRowB4HigherOrEqualPriority(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := backup(t, tt.change)
 			b.pass(300 * ms)
-			b.do(b.hears(tt.host, tt.priority))
-			b.deadlineIn(360937500)
+			b.checkOutput(b.receive(tt.host, tt.priority))
+			b.checkDeadline(360937500)
 			b.pass(360937499)
-			b.do(b.r.Expire(b.now))
-			b.inState(Backup)
+			b.checkOutput(b.r.Expire(b.now))
+			b.checkState(Backup)
 		})
 	}
 }
@@ -148,10 +148,10 @@ func TestRowB4HigherOrEqualPriority(t *testing.T) {
 func TestRowB4LearnsInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
-	b.do(b.hears(9, 200, every(200*ms)))
-	b.deadlineIn(721875 * time.Microsecond)
-	b.do(b.hears(9, 200, every(10*ms)))
-	b.deadlineIn(36093750)
+	b.checkOutput(b.receive(9, 200, advertisedInterval(200*ms)))
+	b.checkDeadline(721875 * time.Microsecond)
+	b.checkOutput(b.receive(9, 200, advertisedInterval(10*ms)))
+	b.checkDeadline(36093750)
 }
 
 // Row B4, RFC 3768 section 7.1: version 2 does not learn, it discards.
@@ -159,13 +159,13 @@ func TestRowB4Version2DiscardsOtherInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t, version2)
 	b.pass(time.Second)
-	b.do(b.hears(9, 200, every(2*time.Second)))
-	b.deadlineIn(2609375 * time.Microsecond)
+	b.checkOutput(b.receive(9, 200, advertisedInterval(2*time.Second)))
+	b.checkDeadline(2609375 * time.Microsecond)
 	if got := b.r.Status().Counters; got.Discarded["advertisementInterval"] != 1 || got.AdvertisementsReceived != 0 {
 		t.Errorf("counters %+v", got)
 	}
-	b.do(b.hears(9, 200))
-	b.deadlineIn(3609375 * time.Microsecond)
+	b.checkOutput(b.receive(9, 200))
+	b.checkDeadline(3609375 * time.Microsecond)
 }
 
 // Row B5, RFC 9568 section 6.4.2: a Master to be preempted is not listened to.
@@ -174,19 +174,19 @@ func TestRowB5LowerPriority(t *testing.T) {
 	b := backup(t)
 	for range 3 {
 		b.pass(100 * ms)
-		b.do(b.hears(9, 99, every(200*ms)))
+		b.checkOutput(b.receive(9, 99, advertisedInterval(200*ms)))
 	}
-	b.deadlineIn(60937500)
+	b.checkDeadline(60937500)
 	b.pass(60937500)
-	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonPreempted))
+	b.checkOutput(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonPreempted))
 }
 
 // Row M1, RFC 9568 section 6.4.3: Shutdown sends priority 0.
 func TestRowM1Shutdown(t *testing.T) {
 	t.Parallel()
 	b := master(t)
-	b.do(b.r.Shutdown(b.now), sends(0), transition(Master, Initialize, ReasonShutdown))
-	b.do(b.r.Shutdown(b.now))
+	b.checkOutput(b.r.Shutdown(b.now), sends(0), transition(Master, Initialize, ReasonShutdown))
+	b.checkOutput(b.r.Shutdown(b.now))
 	if _, running := b.r.Deadline(); running {
 		t.Error("a timer runs")
 	}
@@ -197,11 +197,11 @@ func TestRowM2AdverTimer(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	for range 3 {
-		b.deadlineIn(100 * ms)
+		b.checkDeadline(100 * ms)
 		b.pass(100*ms - 1)
-		b.do(b.r.Expire(b.now))
+		b.checkOutput(b.r.Expire(b.now))
 		b.pass(1)
-		b.do(b.r.Expire(b.now), sends(100))
+		b.checkOutput(b.r.Expire(b.now), sends(100))
 	}
 }
 
@@ -212,9 +212,9 @@ func TestRowM3PriorityZero(t *testing.T) {
 	for _, version := range []func(*Config){func(*Config) {}, version2} {
 		b := master(t, version)
 		b.pass(b.c.AdvertisementInterval / 2)
-		b.do(b.hears(9, 0), sends(100), announces())
-		b.deadlineIn(b.c.AdvertisementInterval)
-		b.inState(Master)
+		b.checkOutput(b.receive(9, 0), sends(100), announces())
+		b.checkDeadline(b.c.AdvertisementInterval)
+		b.checkState(Master)
 	}
 }
 
@@ -238,9 +238,9 @@ func TestRowM4HigherPriority(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := master(t, tt.change)
-			b.do(b.hears(tt.host, tt.priority, every(200*ms)), sends(100), lasting(200*ms), transition(Master, Backup, ReasonHigherPriority))
-			b.deadlineIn(721875 * time.Microsecond)
-			b.do(b.r.Expire(b.now.Add(100 * ms)))
+			b.checkOutput(b.receive(tt.host, tt.priority, advertisedInterval(200*ms)), sends(100), withInterval(200*ms), transition(Master, Backup, ReasonHigherPriority))
+			b.checkDeadline(721875 * time.Microsecond)
+			b.checkOutput(b.r.Expire(b.now.Add(100 * ms)))
 		})
 	}
 }
@@ -250,9 +250,9 @@ func TestRowM4HigherPriority(t *testing.T) {
 func TestRowM4LoserTakesOverAgain(t *testing.T) {
 	t.Parallel()
 	b := master(t)
-	b.do(b.hears(9, 200), sends(100), transition(Master, Backup, ReasonHigherPriority))
+	b.checkOutput(b.receive(9, 200), sends(100), transition(Master, Backup, ReasonHigherPriority))
 	b.pass(360937500)
-	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
+	b.checkOutput(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
 }
 
 // Row M5, RFC 9568 section 6.4.3, new since RFC 5798: a lower priority, or an
@@ -271,9 +271,9 @@ func TestRowM5LowerPriorityIsAnswered(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := master(t)
 			b.pass(30 * ms)
-			b.do(b.hears(tt.host, tt.priority), sends(100), announces())
-			b.deadlineIn(70 * ms) // Adver_Timer is not reset.
-			b.inState(Master)
+			b.checkOutput(b.receive(tt.host, tt.priority), sends(100), announces())
+			b.checkDeadline(70 * ms) // Adver_Timer is not reset.
+			b.checkState(Master)
 		})
 	}
 }
@@ -283,8 +283,8 @@ func TestRowM5LowerPriorityIsAnswered(t *testing.T) {
 func TestRowM5Version2IsSilent(t *testing.T) {
 	t.Parallel()
 	b := master(t, version2)
-	b.do(b.hears(9, 99), announces())
-	b.inState(Master)
+	b.checkOutput(b.receive(9, 99), announces())
+	b.checkState(Master)
 }
 
 // Row M6: nobody can win against its own address.
@@ -292,8 +292,8 @@ func TestRowM6OwnAddress(t *testing.T) {
 	t.Parallel()
 	for _, priority := range []uint8{0, 99, 100, 101, 255} {
 		b := master(t)
-		b.do(b.hears(5, priority))
-		b.inState(Master)
+		b.checkOutput(b.receive(5, priority))
+		b.checkState(Master)
 		if got := b.r.Status().Counters.Discarded["ownSource"]; got != 1 {
 			t.Errorf("priority %d: %d discarded as our own, want 1", priority, got)
 		}

@@ -14,15 +14,15 @@ func TestRouterTakeoverDelay(t *testing.T) {
 	t.Parallel()
 	delay := func(c *Config) { c.TakeoverDelay = 20 * ms }
 	b := backup(t, delay)
-	b.deadlineIn(380937500)
-	b.do(b.hears(9, 200))
-	b.deadlineIn(380937500)
-	b.do(b.hears(9, 0))
-	b.deadlineIn(80937500)
+	b.checkDeadline(380937500)
+	b.checkOutput(b.receive(9, 200))
+	b.checkDeadline(380937500)
+	b.checkOutput(b.receive(9, 0))
+	b.checkDeadline(80937500)
 
 	b = master(t, delay)
-	b.do(b.hears(9, 200), sends(100), transition(Master, Backup, ReasonHigherPriority))
-	b.deadlineIn(380937500)
+	b.checkOutput(b.receive(9, 200), sends(100), transition(Master, Backup, ReasonHigherPriority))
+	b.checkDeadline(380937500)
 }
 
 // What is waited for each peer that would be preferred is not waited for the one
@@ -50,11 +50,11 @@ func TestRouterTakeoverStep(t *testing.T) {
 			b := backup(t, nopreempt, func(c *Config) {
 				c.TakeoverDelay, c.TakeoverStep, c.Peers = 20*ms, tt.step, addrs(tt.peers)
 			})
-			b.deadlineIn(380937500) // nobody was heard
-			b.do(b.hears(tt.host, tt.priority))
-			b.deadlineIn(360937500 + tt.want)
-			b.do(b.hears(tt.host, 0))
-			b.deadlineIn(60937500 + tt.want)
+			b.checkDeadline(380937500) // nobody was heard
+			b.checkOutput(b.receive(tt.host, tt.priority))
+			b.checkDeadline(360937500 + tt.want)
+			b.checkOutput(b.receive(tt.host, 0))
+			b.checkDeadline(60937500 + tt.want)
 		})
 	}
 }
@@ -65,20 +65,20 @@ func TestRouterCoalesce(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.pass(93 * ms)
-	b.do(b.r.Coalesce(b.now))
-	b.deadlineIn(7 * ms)
+	b.checkOutput(b.r.Coalesce(b.now))
+	b.checkDeadline(7 * ms)
 	b.pass(time.Millisecond)
-	b.do(b.r.Coalesce(b.now), sends(100))
-	b.deadlineIn(100 * ms)
-	b.do(b.r.Coalesce(b.now))
+	b.checkOutput(b.r.Coalesce(b.now), sends(100))
+	b.checkDeadline(100 * ms)
+	b.checkOutput(b.r.Coalesce(b.now))
 	b.pass(100 * ms)
-	b.do(b.r.Coalesce(b.now), sends(100))
-	b.deadlineIn(100 * ms)
+	b.checkOutput(b.r.Coalesce(b.now), sends(100))
+	b.checkDeadline(100 * ms)
 
 	b = backup(t)
 	b.pass(360 * ms)
-	b.do(b.r.Coalesce(b.now))
-	b.inState(Backup)
+	b.checkOutput(b.r.Coalesce(b.now))
+	b.checkState(Backup)
 }
 
 // The answer to a resignation is not sent early, however often others are due.
@@ -88,7 +88,7 @@ func TestRouterCoalesceUnderPriorityZeroFlood(t *testing.T) {
 	sent := 0
 	for range 1000 {
 		b.pass(10 * time.Microsecond)
-		for _, out := range []Output{b.hears(9, 0), b.r.Expire(b.now), b.r.Coalesce(b.now)} {
+		for _, out := range []Output{b.receive(9, 0), b.r.Expire(b.now), b.r.Coalesce(b.now)} {
 			if out.Send != nil {
 				sent++
 			}
@@ -111,21 +111,21 @@ func TestRouterPreemptDelay(t *testing.T) {
 	b.pass(300 * ms)
 	first := b.now
 	for b.now.Sub(first) < time.Second {
-		b.do(b.hears(9, 50, every(200*ms)))
-		b.deadlineIn(721875 * time.Microsecond) // also its interval is learned
+		b.checkOutput(b.receive(9, 50, advertisedInterval(200*ms)))
+		b.checkDeadline(721875 * time.Microsecond) // also its interval is learned
 		b.pass(200 * ms)
-		b.do(b.r.Expire(b.now))
+		b.checkOutput(b.r.Expire(b.now))
 	}
 	for range 3 {
-		b.do(b.hears(9, 50, every(200*ms)))
+		b.checkOutput(b.receive(9, 50, advertisedInterval(200*ms)))
 		b.pass(100 * ms)
-		b.do(b.r.Expire(b.now))
+		b.checkOutput(b.r.Expire(b.now))
 	}
 	b.untilTimer()
 	if got := b.now.Sub(first); got != 800*ms+721875*time.Microsecond {
 		t.Errorf("takes over after %v", got)
 	}
-	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonPreempted))
+	b.checkOutput(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonPreempted))
 }
 
 // Without one it is ignored from the first.
@@ -133,24 +133,24 @@ func TestRouterNoPreemptDelay(t *testing.T) {
 	t.Parallel()
 	b := backup(t, preemptDelay(0))
 	b.pass(300 * ms)
-	b.do(b.hears(9, 50))
-	b.deadlineIn(60937500)
-	b.takesOver(ReasonPreempted)
+	b.checkOutput(b.receive(9, 50))
+	b.checkDeadline(60937500)
+	b.takeOver(ReasonPreempted)
 }
 
 // If there is no Master, nothing is waited for.
 func TestRouterPreemptDelayOnlyForLiveMaster(t *testing.T) {
 	t.Parallel()
 	b := backup(t, preemptDelay(1000*time.Second))
-	b.do(b.hears(9, 50))
-	b.deadlineIn(360937500)
-	b.takesOver(ReasonMasterDown)
+	b.checkOutput(b.receive(9, 50))
+	b.checkDeadline(360937500)
+	b.takeOver(ReasonMasterDown)
 
 	b = backup(t, preemptDelay(1000*time.Second))
-	b.do(b.hears(9, 50))
-	b.do(b.hears(9, 0))
-	b.deadlineIn(60937500)
-	b.takesOver(ReasonMasterResigned)
+	b.checkOutput(b.receive(9, 50))
+	b.checkOutput(b.receive(9, 0))
+	b.checkDeadline(60937500)
+	b.takeOver(ReasonMasterResigned)
 }
 
 // It is the first Master of lower priority that counts: others that replace it
@@ -158,7 +158,7 @@ func TestRouterPreemptDelayOnlyForLiveMaster(t *testing.T) {
 func TestRouterPreemptDelayCountsFromTheFirst(t *testing.T) {
 	t.Parallel()
 	preempting := func(b *routerTest) bool {
-		b.do(b.hears(9, 50))
+		b.checkOutput(b.receive(9, 50))
 		return b.r.promoteReason == ReasonPreempted
 	}
 	check := func(b *routerTest, want bool) {
@@ -168,19 +168,19 @@ func TestRouterPreemptDelayCountsFromTheFirst(t *testing.T) {
 		}
 	}
 	b := backup(t, preemptDelay(time.Second))
-	b.do(b.hears(10, 51))
+	b.checkOutput(b.receive(10, 51))
 	b.pass(999 * ms)
 	check(b, false)
 	b.pass(ms)
 	check(b, true)
 
-	b.do(b.hears(9, 100))
+	b.checkOutput(b.receive(9, 100))
 	check(b, false)
 	b.pass(time.Second)
 	check(b, true)
 
-	b.do(b.r.Shutdown(b.now), transition(Backup, Initialize, ReasonShutdown))
-	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
+	b.checkOutput(b.r.Shutdown(b.now), transition(Backup, Initialize, ReasonShutdown))
+	b.checkOutput(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
 	check(b, false)
 
 	// Preempt_Mode is what it delays.
@@ -196,47 +196,47 @@ func TestRouterPreemptDelayAfterStall(t *testing.T) {
 	t.Parallel()
 	b := master(t, preemptDelay(time.Second))
 	b.pass(1100 * ms)
-	b.do(b.hears(9, 50), transition(Master, Backup, ReasonStalled))
+	b.checkOutput(b.receive(9, 50), transition(Master, Backup, ReasonStalled))
 	b.pass(100 * ms)
-	b.do(b.hears(9, 50))
-	b.deadlineIn(360937500)
+	b.checkOutput(b.receive(9, 50))
+	b.checkDeadline(360937500)
 	b.pass(time.Second)
-	b.do(b.hears(9, 50))
-	b.takesOver(ReasonPreempted)
+	b.checkOutput(b.receive(9, 50))
+	b.takeOver(ReasonPreempted)
 
 	b = master(t, preemptDelay(time.Second))
 	b.pass(1100 * ms)
-	b.do(b.r.Stalled(b.now, time.Second), transition(Master, Backup, ReasonStalled))
+	b.checkOutput(b.r.Stalled(b.now, time.Second), transition(Master, Backup, ReasonStalled))
 
 	// As long as it was heard, one of lower priority is to yield.
 	b = master(t, preemptDelay(time.Second))
 	b.pass(100 * ms)
-	b.do(b.hears(9, 50), sends(100), announces())
+	b.checkOutput(b.receive(9, 50), sends(100), announces())
 }
 
 func TestRouterSetConfigPreemptDelay(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.pass(300 * ms)
-	b.do(b.hears(9, 50))
+	b.checkOutput(b.receive(9, 50))
 	b.pass(10 * ms)
-	b.deadlineIn(50937500)
-	b.do(b.set(preemptDelay(time.Second))) // no longer: it is left alone
-	b.deadlineIn(350937500)
+	b.checkDeadline(50937500)
+	b.checkOutput(b.set(preemptDelay(time.Second))) // no longer: it is left alone
+	b.checkDeadline(350937500)
 	b.pass(989 * ms)
-	b.do(b.hears(9, 50))
-	b.deadlineIn(360937500)
-	b.do(b.set(preemptDelay(500 * ms)))
-	b.deadlineIn(360937500)
+	b.checkOutput(b.receive(9, 50))
+	b.checkDeadline(360937500)
+	b.checkOutput(b.set(preemptDelay(500 * ms)))
+	b.checkDeadline(360937500)
 	b.pass(100 * ms)
-	b.do(b.hears(9, 50))
-	b.deadlineIn(260937500)
-	b.do(b.set(preemptDelay(200 * ms))) // it has run for long
-	b.deadlineIn(260937500)
-	b.takesOver(ReasonPreempted)
+	b.checkOutput(b.receive(9, 50))
+	b.checkDeadline(260937500)
+	b.checkOutput(b.set(preemptDelay(200 * ms))) // it has run for long
+	b.checkDeadline(260937500)
+	b.takeOver(ReasonPreempted)
 }
 
-func oversending(k int) func(c *Config) {
+func advertsPerInterval(k int) func(c *Config) {
 	return func(c *Config) { c.AdvertsPerInterval = k }
 }
 
@@ -244,27 +244,27 @@ func oversending(k int) func(c *Config) {
 func TestRouterOversending(t *testing.T) {
 	t.Parallel()
 	for k, period := range map[int]time.Duration{0: 100 * ms, 1: 100 * ms, 2: 50 * ms, 3: 33333333, 4: 25 * ms} {
-		b := backup(t, oversending(k))
-		b.deadlineIn(360937500)
-		b.takesOver(ReasonMasterDown)
-		b.deadlineIn(period)
+		b := backup(t, advertsPerInterval(k))
+		b.checkDeadline(360937500)
+		b.takeOver(ReasonMasterDown)
+		b.checkDeadline(period)
 		b.untilTimer()
-		b.do(b.r.Expire(b.now), sends(100)) // with the interval as it is
-		b.deadlineIn(period)
+		b.checkOutput(b.r.Expire(b.now), sends(100)) // with the interval as it is
+		b.checkDeadline(period)
 		// The schedule is absolute.
 		b.pass(2*period + 3*ms)
-		b.do(b.r.Expire(b.now), sends(100))
-		b.deadlineIn(period - 3*ms)
+		b.checkOutput(b.r.Expire(b.now), sends(100))
+		b.checkDeadline(period - 3*ms)
 
 		b.pass(20 * ms)
-		b.do(b.hears(9, 0), sends(100), announces())
-		b.deadlineIn(period)
+		b.checkOutput(b.receive(9, 0), sends(100), announces())
+		b.checkDeadline(period)
 		// Whoever is deaf gets an answer per interval.
-		b.do(b.hears(9, 50), sends(100), announces())
+		b.checkOutput(b.receive(9, 50), sends(100), announces())
 		b.pass(99 * ms)
-		b.do(b.hears(9, 50), announces())
+		b.checkOutput(b.receive(9, 50), announces())
 		b.pass(ms)
-		b.do(b.hears(9, 50), sends(100), announces())
+		b.checkOutput(b.receive(9, 50), sends(100), announces())
 	}
 }
 
@@ -272,19 +272,19 @@ func TestRouterOversending(t *testing.T) {
 func TestRouterOversendingStall(t *testing.T) {
 	t.Parallel()
 	for k, limit := range map[int]time.Duration{1: 200 * ms, 2: 250 * ms, 4: 275 * ms} {
-		b := master(t, oversending(k))
+		b := master(t, advertsPerInterval(k))
 		b.pass(300 * ms)
-		b.do(b.r.Stalled(b.now, limit))
+		b.checkOutput(b.r.Stalled(b.now, limit))
 		b.pass(1)
-		b.do(b.r.Stalled(b.now, limit+1), sends(100), announces())
-		b.deadlineIn(100 * ms / time.Duration(k))
+		b.checkOutput(b.r.Stalled(b.now, limit+1), sends(100), announces())
+		b.checkDeadline(100 * ms / time.Duration(k))
 
-		b = master(t, oversending(k), nopreempt)
+		b = master(t, advertsPerInterval(k), nopreempt)
 		b.pass(300*ms + 781250)
-		b.do(b.r.Stalled(b.now, limit+1), sends(100), announces())
-		b = master(t, oversending(k), nopreempt)
+		b.checkOutput(b.r.Stalled(b.now, limit+1), sends(100), announces())
+		b = master(t, advertsPerInterval(k), nopreempt)
 		b.pass(300*ms + 781251)
-		b.do(b.r.Stalled(b.now, limit+1), transition(Master, Backup, ReasonStalled))
+		b.checkOutput(b.r.Stalled(b.now, limit+1), transition(Master, Backup, ReasonStalled))
 	}
 }
 
@@ -294,22 +294,22 @@ func TestRouterSetConfigOversending(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.pass(10 * ms)
-	b.do(b.set(oversending(4)))
-	b.deadlineIn(25 * ms)
+	b.checkOutput(b.set(advertsPerInterval(4)))
+	b.checkDeadline(25 * ms)
 	b.pass(10 * ms)
-	b.do(b.set(oversending(4)))
-	b.deadlineIn(15 * ms)
-	b.do(b.set(oversending(0)))
-	b.deadlineIn(15 * ms)
+	b.checkOutput(b.set(advertsPerInterval(4)))
+	b.checkDeadline(15 * ms)
+	b.checkOutput(b.set(advertsPerInterval(0)))
+	b.checkDeadline(15 * ms)
 	b.pass(15 * ms)
-	b.do(b.r.Expire(b.now), sends(100))
-	b.deadlineIn(100 * ms)
+	b.checkOutput(b.r.Expire(b.now), sends(100))
+	b.checkDeadline(100 * ms)
 }
 
 func TestRouterDownAdverts(t *testing.T) {
 	t.Parallel()
 	b := backup(t, func(c *Config) { c.DownAdverts = 5 })
-	b.deadlineIn(560937500)
+	b.checkDeadline(560937500)
 }
 
 // The timers count from when the kernel took the packet.
@@ -324,42 +324,42 @@ func TestRouterArrivalTime(t *testing.T) {
 
 	b := backup(t)
 	b.pass(200 * ms)
-	b.do(receive(b, 50*ms, &a))
-	b.deadlineIn(310937500)
-	b.do(receive(b, 40*ms, &resign))
-	b.deadlineIn(20937500)
+	b.checkOutput(receive(b, 50*ms, &a))
+	b.checkDeadline(310937500)
+	b.checkOutput(receive(b, 40*ms, &resign))
+	b.checkDeadline(20937500)
 
 	b = master(t)
 	b.pass(80 * ms)
-	b.do(receive(b, 50*ms, &a), sends(100), transition(Master, Backup, ReasonHigherPriority))
-	b.deadlineIn(310937500)
+	b.checkOutput(receive(b, 50*ms, &a), sends(100), transition(Master, Backup, ReasonHigherPriority))
+	b.checkDeadline(310937500)
 
 	// A clock that jumps neither makes the timer fire nor puts it off.
 	b = backup(t)
 	b.pass(10 * ms)
-	b.do(receive(b, time.Hour, &a))
-	b.deadlineIn(350937500)
-	b.do(receive(b, -time.Hour, &a))
-	b.deadlineIn(360937500)
+	b.checkOutput(receive(b, time.Hour, &a))
+	b.checkDeadline(350937500)
+	b.checkOutput(receive(b, -time.Hour, &a))
+	b.checkDeadline(360937500)
 }
 
 // An advertisement of the longest interval does not disarm us for two minutes.
 func TestRouterLearnsIntervalOnlySoFar(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
-	b.do(b.hears(9, 255, every(40950*ms)))
-	b.deadlineIn(3609375 * time.Microsecond) // as if at 1 s, 10 x 100 ms
+	b.checkOutput(b.receive(9, 255, advertisedInterval(40950*ms)))
+	b.checkDeadline(3609375 * time.Microsecond) // as if at 1 s, 10 x 100 ms
 	if got := b.r.Status().MasterAdverInterval; got != time.Second {
 		t.Errorf("learned %v, want 1s", got)
 	}
 
 	b = backup(t, func(c *Config) { c.AdvertisementInterval = 10 * ms })
-	b.do(b.hears(9, 255, every(40950*ms)))
-	b.deadlineIn(3609375 * time.Microsecond) // at least 1 s
+	b.checkOutput(b.receive(9, 255, advertisedInterval(40950*ms)))
+	b.checkDeadline(3609375 * time.Microsecond) // at least 1 s
 
 	b = backup(t, func(c *Config) { c.AdvertisementInterval = time.Second })
-	b.do(b.hears(9, 255, every(40950*ms)))
-	b.deadlineIn(36093750 * time.Microsecond)
+	b.checkOutput(b.receive(9, 255, advertisedInterval(40950*ms)))
+	b.checkDeadline(36093750 * time.Microsecond)
 }
 
 // Every resignation that is repeated would else put the promotion off.
@@ -368,17 +368,17 @@ func TestRouterPriorityZeroFloodOnlyShortens(t *testing.T) {
 	b := backup(t)
 	end := b.now.Add(60937500)
 	for b.now < end {
-		b.do(b.hears(9, 0))
-		b.deadlineIn(end.Sub(b.now))
+		b.checkOutput(b.receive(9, 0))
+		b.checkDeadline(end.Sub(b.now))
 		b.pass(ms)
 	}
-	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterResigned))
+	b.checkOutput(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterResigned))
 
 	// Not later than Master_Down_Interval either.
 	b = backup(t)
 	b.pass(350 * ms)
-	b.do(b.hears(9, 0))
-	b.deadlineIn(10937500)
+	b.checkOutput(b.receive(9, 0))
+	b.checkDeadline(10937500)
 }
 
 // A flood of resignations makes a Master send little more than its interval
@@ -389,7 +389,7 @@ func TestRouterMasterUnderPriorityZeroFlood(t *testing.T) {
 	sent, last := 0, b.now
 	for range 100_000 {
 		b.pass(10 * time.Microsecond)
-		outs := []Output{b.hears(9, 0), b.r.Expire(b.now)}
+		outs := []Output{b.receive(9, 0), b.r.Expire(b.now)}
 		for _, out := range outs {
 			if out.Send == nil {
 				continue
@@ -403,7 +403,7 @@ func TestRouterMasterUnderPriorityZeroFlood(t *testing.T) {
 	if limit := int(time.Second/(b.c.shortestSkewTime()/2)) + 1; sent > limit {
 		t.Errorf("%d advertisements in a second, want at most %d", sent, limit)
 	}
-	b.inState(Master)
+	b.checkState(Master)
 }
 
 // A resignation just after our own advertisement is answered too, if a little
@@ -412,11 +412,11 @@ func TestRouterAnswersResignationAfterAdvertisement(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.pass(100 * time.Microsecond)
-	b.do(b.hears(9, 0), announces())
-	b.deadlineIn(290625) // half of the Skew_Time of priority 254 after the last
+	b.checkOutput(b.receive(9, 0), announces())
+	b.checkDeadline(290625) // half of the Skew_Time of priority 254 after the last
 	b.pass(290625)
-	b.do(b.r.Expire(b.now), sends(100))
-	b.deadlineIn(100 * ms)
+	b.checkOutput(b.r.Expire(b.now), sends(100))
+	b.checkDeadline(100 * ms)
 }
 
 // A Master that cannot hear us is answered once per interval and no more, but
@@ -425,10 +425,10 @@ func TestRouterAnswersDeafMasterOncePerInterval(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	for range 5 {
-		b.do(b.hears(9, 99), sends(100), announces())
+		b.checkOutput(b.receive(9, 99), sends(100), announces())
 		for range 9 {
 			b.pass(10 * ms)
-			b.do(b.hears(9, 99), announces())
+			b.checkOutput(b.receive(9, 99), announces())
 		}
 		b.pass(10 * ms)
 	}
@@ -443,30 +443,30 @@ func TestRouterAdverTimerIsAbsolute(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.pass(130 * ms)
-	b.do(b.r.Expire(b.now), sends(100))
-	b.deadlineIn(70 * ms)
+	b.checkOutput(b.r.Expire(b.now), sends(100))
+	b.checkDeadline(70 * ms)
 	b.pass(570 * ms)
-	b.do(b.r.Expire(b.now), sends(100))
-	b.deadlineIn(100 * ms)
-	b.do(b.r.Expire(b.now))
+	b.checkOutput(b.r.Expire(b.now), sends(100))
+	b.checkDeadline(100 * ms)
+	b.checkOutput(b.r.Expire(b.now))
 }
 
 func TestRouterStalledBackup(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
-	b.do(b.hears(9, 200))
+	b.checkOutput(b.receive(9, 200))
 	b.pass(361 * ms)
-	b.do(b.r.Stalled(b.now, 150*ms))
-	b.deadlineIn(-62500)
-	b.do(b.r.Stalled(b.now, 150*ms+1))
-	b.deadlineIn(360937500)
-	b.do(b.r.Expire(b.now))
-	b.inState(Backup)
+	b.checkOutput(b.r.Stalled(b.now, 150*ms))
+	b.checkDeadline(-62500)
+	b.checkOutput(b.r.Stalled(b.now, 150*ms+1))
+	b.checkDeadline(360937500)
+	b.checkOutput(b.r.Expire(b.now))
+	b.checkState(Backup)
 
 	// Once per second.
 	b.pass(400 * ms)
-	b.do(b.r.Stalled(b.now, 201*ms))
-	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
+	b.checkOutput(b.r.Stalled(b.now, 201*ms))
+	b.checkOutput(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
 }
 
 // A host that was suspended and so missed as many advertisements as it takes
@@ -478,15 +478,15 @@ func TestRouterSuspendedBackup(t *testing.T) {
 		// Up to 20 ms of jitter between the first and the last.
 		for offset := -20 * ms; offset < 80*ms; offset += 3 * ms {
 			b := backup(t)
-			b.do(b.hears(9, 200))
+			b.checkOutput(b.receive(9, 200))
 			due, _ := b.r.Deadline()
 			b.pass(time.Duration(missed)*100*ms + offset)
-			b.do(b.r.Stalled(b.now, b.now.Sub(due)))
-			b.do(b.r.Expire(b.now))
+			b.checkOutput(b.r.Stalled(b.now, b.now.Sub(due)))
+			b.checkOutput(b.r.Expire(b.now))
 			b.pass(100*ms - offset)
-			b.do(b.r.Expire(b.now))
-			b.do(b.hears(9, 200))
-			b.inState(Backup)
+			b.checkOutput(b.r.Expire(b.now))
+			b.checkOutput(b.receive(9, 200))
+			b.checkState(Backup)
 		}
 	}
 }
@@ -496,7 +496,7 @@ func TestRouterSuspendedBackup(t *testing.T) {
 func TestRouterBackupDeadline(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
-	b.do(b.hears(9, 200, every(200*ms)))
+	b.checkOutput(b.receive(9, 200, advertisedInterval(200*ms)))
 	start := b.now
 	var got []time.Duration
 	for b.r.State() == Backup {
@@ -514,10 +514,10 @@ func TestRouterBackupDeadline(t *testing.T) {
 func TestRouterStalledBackupOfSlowMaster(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
-	b.do(b.hears(9, 200, every(time.Second)))
+	b.checkOutput(b.receive(9, 200, advertisedInterval(time.Second)))
 	b.pass(3 * time.Second)
-	b.do(b.r.Stalled(b.now, 1500*ms))
-	b.deadlineIn(609375 * time.Microsecond)
+	b.checkOutput(b.r.Stalled(b.now, 1500*ms))
+	b.checkDeadline(609375 * time.Microsecond)
 }
 
 // A host that stalls all the time takes over some day.
@@ -543,14 +543,14 @@ func TestRouterStalledMaster(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.pass(300 * ms)
-	b.do(b.r.Stalled(b.now, 200*ms))
-	b.do(b.r.Expire(b.now), sends(100))
+	b.checkOutput(b.r.Stalled(b.now, 200*ms))
+	b.checkOutput(b.r.Expire(b.now), sends(100))
 
 	b = master(t)
 	b.pass(1100 * ms)
-	b.do(b.r.Stalled(b.now, time.Second), sends(100), announces())
-	b.deadlineIn(100 * ms)
-	b.do(b.r.Expire(b.now))
+	b.checkOutput(b.r.Stalled(b.now, time.Second), sends(100), announces())
+	b.checkDeadline(100 * ms)
+	b.checkOutput(b.r.Expire(b.now))
 }
 
 // Without Preempt_Mode whoever took over in the meantime is to stay Master.
@@ -558,13 +558,13 @@ func TestRouterStalledMasterNopreempt(t *testing.T) {
 	t.Parallel()
 	b := master(t, nopreempt)
 	b.pass(100*ms + 200*ms + 781250) // the shortest Master_Down_Interval there is
-	b.do(b.r.Stalled(b.now, 201*ms), sends(100), announces())
+	b.checkOutput(b.r.Stalled(b.now, 201*ms), sends(100), announces())
 
 	b = master(t, nopreempt)
 	lastSent := b.now
 	b.pass(100*ms + 200*ms + 781251)
-	b.do(b.r.Stalled(b.now, 201*ms), transition(Master, Backup, ReasonStalled))
-	b.deadlineIn(360937500)
+	b.checkOutput(b.r.Stalled(b.now, 201*ms), transition(Master, Backup, ReasonStalled))
+	b.checkDeadline(360937500)
 	if got := b.r.Status(); !got.Heard || got.LastHeard != lastSent || got.Master.IsValid() {
 		t.Errorf("status %+v, want our own advertisement heard at %d", got, lastSent)
 	}
@@ -572,14 +572,14 @@ func TestRouterStalledMasterNopreempt(t *testing.T) {
 	// The packet that was in the socket says the same, before Stalled does.
 	b = master(t, nopreempt)
 	b.pass(1100 * ms)
-	b.do(b.hears(9, 50, every(200*ms)), transition(Master, Backup, ReasonStalled))
-	b.deadlineIn(721875 * time.Microsecond)
+	b.checkOutput(b.receive(9, 50, advertisedInterval(200*ms)), transition(Master, Backup, ReasonStalled))
+	b.checkDeadline(721875 * time.Microsecond)
 
 	// With it, that one is told to yield.
 	b = master(t)
 	b.pass(1100 * ms)
-	b.do(b.hears(9, 50), sends(100), announces())
-	b.do(b.r.Stalled(b.now, time.Second), sends(100), announces())
+	b.checkOutput(b.receive(9, 50), sends(100), announces())
+	b.checkOutput(b.r.Stalled(b.now, time.Second), sends(100), announces())
 }
 
 // A Master that was replaced while it stood still says nothing.
@@ -588,7 +588,7 @@ func TestRouterStalledMasterYieldsSilently(t *testing.T) {
 	for _, preempt := range []bool{false, true} {
 		b := master(t, func(c *Config) { c.Preempt = preempt })
 		b.pass(301 * ms)
-		b.do(b.hears(9, 200), transition(Master, Backup, ReasonHigherPriority))
+		b.checkOutput(b.receive(9, 200), transition(Master, Backup, ReasonHigherPriority))
 	}
 }
 
@@ -597,12 +597,12 @@ func TestRouterStalledMasterYieldsSilently(t *testing.T) {
 func TestRouterStalledMasterForgetsInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t, nopreempt)
-	b.do(b.hears(9, 200, every(time.Second)))
+	b.checkOutput(b.receive(9, 200, advertisedInterval(time.Second)))
 	b.untilTimer()
-	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
+	b.checkOutput(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
 	b.pass(2 * time.Second)
-	b.do(b.r.Stalled(b.now, 1900*ms), transition(Master, Backup, ReasonStalled))
-	b.deadlineIn(360937500)
+	b.checkOutput(b.r.Stalled(b.now, 1900*ms), transition(Master, Backup, ReasonStalled))
+	b.checkDeadline(360937500)
 	if got := b.r.Status(); got.LastHeard != got.Since.Add(-2*time.Second) {
 		t.Errorf("last heard %v ago, want 2s", got.Since.Sub(got.LastHeard))
 	}
@@ -623,10 +623,10 @@ func interval(d time.Duration) func(c *Config) {
 func TestRouterSetConfigInitialize(t *testing.T) {
 	t.Parallel()
 	b := newRouterTest(t)
-	b.do(b.set(interval(200 * ms)))
-	b.inState(Initialize)
-	b.do(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
-	b.deadlineIn(721875 * time.Microsecond)
+	b.checkOutput(b.set(interval(200 * ms)))
+	b.checkState(Initialize)
+	b.checkOutput(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
+	b.checkDeadline(721875 * time.Microsecond)
 }
 
 func TestRouterSetConfigBackup(t *testing.T) {
@@ -649,36 +649,36 @@ func TestRouterSetConfigBackup(t *testing.T) {
 		{"own interval counts until one is learned", func(b *routerTest) { b.pass(100 * ms) }, interval(200 * ms), 621875 * time.Microsecond},
 		{
 			"learned interval stays",
-			func(b *routerTest) { b.do(b.hears(9, 200)); b.pass(100 * ms) }, interval(200 * ms), 260937500,
+			func(b *routerTest) { b.checkOutput(b.receive(9, 200)); b.pass(100 * ms) }, interval(200 * ms), 260937500,
 		},
 		{
 			"resigned",
-			func(b *routerTest) { b.pass(10 * ms); b.do(b.hears(9, 0)); b.pass(10 * ms) }, priority(128), 50 * ms,
+			func(b *routerTest) { b.pass(10 * ms); b.checkOutput(b.receive(9, 0)); b.pass(10 * ms) }, priority(128), 50 * ms,
 		},
 		{
 			"no longer preempting",
-			func(b *routerTest) { b.pass(300 * ms); b.do(b.hears(9, 50)); b.pass(10 * ms) }, nopreempt, 350937500,
+			func(b *routerTest) { b.pass(300 * ms); b.checkOutput(b.receive(9, 50)); b.pass(10 * ms) }, nopreempt, 350937500,
 		},
 		{
 			"preempting, and the Master is now higher",
-			func(b *routerTest) { b.pass(300 * ms); b.do(b.hears(9, 99)); b.pass(10 * ms) }, priority(64), 365 * ms,
+			func(b *routerTest) { b.pass(300 * ms); b.checkOutput(b.receive(9, 99)); b.pass(10 * ms) }, priority(64), 365 * ms,
 		},
 		{
 			"still preempting",
-			func(b *routerTest) { b.pass(300 * ms); b.do(b.hears(9, 50)); b.pass(10 * ms) }, priority(64), 65 * ms,
+			func(b *routerTest) { b.pass(300 * ms); b.checkOutput(b.receive(9, 50)); b.pass(10 * ms) }, priority(64), 65 * ms,
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := backup(t)
 			tt.prepare(b)
-			b.do(b.set(tt.change))
-			b.inState(Backup)
-			b.deadlineIn(tt.want)
+			b.checkOutput(b.set(tt.change))
+			b.checkState(Backup)
+			b.checkDeadline(tt.want)
 			// Again changes nothing: else a stream of changes would put a
 			// takeover off for ever.
-			b.do(b.set(func(*Config) {}))
-			b.deadlineIn(tt.want)
+			b.checkOutput(b.set(func(*Config) {}))
+			b.checkDeadline(tt.want)
 		})
 	}
 }
@@ -688,12 +688,12 @@ func TestRouterSetConfigIsNoStall(t *testing.T) {
 	t.Parallel()
 	for _, stands := range []bool{false, true} {
 		b := backup(t)
-		b.do(b.hears(1, 200))
+		b.checkOutput(b.receive(1, 200))
 		end := b.r.deadline
 		turn := func() {
 			if due, _ := b.r.Deadline(); due <= b.now {
-				b.do(b.r.Stalled(b.now, b.now.Sub(due)))
-				b.do(b.r.Expire(b.now))
+				b.checkOutput(b.r.Stalled(b.now, b.now.Sub(due)))
+				b.checkOutput(b.r.Expire(b.now))
 			}
 		}
 		for b.now < end.Add(-20*ms) {
@@ -702,13 +702,13 @@ func TestRouterSetConfigIsNoStall(t *testing.T) {
 				turn()
 			}
 		}
-		b.do(b.set(func(c *Config) { c.Addresses = addrs("192.0.2.50") }))
+		b.checkOutput(b.set(func(c *Config) { c.Addresses = addrs("192.0.2.50") }))
 		turn()
 		want := end
 		if stands {
 			want = b.now.Add(downInterval)
 		}
-		b.deadlineIn(want.Sub(b.now))
+		b.checkDeadline(want.Sub(b.now))
 	}
 }
 
@@ -718,21 +718,21 @@ func TestRouterSetConfigVersion2Interval(t *testing.T) {
 	t.Parallel()
 	longer := func(c *Config) { c.AdvertisementInterval = 5 * time.Second }
 	b := backup(t, version2)
-	b.do(b.hears(1, 200))
+	b.checkOutput(b.receive(1, 200))
 	b.pass(500 * ms)
-	b.do(b.hears(1, 200, every(5*time.Second)))
+	b.checkOutput(b.receive(1, 200, advertisedInterval(5*time.Second)))
 	b.pass(500 * ms)
-	b.do(b.set(longer))
+	b.checkOutput(b.set(longer))
 	b.pass(4500 * ms)
-	b.do(b.r.Expire(b.now))
-	b.do(b.hears(1, 200))
-	b.deadlineIn(b.c.MasterDownInterval(5 * time.Second))
+	b.checkOutput(b.r.Expire(b.now))
+	b.checkOutput(b.receive(1, 200))
+	b.checkDeadline(b.c.MasterDownInterval(5 * time.Second))
 
 	// And it may change to a shorter one after us.
-	b.do(b.set(func(c *Config) { c.AdvertisementInterval = time.Second }))
-	b.deadlineIn(b.c.MasterDownInterval(5 * time.Second))
-	b.do(b.hears(1, 200))
-	b.deadlineIn(b.c.MasterDownInterval(time.Second))
+	b.checkOutput(b.set(func(c *Config) { c.AdvertisementInterval = time.Second }))
+	b.checkDeadline(b.c.MasterDownInterval(5 * time.Second))
+	b.checkOutput(b.receive(1, 200))
+	b.checkDeadline(b.c.MasterDownInterval(time.Second))
 }
 
 // A stream of changes, as when peers come and go, puts a takeover off no further
@@ -745,8 +745,8 @@ func TestRouterSetConfigManyTimes(t *testing.T) {
 		if b.now.Sub(start) > 462*ms {
 			t.Fatal("no takeover")
 		}
-		b.do(b.set(func(c *Config) { c.DownAdverts = 4 - c.DownAdverts; c.Preempt = !c.Preempt }))
-		b.do(b.set(func(c *Config) { c.DownAdverts = 0 }))
+		b.checkOutput(b.set(func(c *Config) { c.DownAdverts = 4 - c.DownAdverts; c.Preempt = !c.Preempt }))
+		b.checkOutput(b.set(func(c *Config) { c.DownAdverts = 0 }))
 		b.pass(ms)
 		b.r.Expire(b.now)
 	}
@@ -756,10 +756,10 @@ func TestRouterSetConfigManyTimes(t *testing.T) {
 func TestRouterSetConfigMasterAnswers(t *testing.T) {
 	t.Parallel()
 	b := master(t, interval(40*time.Second))
-	b.do(b.hears(9, 99), sends(100), announces())
+	b.checkOutput(b.receive(9, 99), sends(100), announces())
 	b.pass(ms)
-	b.do(b.set(interval(10*ms)), sends(100))
-	b.do(b.hears(9, 99), sends(100), announces())
+	b.checkOutput(b.set(interval(10*ms)), sends(100))
+	b.checkOutput(b.receive(9, 99), sends(100), announces())
 }
 
 func TestRouterSetConfigMaster(t *testing.T) {
@@ -788,13 +788,13 @@ func TestRouterSetConfigMaster(t *testing.T) {
 			b.pass(30 * ms)
 			out := b.set(tt.change)
 			if tt.sends {
-				b.do(out, sends(b.c.Priority))
-				b.deadlineIn(b.c.AdvertisementInterval)
+				b.checkOutput(out, sends(b.c.Priority))
+				b.checkDeadline(b.c.AdvertisementInterval)
 			} else {
-				b.do(out)
-				b.deadlineIn(70 * ms)
+				b.checkOutput(out)
+				b.checkDeadline(70 * ms)
 			}
-			b.inState(Master)
+			b.checkState(Master)
 		})
 	}
 }
@@ -802,17 +802,17 @@ func TestRouterSetConfigMaster(t *testing.T) {
 func TestRouterSetConfigMasterUnicast(t *testing.T) {
 	t.Parallel()
 	b := master(t, peers, func(c *Config) { c.Unicast = true })
-	b.do(b.set(func(c *Config) { c.Peers = addrs("192.0.2.2", "192.0.2.1", "192.0.2.3") }), sends(100))
-	b.do(b.set(func(*Config) {}))
+	b.checkOutput(b.set(func(c *Config) { c.Peers = addrs("192.0.2.2", "192.0.2.1", "192.0.2.3") }), sends(100))
+	b.checkOutput(b.set(func(*Config) {}))
 }
 
 func TestRouterSetConfigMasterPassword(t *testing.T) {
 	t.Parallel()
 	b := master(t, version2)
-	b.do(b.set(func(c *Config) { copy(c.Password[:], "secret12") }), sends(100))
-	b.do(b.set(func(c *Config) { copy(c.Password[:], "secret13") }), sends(100))
-	b.do(b.set(func(c *Config) { c.Password = Password{} }), sends(100))
-	b.inState(Master)
+	b.checkOutput(b.set(func(c *Config) { copy(c.Password[:], "secret12") }), sends(100))
+	b.checkOutput(b.set(func(c *Config) { copy(c.Password[:], "secret13") }), sends(100))
+	b.checkOutput(b.set(func(c *Config) { c.Password = Password{} }), sends(100))
+	b.checkState(Master)
 }
 
 // No change makes a Backup a Master, or wakes it up for nothing.
@@ -822,7 +822,7 @@ func TestRouterSetConfigNeverChangesState(t *testing.T) {
 		"peers":        peers,
 		"unicast":      func(c *Config) { peers(c); c.Unicast = true },
 		"checksum":     func(c *Config) { c.Checksum = ChecksumMessage },
-		"oversending":  oversending(4),
+		"oversending":  advertsPerInterval(4),
 		"preemptDelay": preemptDelay(time.Second),
 		"addresses":    func(c *Config) { c.Addresses = addrs("192.0.2.52") },
 		"source":       func(c *Config) { c.Source = addr("192.0.2.250") },
@@ -830,15 +830,15 @@ func TestRouterSetConfigNeverChangesState(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := backup(t)
 			b.pass(100 * ms)
-			b.do(b.hears(9, 200))
+			b.checkOutput(b.receive(9, 200))
 			b.pass(100 * ms)
-			b.do(b.set(change))
-			b.inState(Backup)
-			b.deadlineIn(260937500)
+			b.checkOutput(b.set(change))
+			b.checkState(Backup)
+			b.checkDeadline(260937500)
 
 			b = master(t)
 			b.set(change)
-			b.inState(Master)
+			b.checkState(Master)
 		})
 	}
 }
@@ -851,7 +851,7 @@ func TestRouterCopiesAddresses(t *testing.T) {
 	b.c.Addresses = slices.Clone(list)
 	list[0] = addr("192.0.2.66")
 	b.pass(time.Second)
-	b.do(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
+	b.checkOutput(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
 }
 
 func TestRouterPanicsOnInvalidConfig(t *testing.T) {
@@ -897,7 +897,7 @@ func TestRouterStatus(t *testing.T) {
 
 	b.pass(10 * ms)
 	heard := b.now
-	b.hears(9, 200, every(200*ms))
+	b.receive(9, 200, advertisedInterval(200*ms))
 	want := Status{
 		State: Backup, Reason: ReasonStartup, Since: started,
 		Master: hostAddr(9), MasterPriority: 200, MasterAdverInterval: 200 * ms, Heard: true, LastHeard: heard,
@@ -925,22 +925,19 @@ func TestRouterCounters(t *testing.T) {
 	if diff := cmp.Diff(Counters{}, b.r.Status().Counters); diff != "" {
 		t.Errorf("at first: -want +got\n%s", diff)
 	}
-	list := func(list ...string) func(a *Advertisement) {
-		return func(a *Advertisement) { a.Addresses = addrs(list...) }
-	}
-	b.hears(9, 255, every(200*ms))
-	b.hears(9, 200, list("192.0.2.51", "192.0.2.50")) // the order does not matter
-	b.hears(9, 200, list("192.0.2.50"))
-	b.hears(9, 200, list("192.0.2.50", "192.0.2.50"))
-	b.hears(9, 200, list("192.0.2.50", "192.0.2.52"))
-	b.hears(9, 200, list("192.0.2.50", "192.0.2.51", "192.0.2.52"))
-	b.hears(9, 0)
-	b.hears(5, 200)
-	b.hears(9, 200, func(a *Advertisement) { a.Version = V2 })
-	b.hears(9, 200, func(a *Advertisement) { a.VRID = 51 })
+	b.receive(9, 255, advertisedInterval(200*ms))
+	b.receive(9, 200, addressList("192.0.2.51", "192.0.2.50")) // the order does not matter
+	b.receive(9, 200, addressList("192.0.2.50"))
+	b.receive(9, 200, addressList("192.0.2.50", "192.0.2.50"))
+	b.receive(9, 200, addressList("192.0.2.50", "192.0.2.52"))
+	b.receive(9, 200, addressList("192.0.2.50", "192.0.2.51", "192.0.2.52"))
+	b.receive(9, 0)
+	b.receive(5, 200)
+	b.receive(9, 200, func(a *Advertisement) { a.Version = V2 })
+	b.receive(9, 200, func(a *Advertisement) { a.VRID = 51 })
 	b.untilTimer()
 	b.r.Expire(b.now)
-	b.hears(9, 99)
+	b.receive(9, 99)
 	b.r.Shutdown(b.now)
 	b.r.Discard(b.now, groupHeader("192.0.2.9"), DiscardChecksum)
 	b.r.Discard(b.now, groupHeader("192.0.2.9"), DiscardChecksum)
@@ -1015,8 +1012,8 @@ func TestRouterStartupAfterListening(t *testing.T) {
 		Family: IPv4, VRID: 50, Version: V3, Source: hostAddr(9), Priority: 200, Interval: time.Second,
 		Addresses: addrs("192.0.2.50"), Last: b.now.Add(-900 * ms),
 	}
-	b.do(b.r.Startup(b.now, slow), transition(Initialize, Backup, ReasonStartup))
-	b.deadlineIn(3609375*time.Microsecond - 900*ms)
+	b.checkOutput(b.r.Startup(b.now, slow), transition(Initialize, Backup, ReasonStartup))
+	b.checkDeadline(3609375*time.Microsecond - 900*ms)
 	if got := b.r.Status(); got.Master != slow.Source || got.AdvertisingListOf != slow.Source {
 		t.Errorf("status %+v, want Master and list of %v", got, slow.Source)
 	}
@@ -1034,7 +1031,7 @@ func TestRouterStartupAfterListening(t *testing.T) {
 		b := newRouterTest(t)
 		s := slow
 		change(&s)
-		b.do(b.r.Startup(b.now, s), transition(Initialize, Backup, ReasonStartup))
+		b.checkOutput(b.r.Startup(b.now, s), transition(Initialize, Backup, ReasonStartup))
 		if got := b.r.deadline.Sub(b.now); got != 360937500 {
 			t.Errorf("%s: waits for %v, want Master_Down_Interval", name, got)
 		}
@@ -1044,16 +1041,16 @@ func TestRouterStartupAfterListening(t *testing.T) {
 	b = newRouterTest(t)
 	lower := slow
 	lower.Priority, lower.Interval, lower.Last = 99, 100*ms, b.now.Add(-200*ms)
-	b.do(b.r.Startup(b.now, lower), transition(Initialize, Backup, ReasonStartup))
+	b.checkOutput(b.r.Startup(b.now, lower), transition(Initialize, Backup, ReasonStartup))
 	b.pass(10 * ms)
-	b.do(b.set(priority(50)))
-	b.deadlineIn(300*ms + 80468750 - 10*ms)
+	b.checkOutput(b.set(priority(50)))
+	b.checkDeadline(300*ms + 80468750 - 10*ms)
 
 	// Preempt_Mode does not wait for one of lower priority.
 	b = newRouterTest(t)
 	slow.Priority = 50
-	b.do(b.r.Startup(b.now, slow), transition(Initialize, Backup, ReasonStartup))
-	b.deadlineIn(360937500)
+	b.checkOutput(b.r.Startup(b.now, slow), transition(Initialize, Backup, ReasonStartup))
+	b.checkDeadline(360937500)
 	b.untilTimer()
 	out := b.r.Expire(b.now)
 	if out.Transition == nil || out.Transition.Reason != ReasonPreempted || len(out.Send.Addresses) != 1 {

@@ -181,7 +181,7 @@ func (h *host) boot() {
 
 func (h *host) startup() {
 	h.startsAt = h.s.now
-	h.watchAnew()
+	h.resetWatch()
 	h.call("Startup", func() Output { return h.router.Startup(h.s.now, h.monitor.Routers(h.s.now)...) })
 	if h.router.heard {
 		h.watch.master = h.router.lastHeard // Silence counts from then.
@@ -391,7 +391,7 @@ func (h *host) call(what string, call func() Output) {
 func (h *host) output(what string, call func() Output) Output {
 	before := h.router.State()
 	out := call()
-	if err := checkOutput(h.router, h.config, before, h.s.now, out); err != nil {
+	if err := checkInvariants(h.router, h.config, before, h.s.now, out); err != nil {
 		h.s.failf("%d: %s: %v", h.index, what, err)
 	}
 	if out.Announce || h.router.State() == Master && out.Transition != nil {
@@ -401,9 +401,9 @@ func (h *host) output(what string, call func() Output) Output {
 		h.s.logf("%d %v: %v to %v, %s", h.index, what, tr.From, tr.To, tr.Reason)
 		switch {
 		case tr.To == Master:
-			h.judge(tr.Reason)
+			h.checkPromotion(tr.Reason)
 		case what == "Stalled":
-			h.watchAnew()
+			h.resetWatch()
 		case what == "Receive":
 			// Whoever we gave way to, PreemptDelay begins anew.
 			h.watch.interval, h.watch.lowerSince = h.advert.Interval, -1
@@ -411,7 +411,7 @@ func (h *host) output(what string, call func() Output) Output {
 		h.changed()
 	}
 	if out.Announce && h.s.now.Sub(h.started) >= announcePause {
-		h.announceAnew()
+		h.restartAnnouncements()
 	}
 	return out
 }
@@ -433,14 +433,14 @@ func (h *host) packets(a *Advertisement) func() {
 	}
 }
 
-// watchAnew is what a Backup starts from that heard nobody.
-func (h *host) watchAnew() {
+// resetWatch is what a Backup starts from that heard nobody.
+func (h *host) resetWatch() {
 	h.watch = watch{master: h.s.now, resigned: -1, lower: -1, lowerSince: -1, interval: h.config.AdvertisementInterval}
 }
 
-// judge fails a promotion for which there was no reason: a Master was heard,
+// checkPromotion fails a promotion for which there was no reason: a Master was heard,
 // and did not resign.
-func (h *host) judge(why Reason) {
+func (h *host) checkPromotion(why Reason) {
 	h.s.t.Helper()
 	w := &h.watch
 	interval := min(w.interval, h.config.boundInterval(w.interval))
@@ -499,7 +499,7 @@ func (h *host) changed() {
 		h.s.doubles++
 	}
 	if h.ours() {
-		h.announceAnew()
+		h.restartAnnouncements()
 		h.refresh(h.reign)
 	}
 }
@@ -521,8 +521,8 @@ func (h *host) inProcess(f func()) func() {
 	return do
 }
 
-// announceAnew begins the schedule of announcements.
-func (h *host) announceAnew() {
+// restartAnnouncements begins the schedule of announcements.
+func (h *host) restartAnnouncements() {
 	h.term++
 	h.started = h.s.now
 	for _, offset := range announceOffsets {

@@ -22,20 +22,20 @@ var (
 // rest, and then measures what must hold:
 //
 //   - (a) At rest there is exactly one Master, with Preempt_Mode one of the
-//     highest priority, and it stays: rest, oneMaster.
+//     highest priority, and it stays: settle, oneMaster.
 //   - (b) Nobody of ours takes over from a Master that is alive: without the
-//     silence or the resignation that it takes (host.judge), while fewer
+//     silence or the resignation that it takes (host.checkPromotion), while fewer
 //     advertisements in a row are lost than it takes (lossy), after it stood
 //     still itself (suspendBackup), or because the Master did so for a moment
 //     (suspendMasterShortly).
 //   - (c) A Master that crashes or resigns is followed within the shortest
-//     Master_Down_Interval or Skew_Time of those who are left (follow), by one
-//     only if the waits are spaced (oneAtATime).
+//     Master_Down_Interval or Skew_Time of those who are left (awaitSuccessor), by one
+//     only if the waits are spaced (checkPromotedAlone).
 //   - (d) A kernel whose Master was killed or stands still gives the addresses
-//     up when their lease ends: leaseEnds.
+//     up when their lease ends: checkLeases.
 //   - (e) The last announcement is from the final Master, if that is ours; and
-//     if it is keepalived that one of ours gave way to: announcedLast.
-//   - (f) Timers always run: checkOutput, host.loop.
+//     if it is keepalived that one of ours gave way to: checkClients.
+//   - (f) Timers always run: checkInvariants, host.loop.
 //   - (g) A Master that stood still and comes back too late leaves the addresses
 //     to its successor without Preempt_Mode, and takes them back with it:
 //     suspendMaster.
@@ -98,10 +98,10 @@ func simulate(t *testing.T, seed uint64) {
 	}
 	for range 3 {
 		s.chaos()
-		s.rest()
+		s.settle()
 		for range 2 {
 			acts[s.rng.IntN(len(acts))]()
-			s.rest()
+			s.settle()
 		}
 	}
 }
@@ -296,9 +296,9 @@ func (s *simulation) reconfigure(h *host) {
 	}
 }
 
-// rest heals everything, lets the routers come to rest, and checks that they
+// settle heals everything, lets the routers come to rest, and checks that they
 // did.
-func (s *simulation) rest() {
+func (s *simulation) settle() {
 	s.t.Helper()
 	s.heal()
 	for s.rng.IntN(2) == 0 || len(s.up()) < 2 {
@@ -330,8 +330,8 @@ func (s *simulation) rest() {
 		s.failf("%d with priority %d is Master at rest, want one with %d", m.index, m.config.Priority, top)
 	}
 	s.logf("%d is Master at rest", m.index)
-	s.still(20 * s.interval)
-	s.leaseEnds()
+	s.runUnchanged(20 * s.interval)
+	s.checkLeases()
 }
 
 // introduce makes the others of ours known to one of them.
@@ -370,22 +370,22 @@ func (s *simulation) oneMaster(when string) *host {
 	return masters[0]
 }
 
-// leaseEnds: whoever is not Master does not hold the addresses for longer than
+// checkLeases: whoever is not Master does not hold the addresses for longer than
 // their lease. Models that were killed hold them for ever, so none is.
-func (s *simulation) leaseEnds() {
+func (s *simulation) checkLeases() {
 	s.t.Helper()
 	m := s.oneMaster("before the leases end")
 	if h := s.holders(); len(h) == 1 && h[0] == m {
 		return
 	}
-	s.still(leaseTime + leaseRounding + s.maxNetlink + ms)
+	s.runUnchanged(leaseTime + leaseRounding + s.maxNetlink + ms)
 	if h := s.holders(); len(h) != 1 || h[0] != m {
 		s.failf("%d hold the addresses, the Master %v", len(h), m.bound)
 	}
 }
 
-// still lets time go by in which nothing may change.
-func (s *simulation) still(d time.Duration) {
+// runUnchanged lets time go by in which nothing may change.
+func (s *simulation) runUnchanged(d time.Duration) {
 	s.t.Helper()
 	lines := len(s.trace)
 	s.run(d)
@@ -425,10 +425,10 @@ func (s *simulation) quickest(m *host, wait func(h *host, interval time.Duration
 	return shortest
 }
 
-// follow waits for the next Master, which must be there after the shortest wait
+// awaitSuccessor waits for the next Master, which must be there after the shortest wait
 // of those who are up, counted from the last packet of the one before, which is
 // sent within a moment from now.
-func (s *simulation) follow(of *host, moment time.Duration, wait func(h *host, interval time.Duration) time.Duration) {
+func (s *simulation) awaitSuccessor(of *host, moment time.Duration, wait func(h *host, interval time.Duration) time.Duration) {
 	s.t.Helper()
 	began, doubles := s.now, s.doubles
 	s.runUntil(began.Add(time.Hour), func() bool { return len(s.masters()) > 0 })
@@ -440,12 +440,12 @@ func (s *simulation) follow(of *host, moment time.Duration, wait func(h *host, i
 	if gap > limit {
 		s.failf("no Master for %v, want at most %v", gap, limit)
 	}
-	s.oneAtATime(doubles)
+	s.checkPromotedAlone(doubles)
 }
 
-// oneAtATime: Backups whose waits are spaced do not promote themselves
+// checkPromotedAlone: Backups whose waits are spaced do not promote themselves
 // together.
-func (s *simulation) oneAtATime(doubles int) {
+func (s *simulation) checkPromotedAlone(doubles int) {
 	s.t.Helper()
 	if !s.ranked || s.mixed {
 		return
@@ -463,7 +463,7 @@ func (s *simulation) crashMaster() {
 	}
 	m := s.oneMaster("before the crash")
 	m.crash()
-	s.follow(m, 0, (*host).masterDown)
+	s.awaitSuccessor(m, 0, (*host).masterDown)
 }
 
 func (s *simulation) stopMaster() {
@@ -473,7 +473,7 @@ func (s *simulation) stopMaster() {
 	}
 	m := s.oneMaster("before the release")
 	m.stop()
-	s.follow(m, releaseTime, (*host).skew)
+	s.awaitSuccessor(m, releaseTime, (*host).skew)
 }
 
 // killMaster ends the Master's process and leaves its kernel the addresses.
@@ -485,7 +485,7 @@ func (s *simulation) killMaster() {
 	}
 	m.kill()
 	killed := s.now
-	s.follow(m, 0, (*host).masterDown)
+	s.awaitSuccessor(m, 0, (*host).masterDown)
 	s.run(leaseTime + leaseRounding - s.now.Sub(killed) + ms)
 	if m.bound {
 		s.failf("%d still holds the addresses %v after its process was killed", m.index, s.now.Sub(killed))
@@ -502,10 +502,10 @@ func (s *simulation) suspendBackup() {
 			continue
 		}
 		// A stall soon after another counts: see Router.Stalled.
-		s.still(time.Second + 2*s.slowest((*host).masterDown) + s.upTo(s.interval))
+		s.runUnchanged(time.Second + 2*s.slowest((*host).masterDown) + s.upTo(s.interval))
 		d := s.upTo(20 * s.interval)
 		h.suspend(d, s.rng.IntN(2) == 0)
-		s.still(d + 10*s.interval)
+		s.runUnchanged(d + 10*s.interval)
 		return
 	}
 }
@@ -519,7 +519,7 @@ func (s *simulation) suspendMasterShortly() {
 	limit -= m.config.AdvertisementInterval + s.maxDelay + s.maxLate
 	d := s.upTo(limit)
 	m.suspend(d, s.rng.IntN(2) == 0)
-	s.still(d + 10*s.interval)
+	s.runUnchanged(d + 10*s.interval)
 }
 
 // suspendMaster: somebody takes over, and when the Master of old comes back it
@@ -593,12 +593,12 @@ func (s *simulation) partition() {
 	if m.ours() && loser.ours() && s.announcer != m {
 		s.failf("%d announced last, and %d is Master", s.announcer.index, m.index)
 	}
-	s.announcedLast(m, loser)
+	s.checkClients(m, loser)
 }
 
-// announcedLast: when the announcements that a takeover causes are over, every
+// checkClients: when the announcements that a takeover causes are over, every
 // client believes the Master, or, if that is not ours, what can be promised.
-func (s *simulation) announcedLast(m, loser *host) {
+func (s *simulation) checkClients(m, loser *host) {
 	s.t.Helper()
 	wait := announceOffsets[len(announceOffsets)-1] + 2*s.maxNetlink + ms
 	switch m.peer.(type) {
@@ -615,7 +615,7 @@ func (s *simulation) announcedLast(m, loser *host) {
 	default:
 		return // FRR announces once, when it becomes Master.
 	}
-	s.still(wait)
+	s.runUnchanged(wait)
 	for _, h := range s.hosts {
 		if h.cache != m {
 			s.failf("the client beside %d does not believe the Master %d", h.index, m.index)
@@ -646,5 +646,5 @@ func (s *simulation) lossy() {
 	}
 	s.logf("%d of %d packets in a row are lost", s.lossRun, s.lossRun+1)
 	s.loss, s.burst, s.duplicates = s.rng.Float64(), s.upTo(5*s.interval), s.rng.Float64()
-	s.still(50 * s.interval)
+	s.runUnchanged(50 * s.interval)
 }

@@ -98,10 +98,10 @@ func setOctet(offset int, value byte) func(m []byte) []byte {
 	}
 }
 
-// unused checks that a packet changes neither a Backup nor a Master of c, timer
+// checkIgnored checks that a packet changes neither a Backup nor a Master of c, timer
 // and all. The router counts it; unless it belongs to none, and is the caller's
 // to count.
-func unused(t *testing.T, what string, c Config, p []byte, want Discard, counted bool) {
+func checkIgnored(t *testing.T, what string, c Config, p []byte, want Discard, counted bool) {
 	t.Helper()
 	set := func(to *Config) { *to = c }
 	for _, b := range []*routerTest{backup(t, set), master(t, set)} {
@@ -129,21 +129,21 @@ func unused(t *testing.T, what string, c Config, p []byte, want Discard, counted
 	}
 }
 
-// discarded checks that the router of c counts a packet and does nothing else.
-func discarded(t *testing.T, what string, c Config, p []byte, want Discard) {
+// checkDiscarded checks that the router of c counts a packet and does nothing else.
+func checkDiscarded(t *testing.T, what string, c Config, p []byte, want Discard) {
 	t.Helper()
-	unused(t, what, c, p, want, true)
+	checkIgnored(t, what, c, p, want, true)
 }
 
-// unheard checks that a packet is not even the router's to count.
-func unheard(t *testing.T, what string, c Config, p []byte, want Discard) {
+// checkUnmatched checks that a packet is discarded without being counted by the router.
+func checkUnmatched(t *testing.T, what string, c Config, p []byte, want Discard) {
 	t.Helper()
-	unused(t, what, c, p, want, false)
+	checkIgnored(t, what, c, p, want, false)
 }
 
-// used checks that a packet of priority 200 makes a Master yield and a Backup
+// checkAccepted checks that a packet of priority 200 makes a Master yield and a Backup
 // start its timer again, and what the router wonders about.
-func used(t *testing.T, what string, c Config, p []byte, warnings ...string) {
+func checkAccepted(t *testing.T, what string, c Config, p []byte, warnings ...string) {
 	t.Helper()
 	set := func(to *Config) { *to = c }
 	for _, b := range []*routerTest{backup(t, set), master(t, set)} {
@@ -173,7 +173,7 @@ func used(t *testing.T, what string, c Config, p []byte, warnings ...string) {
 func TestValidationGoodPackets(t *testing.T) {
 	t.Parallel()
 	for name, c := range validationConfigs() {
-		used(t, name, c, packetTo(c).octets())
+		checkAccepted(t, name, c, packetTo(c).octets())
 	}
 }
 
@@ -187,18 +187,18 @@ func TestValidationRow02IPHeader(t *testing.T) {
 		if c.Family == IPv6 {
 			header, total = 40, 4
 		}
-		unheard(t, name+" nothing", c, nil, DiscardPacketLength)
-		unheard(t, name+" cut header", c, good[:header-1], DiscardPacketLength)
-		unheard(t, name+" cut", c, good[:len(good)-1], DiscardPacketLength)
-		used(t, name+" padding", c, append(bytes.Clone(good), make([]byte, 30)...))
+		checkUnmatched(t, name+" nothing", c, nil, DiscardPacketLength)
+		checkUnmatched(t, name+" cut header", c, good[:header-1], DiscardPacketLength)
+		checkUnmatched(t, name+" cut", c, good[:len(good)-1], DiscardPacketLength)
+		checkAccepted(t, name+" padding", c, append(bytes.Clone(good), make([]byte, 30)...))
 		long := bytes.Clone(good)
 		binary.BigEndian.PutUint16(long[total:], binary.BigEndian.Uint16(long[total:])+1)
-		unheard(t, name+" longer than it is", c, long, DiscardPacketLength)
+		checkUnmatched(t, name+" longer than it is", c, long, DiscardPacketLength)
 		for version := range byte(16) {
 			other := bytes.Clone(good)
 			other[0] = version<<4 | other[0]&0x0f
 			if version != 4 && version != 6 {
-				unheard(t, fmt.Sprintf("%s IP version %d", name, version), c, other, DiscardPacketLength)
+				checkUnmatched(t, fmt.Sprintf("%s IP version %d", name, version), c, other, DiscardPacketLength)
 			}
 		}
 		if c.Family == IPv4 {
@@ -206,18 +206,18 @@ func TestValidationRow02IPHeader(t *testing.T) {
 				other := bytes.Clone(good)
 				other[0] = 0x40 | words
 				if words < 5 || int(words)*4 > len(good) {
-					unheard(t, fmt.Sprintf("%s header of %d words", name, words), c, other, DiscardPacketLength)
+					checkUnmatched(t, fmt.Sprintf("%s header of %d words", name, words), c, other, DiscardPacketLength)
 				}
 			}
 			p := packetTo(c)
 			m := p.Append(nil, p.Source, p.Destination)
 			withOptions := ipv4Packet(m, 0x94, 4, 0, 0)
 			copy(withOptions[12:20], good[12:20])
-			used(t, name+" router alert", c, withOptions)
+			checkAccepted(t, name+" router alert", c, withOptions)
 		}
 		other := bytes.Clone(good)
 		other[map[Family]int{IPv4: 9, IPv6: 6}[c.Family]] = 17
-		unheard(t, name+" UDP", c, other, DiscardProtocol)
+		checkUnmatched(t, name+" UDP", c, other, DiscardProtocol)
 	}
 }
 
@@ -229,15 +229,15 @@ func TestValidationRow03Fragment(t *testing.T) {
 		p := packetTo(c).octets()
 		if c.Family == IPv6 {
 			p[6] = 44
-			unheard(t, name, c, p, DiscardProtocol)
+			checkUnmatched(t, name, c, p, DiscardProtocol)
 			continue
 		}
 		for _, flags := range []uint16{0x2000, 0x2001, 0x0001, 0x1fff} {
 			binary.BigEndian.PutUint16(p[6:], flags)
-			unheard(t, fmt.Sprintf("%s %#04x", name, flags), c, p, DiscardPacketLength)
+			checkUnmatched(t, fmt.Sprintf("%s %#04x", name, flags), c, p, DiscardPacketLength)
 		}
 		binary.BigEndian.PutUint16(p[6:], 0x4000)
-		used(t, name+" don't fragment", c, p)
+		checkAccepted(t, name+" don't fragment", c, p)
 	}
 }
 
@@ -258,7 +258,7 @@ func TestValidationRow04Destination(t *testing.T) {
 		for _, to := range others {
 			p := packetTo(c)
 			p.Destination = to
-			discarded(t, fmt.Sprintf("%s to %v", name, to), c, p.octets(), DiscardWrongDestination)
+			checkDiscarded(t, fmt.Sprintf("%s to %v", name, to), c, p.octets(), DiscardWrongDestination)
 		}
 	}
 }
@@ -280,7 +280,7 @@ func TestValidationRow05Source(t *testing.T) {
 		for _, from := range others {
 			p := packetTo(c)
 			p.Source = from
-			discarded(t, fmt.Sprintf("%s from %v", name, from), c, p.octets(), DiscardSource)
+			checkDiscarded(t, fmt.Sprintf("%s from %v", name, from), c, p.octets(), DiscardSource)
 		}
 	}
 }
@@ -291,7 +291,7 @@ func TestValidationRow05OwnSource(t *testing.T) {
 	for name, c := range validationConfigs() {
 		p := packetTo(c)
 		p.Source = c.Source
-		discarded(t, name, c, p.octets(), DiscardOwnSource)
+		checkDiscarded(t, name, c, p.octets(), DiscardOwnSource)
 	}
 }
 
@@ -306,16 +306,16 @@ func TestValidationRow06Peer(t *testing.T) {
 			p.Source = addr("fe80::66")
 		}
 		if c.Unicast {
-			discarded(t, name, c, p.octets(), DiscardUnknownPeer)
+			checkDiscarded(t, name, c, p.octets(), DiscardUnknownPeer)
 			c.Peers = nil
-			discarded(t, name+" without peers", c, p.octets(), DiscardUnknownPeer)
+			checkDiscarded(t, name+" without peers", c, p.octets(), DiscardUnknownPeer)
 			continue
 		}
 		c.Peers = addrs("192.0.2.9")
 		if c.Family == IPv6 {
 			c.Peers = addrs("fe80::9")
 		}
-		used(t, name, c, p.octets())
+		checkAccepted(t, name, c, p.octets())
 	}
 }
 
@@ -328,7 +328,7 @@ func TestValidationRow07TTL(t *testing.T) {
 		for ttl := range TTL {
 			if ttl < 3 || ttl > 252 || ttl == 64 {
 				p.TTL = uint8(ttl)
-				discarded(t, fmt.Sprintf("%s TTL %d", name, ttl), c, p.octets(), DiscardIPTTL)
+				checkDiscarded(t, fmt.Sprintf("%s TTL %d", name, ttl), c, p.octets(), DiscardIPTTL)
 			}
 		}
 	}
@@ -342,7 +342,7 @@ func TestValidationRow08FixedPart(t *testing.T) {
 		for n := range fixedLength {
 			p := packetTo(c)
 			p.message = func(m []byte) []byte { return m[:n] }
-			unheard(t, fmt.Sprintf("%s %d octets", name, n), c, p.octets(), DiscardPacketLength)
+			checkUnmatched(t, fmt.Sprintf("%s %d octets", name, n), c, p.octets(), DiscardPacketLength)
 			h, payload, _ := ParseIP(p.octets())
 			var a Advertisement
 			if _, d := Parse(h, payload, &a); d != DiscardPacketLength {
@@ -363,7 +363,7 @@ func TestValidationRow09Version(t *testing.T) {
 			}
 			p := packetTo(c)
 			p.message = setOctet(0, version<<4|typeAdvertisement)
-			discarded(t, fmt.Sprintf("%s version %d", name, version), c, p.octets(), DiscardVersion)
+			checkDiscarded(t, fmt.Sprintf("%s version %d", name, version), c, p.octets(), DiscardVersion)
 		}
 	}
 }
@@ -376,10 +376,10 @@ func TestValidationRow10VRID(t *testing.T) {
 		for _, vrid := range []uint8{0, 1, 49, 51, 255} {
 			p := packetTo(c)
 			p.VRID = vrid
-			unheard(t, fmt.Sprintf("%s VRID %d", name, vrid), c, p.octets(), DiscardVRID)
+			checkUnmatched(t, fmt.Sprintf("%s VRID %d", name, vrid), c, p.octets(), DiscardVRID)
 			// A caller that does not look makes no difference.
 			b := master(t, func(to *Config) { *to = c })
-			b.do(b.r.Receive(b.now, b.now, p.Header, &p.Advertisement))
+			b.checkOutput(b.r.Receive(b.now, b.now, p.Header, &p.Advertisement))
 			if got := b.r.Status().Counters.Discarded[DiscardVRID.String()]; got != 1 {
 				t.Errorf("%s VRID %d: counted %d", name, vrid, got)
 			}
@@ -388,11 +388,11 @@ func TestValidationRow10VRID(t *testing.T) {
 		if c.Family == IPv6 {
 			other = validationConfigs()["IPv4"]
 		}
-		unheard(t, name+" other family", c, packetTo(other).octets(), DiscardVRID)
+		checkUnmatched(t, name+" other family", c, packetTo(other).octets(), DiscardVRID)
 		b := master(t, func(to *Config) { *to = c })
 		p := packetTo(other)
-		b.do(b.r.Receive(b.now, b.now, p.Header, &p.Advertisement))
-		b.inState(Master)
+		b.checkOutput(b.r.Receive(b.now, b.now, p.Header, &p.Advertisement))
+		b.checkState(Master)
 	}
 }
 
@@ -406,7 +406,7 @@ func TestValidationRow11OtherVersion(t *testing.T) {
 		p := packetTo(c)
 		p.Version, p.Interval = V2+V3-c.Version, time.Second
 		p.Authentication, p.Password = AuthenticationNone, Password{}
-		discarded(t, name, c, p.octets(), DiscardVersion)
+		checkDiscarded(t, name, c, p.octets(), DiscardVersion)
 	}
 }
 
@@ -419,7 +419,7 @@ func TestValidationRow12Type(t *testing.T) {
 			if kind != typeAdvertisement {
 				p := packetTo(c)
 				p.message = setOctet(0, byte(c.Version)<<4|kind)
-				discarded(t, fmt.Sprintf("%s type %d", name, kind), c, p.octets(), DiscardType)
+				checkDiscarded(t, fmt.Sprintf("%s type %d", name, kind), c, p.octets(), DiscardType)
 			}
 		}
 	}
@@ -432,10 +432,10 @@ func TestValidationRow13Count(t *testing.T) {
 	for name, c := range validationConfigs() {
 		p := packetTo(c)
 		p.message = setOctet(3, 0)
-		discarded(t, name+" count 0 of 2", c, p.octets(), DiscardAddressList)
+		checkDiscarded(t, name+" count 0 of 2", c, p.octets(), DiscardAddressList)
 		p = packetTo(c)
 		p.Addresses = nil
-		discarded(t, name+" no addresses", c, p.octets(), DiscardAddressList)
+		checkDiscarded(t, name+" no addresses", c, p.octets(), DiscardAddressList)
 	}
 }
 
@@ -456,7 +456,7 @@ func TestValidationRow14Length(t *testing.T) {
 		} {
 			p := packetTo(c)
 			p.message = change
-			discarded(t, name+" "+what, c, p.octets(), DiscardPacketLength)
+			checkDiscarded(t, name+" "+what, c, p.octets(), DiscardPacketLength)
 		}
 	}
 }
@@ -473,11 +473,11 @@ func TestValidationRow15Checksum(t *testing.T) {
 		for bit := range 16 {
 			bad := bytes.Clone(good)
 			bad[sum+bit/8] ^= 1 << (bit % 8)
-			discarded(t, fmt.Sprintf("%s bit %d", name, bit), c, bad, DiscardChecksum)
+			checkDiscarded(t, fmt.Sprintf("%s bit %d", name, bit), c, bad, DiscardChecksum)
 		}
 		last := bytes.Clone(good)
 		last[len(last)-1] ^= 1
-		discarded(t, name+" last octet", c, last, DiscardChecksum)
+		checkDiscarded(t, name+" last octet", c, last, DiscardChecksum)
 
 		for form, take := range map[ChecksumForm]bool{
 			ChecksumMessage:           c.Family == IPv4,
@@ -500,9 +500,9 @@ func TestValidationRow15Checksum(t *testing.T) {
 			case form == ChecksumGroupPseudoHeader && !c.Unicast:
 				// It is the other form.
 			case !take:
-				discarded(t, what, c, packet, DiscardChecksum)
+				checkDiscarded(t, what, c, packet, DiscardChecksum)
 			default:
-				used(t, what, c, packet)
+				checkAccepted(t, what, c, packet)
 				b := backup(t, func(to *Config) { *to = c })
 				b.deliver(packet)
 				want := map[string]uint64{form.String(): 1}
@@ -525,32 +525,32 @@ func TestValidationRow16Authentication(t *testing.T) {
 		for _, kind := range []byte{2, 3, 128, 255} {
 			p := packetTo(c)
 			p.message = setOctet(4, kind)
-			discarded(t, fmt.Sprintf("%s type %d", name, kind), c, p.octets(), DiscardInvalidAuthType)
+			checkDiscarded(t, fmt.Sprintf("%s type %d", name, kind), c, p.octets(), DiscardInvalidAuthType)
 		}
 		p := packetTo(c)
 		if c.Password == (Password{}) {
 			p.Authentication = AuthenticationSimpleTextPassword
-			discarded(t, name+" empty password", c, p.octets(), DiscardAuthTypeMismatch)
+			checkDiscarded(t, name+" empty password", c, p.octets(), DiscardAuthTypeMismatch)
 			p.Password = password("secret12")
-			discarded(t, name+" password", c, p.octets(), DiscardAuthTypeMismatch)
+			checkDiscarded(t, name+" password", c, p.octets(), DiscardAuthTypeMismatch)
 			p = packetTo(c)
 			p.message = setOctet(len(p.octets())-20-1, 1)
-			used(t, name+" data without a type", c, p.octets())
+			checkAccepted(t, name+" data without a type", c, p.octets())
 			continue
 		}
 		p.Authentication = AuthenticationNone
-		discarded(t, name+" password without a type", c, p.octets(), DiscardAuthTypeMismatch)
+		checkDiscarded(t, name+" password without a type", c, p.octets(), DiscardAuthTypeMismatch)
 		p.Password = Password{}
-		discarded(t, name+" none", c, p.octets(), DiscardAuthTypeMismatch)
+		checkDiscarded(t, name+" none", c, p.octets(), DiscardAuthTypeMismatch)
 		p = packetTo(c)
 		for _, other := range []string{"", "secret1", "secret13", "Secret12", "12secret"} {
 			p.Password = password(other)
-			discarded(t, fmt.Sprintf("%s password %q", name, other), c, p.octets(), DiscardAuthFailure)
+			checkDiscarded(t, fmt.Sprintf("%s password %q", name, other), c, p.octets(), DiscardAuthFailure)
 		}
 		// A shorter one is padded with zeros.
 		c.Password = password("short")
-		discarded(t, name+" longer", c, packetTo(validationConfigs()[name]).octets(), DiscardAuthFailure)
-		used(t, name+" short", c, packetTo(c).octets())
+		checkDiscarded(t, name+" longer", c, packetTo(validationConfigs()[name]).octets(), DiscardAuthFailure)
+		checkAccepted(t, name+" short", c, packetTo(c).octets())
 	}
 }
 
@@ -565,7 +565,7 @@ func TestValidationRow17Version2Interval(t *testing.T) {
 		for _, seconds := range []byte{0, 2, 10, 255} {
 			p := packetTo(c)
 			p.message = setOctet(5, seconds)
-			discarded(t, fmt.Sprintf("%s %d s", name, seconds), c, p.octets(), DiscardAdvertisementInterval)
+			checkDiscarded(t, fmt.Sprintf("%s %d s", name, seconds), c, p.octets(), DiscardAdvertisementInterval)
 		}
 	}
 }
@@ -580,7 +580,7 @@ func TestValidationRow18IntervalZero(t *testing.T) {
 		for _, reserved := range []byte{0, 0xf0} {
 			p := packetTo(c)
 			p.message = func(m []byte) []byte { return setOctet(4, reserved)(setOctet(5, 0)(m)) }
-			discarded(t, fmt.Sprintf("%s %#02x", name, reserved), c, p.octets(), DiscardAdvertisementInterval)
+			checkDiscarded(t, fmt.Sprintf("%s %#02x", name, reserved), c, p.octets(), DiscardAdvertisementInterval)
 		}
 	}
 }
@@ -595,14 +595,14 @@ func TestValidationRow19OtherInterval(t *testing.T) {
 		}
 		p := packetTo(c)
 		p.message = setOctet(4, 0xf0)
-		used(t, name+" reserved bits", c, p.octets())
+		checkAccepted(t, name+" reserved bits", c, p.octets())
 		for _, cs := range []int{1, 9, 11, 50, 100} {
 			p := packetTo(c)
 			p.Interval = time.Duration(cs) * centisecond
-			used(t, fmt.Sprintf("%s %d cs", name, cs), c, p.octets(), "advertisementInterval")
+			checkAccepted(t, fmt.Sprintf("%s %d cs", name, cs), c, p.octets(), "advertisementInterval")
 			b := backup(t, func(to *Config) { *to = c })
 			b.deliver(p.octets())
-			b.deadlineIn(c.MasterDownInterval(p.Interval))
+			b.checkDeadline(c.MasterDownInterval(p.Interval))
 		}
 	}
 }
@@ -614,7 +614,7 @@ func TestValidationRow20AddressOwner(t *testing.T) {
 	for name, c := range validationConfigs() {
 		p := packetTo(c)
 		p.Priority = PriorityOwner
-		used(t, name, c, p.octets(), "addressOwner")
+		checkAccepted(t, name, c, p.octets(), "addressOwner")
 	}
 }
 
@@ -636,12 +636,12 @@ func TestValidationRow21AddressList(t *testing.T) {
 		} {
 			p := packetTo(c)
 			p.Addresses = list
-			used(t, name+" "+what, c, p.octets(), "addressList")
+			checkAccepted(t, name+" "+what, c, p.octets(), "addressList")
 		}
 		if c.Family == IPv4 {
 			p := packetTo(c)
 			p.Addresses = []netip.Addr{second, first}
-			used(t, name+" other order", c, p.octets())
+			checkAccepted(t, name+" other order", c, p.octets())
 		}
 	}
 }
@@ -656,7 +656,7 @@ func TestValidationRow22FirstLinkLocal(t *testing.T) {
 		}
 		p := packetTo(c)
 		p.Addresses = []netip.Addr{c.Addresses[1], c.Addresses[0]}
-		used(t, name, c, p.octets(), "firstNotLinkLocal")
+		checkAccepted(t, name, c, p.octets(), "firstNotLinkLocal")
 	}
 }
 
@@ -683,7 +683,7 @@ func TestValidationRow23Counted(t *testing.T) {
 // TestValidationOrder: of several things that are wrong, the first in the order
 // of the rows is counted. What needs the Config comes after what does not,
 // except for the header: what is wrong with a packet that is not for us, or not
-// from a member, does not matter. The VRID comes before everything but the
+// packetFrom a member, does not matter. The VRID comes before everything but the
 // length, so that other virtual routers cost nothing.
 func TestValidationOrder(t *testing.T) {
 	t.Parallel()
@@ -724,14 +724,14 @@ func TestValidationOrder(t *testing.T) {
 		{DiscardAdvertisementInterval, func() { p.Interval = good.Interval }},
 	}
 	for _, step := range steps {
-		unused(t, step.want.String(), c, packet(), step.want, step.want != DiscardVRID)
+		checkIgnored(t, step.want.String(), c, packet(), step.want, step.want != DiscardVRID)
 		step.right()
 	}
-	used(t, "all right", c, packet())
+	checkAccepted(t, "all right", c, packet())
 
 	// The first step there is about a length: the header comes before it.
 	p = packetTo(c)
 	p.Destination = addr("192.0.2.6")
 	p.message = func(m []byte) []byte { return m[:len(m)-1] }
-	discarded(t, "destination and length", c, p.octets(), DiscardWrongDestination)
+	checkDiscarded(t, "destination and length", c, p.octets(), DiscardWrongDestination)
 }
