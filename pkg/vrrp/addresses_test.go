@@ -46,8 +46,7 @@ func (b *routerTest) takeOver(why Reason, wants ...want) {
 	b.checkOutput(b.r.Expire(b.now), append([]want{sends(b.c.Priority), transition(Backup, Master, why)}, wants...)...)
 }
 
-// A Backup follows the Master's list, so that it has it in all that it sends
-// later.
+// A Backup adopts the Master's list, and later sends it in every advertisement.
 func TestFollowAsBackup(t *testing.T) {
 	t.Parallel()
 	b := backup(t, peers)
@@ -62,8 +61,8 @@ func TestFollowAsBackup(t *testing.T) {
 	b.checkOutput(b.r.Shutdown(b.now), sends(0), withAddresses("192.0.2.51"), transition(Master, Initialize, ReasonShutdown))
 }
 
-// Also that of one that resigns, and of one to be preempted; and that of our
-// own Master, which follows somebody.
+// A Backup also adopts the list of a Master that resigns, of one of lower priority,
+// and of a peer that has adopted it itself.
 func TestFollowEveryMaster(t *testing.T) {
 	t.Parallel()
 	for name, hears := range map[string]func(b *routerTest) Output{
@@ -79,7 +78,8 @@ func TestFollowEveryMaster(t *testing.T) {
 	}
 }
 
-// A Master follows before it answers, for nothing else would be heard.
+// A Master adopts the list before it answers: the other Master would discard an
+// answer with another list.
 func TestFollowAsMaster(t *testing.T) {
 	t.Parallel()
 	b := master(t, peers)
@@ -96,7 +96,7 @@ func TestFollowAsMaster(t *testing.T) {
 	b.checkOutput(b.receive(9, 200, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), transition(Master, Backup, ReasonHigherPriority))
 }
 
-// In its order: what is a list of three is not always one of a set.
+// An adopted list keeps its order.
 func TestFollowOrder(t *testing.T) {
 	t.Parallel()
 	b := backup(t, func(c *Config) { c.Addresses = addrs("192.0.2.50", "192.0.2.51", "192.0.2.52", "192.0.2.53") })
@@ -104,8 +104,8 @@ func TestFollowOrder(t *testing.T) {
 	b.takeOver(ReasonMasterDown, withAddresses("192.0.2.52", "192.0.2.50", "192.0.2.51"))
 }
 
-// What is not part of our list cannot be followed, and does not change whom we
-// follow.
+// A list that is not a subset of ours is not adopted, and does not replace the
+// adopted list.
 func TestFollowOnlyPart(t *testing.T) {
 	t.Parallel()
 	for name, other := range map[string]func(a *Advertisement){
@@ -126,7 +126,7 @@ func TestFollowOnlyPart(t *testing.T) {
 	}
 }
 
-// Our whole list ends it, in any order: all that are heard have it.
+// Our full list, in any order, ends the adoption.
 func TestFollowUntilWholeList(t *testing.T) {
 	t.Parallel()
 	part, whole := addressList("192.0.2.51"), addressList("192.0.2.51", "192.0.2.50")
@@ -154,7 +154,7 @@ func TestFollowUntilWholeList(t *testing.T) {
 			},
 			true,
 		},
-		// It will yield, and does not know yet whom we follow.
+		// The peer will yield, and may not know of the adopted list yet.
 		{"Master, peer", master, []func(c *Config){peers}, func(b *routerTest) { b.receive(1, 50, whole) }, false},
 	}
 	for _, tt := range tests {
@@ -172,8 +172,8 @@ func TestFollowUntilWholeList(t *testing.T) {
 	}
 }
 
-// keepalived that is Backup says nothing. So a Master goes on for a day after
-// it was last heard.
+// A keepalived in Backup sends nothing. So a Master keeps its list for a day after it
+// was last heard.
 func TestFollowForADay(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -181,7 +181,7 @@ func TestFollowForADay(t *testing.T) {
 	b.checkOutput(b.receive(9, 50, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
 	b.pass(day)
 	b.checkOutput(b.r.Expire(b.now), sends(100), withAddresses("192.0.2.51"))
-	// Heard again, a day more. One of our own is no evidence that it is there.
+	// The unknown router is heard again: another day. A peer does not renew it.
 	b.checkOutput(b.receive(9, 0, addressList("192.0.2.51")), announces())
 	b.pass(day)
 	b.checkOutput(b.receive(1, 50, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
@@ -191,7 +191,8 @@ func TestFollowForADay(t *testing.T) {
 	b.checkAdvertisedList("")
 }
 
-// A Backup follows as long as its Master does, and a day more if that one dies.
+// A Backup keeps the list as long as its Master advertises it, and for a day after
+// the Master has gone.
 func TestFollowAsBackupForLonger(t *testing.T) {
 	t.Parallel()
 	b := backup(t, peers)
@@ -213,23 +214,23 @@ func TestFollowSetConfig(t *testing.T) {
 	addresses := func(as ...string) func(c *Config) { return func(c *Config) { c.Addresses = addrs(as...) } }
 	b := master(t, peers)
 	b.checkOutput(b.receive(9, 50, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
-	// Others see no difference.
+	// The advertisement does not change.
 	b.checkOutput(b.set(addresses("192.0.2.50", "192.0.2.51", "192.0.2.52")))
 	b.checkAdvertisedList("192.0.2.9", "192.0.2.51")
 	b.checkOutput(b.set(addresses("192.0.2.51")))
 	b.checkAdvertisedList("")
 	b.checkOutput(b.set(addresses("192.0.2.50", "192.0.2.51")))
 	b.checkAdvertisedList("192.0.2.9", "192.0.2.51")
-	// It is no longer part of it: it ends, and for good.
+	// The adopted list is no longer a subset: it is dropped for good.
 	b.checkOutput(b.set(addresses("192.0.2.50")), sends(100))
 	b.checkOutput(b.set(addresses("192.0.2.51", "192.0.2.50")), sends(100))
 	b.checkAdvertisedList("")
 	b.checkState(Master)
 }
 
-// A stranger that had our whole list is followed when ours grows: if it is
-// keepalived, it would become Master at once. One of our own will have the same
-// change, and if no peers are known anybody may be one.
+// The list of an unknown router that had our full list is adopted when ours grows: a
+// keepalived would become Master at once. A peer will have the same change, and any
+// router may be a peer if none are known.
 func TestFollowWhenListGrows(t *testing.T) {
 	t.Parallel()
 	whole := addressList("192.0.2.51", "192.0.2.50")
@@ -251,7 +252,7 @@ func TestFollowWhenListGrows(t *testing.T) {
 		b.checkAdvertisedList("")
 	}
 
-	// One of our own that was only the last to learn of a change.
+	// A peer that was only the last to learn of a change.
 	for _, changes := range [][]func(c *Config){{peers}, nil} {
 		b = backup(t, changes...)
 		b.checkOutput(b.receive(1, 200, addressList("192.0.2.50")))
@@ -266,13 +267,13 @@ func TestFollowWhenListGrows(t *testing.T) {
 	b.checkOutput(b.receive(9, 200))
 	b.takeOver(ReasonMasterDown)
 	b.pass(25 * time.Hour)
-	// Before the next advertisement forgets it, too.
+	// The list is dropped even before the next advertisement.
 	b.checkOutput(b.set(grow), sends(100))
 	b.checkAdvertisedList("")
 }
 
-// More than fits is held, and not advertised. What others have is compared with
-// what is.
+// Addresses that do not fit are held and not advertised. The lists of others are
+// compared with the advertised ones.
 func TestMoreAddressesThanFit(t *testing.T) {
 	t.Parallel()
 	many := func(f Family, n int) []netip.Addr {
@@ -344,7 +345,7 @@ func TestMoreAddressesThanFit(t *testing.T) {
 	}
 }
 
-// Lists that change with each packet cost no memory either.
+// Lists that change with each packet allocate nothing either.
 func TestFollowAllocatesNothing(t *testing.T) {
 	b := backup(t, peers)
 	m := master(t, peers)

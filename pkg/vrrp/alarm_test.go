@@ -37,14 +37,14 @@ func TestAlarmIncompatiblePeer(t *testing.T) {
 	alarm := Alarm{AlarmIncompatiblePeer, addr("192.0.2.9"), "checksum", b.now}
 	b.checkAlarms(alarm)
 
-	// What is wrong now, and since when something is.
+	// The Detail is the current one, Since is that of the first.
 	b.pass(time.Second)
 	discard(9, DiscardType)
 	alarm.Detail = "type"
 	b.checkAlarms(alarm)
 
-	// Another does not take its place as long as it is there. What the
-	// sender's interval is cannot be known: it counts as 1 s.
+	// Another source does not replace it while it lasts. The sender's interval
+	// is not known and counts as 1 s.
 	const hold = 3 * (3*time.Second + 609375*time.Microsecond)
 	b.pass(hold)
 	discard(10, DiscardChecksum)
@@ -75,7 +75,7 @@ func TestAlarmIsNoStrayPacket(t *testing.T) {
 	}
 }
 
-// The discards that are a peer's fault, and those that are not.
+// The reasons to discard a packet that raise the alarm, and those that do not.
 func TestAlarmIncompatiblePeerReasons(t *testing.T) {
 	t.Parallel()
 	none := map[Discard]bool{
@@ -96,8 +96,7 @@ func TestAlarmIncompatiblePeerReasons(t *testing.T) {
 	}
 }
 
-// A time to live that is not 255 says nothing about a router on the link, but
-// all about a peer of unicast.
+// A time to live other than 255 raises the alarm only for a unicast peer.
 func TestAlarmTTLOfUnicastPeer(t *testing.T) {
 	t.Parallel()
 	peers := func(c *Config) { c.Unicast, c.Peers = true, []netip.Addr{hostAddr(9)} }
@@ -116,7 +115,7 @@ func TestAlarmTTLOfUnicastPeer(t *testing.T) {
 	}
 }
 
-// Whole packets, as they come.
+// The same with whole packets.
 func TestAlarmIncompatiblePackets(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -178,7 +177,7 @@ func TestAlarmOwnSource(t *testing.T) {
 	b.checkAlarms()
 }
 
-// Another Master goes on beside us.
+// Another Master stays Master beside us.
 func TestAlarmSplitBrain(t *testing.T) {
 	t.Parallel()
 	b := master(t)
@@ -200,7 +199,7 @@ func TestAlarmSplitBrain(t *testing.T) {
 	b.pass(1)
 	b.checkAlarms()
 
-	// Of three intervals of its own.
+	// The alarm requires three of the sender's own intervals.
 	for range 4 {
 		lower(200 * ms)
 		b.checkAlarms()
@@ -210,11 +209,11 @@ func TestAlarmSplitBrain(t *testing.T) {
 	alarm.Since = b.now
 	b.checkAlarms(alarm)
 
-	// It is over when there is one Master.
+	// The alarm ends when there is one Master.
 	b.checkOutput(b.receive(9, 101), sends(100), transition(Master, Backup, ReasonHigherPriority))
 	b.checkAlarms()
 
-	// One that yields when it is told is none.
+	// A Master that yields to an answer raises no alarm.
 	b = master(t)
 	for range 3 {
 		lower(100 * ms)
@@ -224,7 +223,8 @@ func TestAlarmSplitBrain(t *testing.T) {
 	}
 }
 
-// One of our priority and a lower address as well. In version 2 it is not told.
+// The same for a Master with our priority and a lower address. In version 2 it gets
+// no answer.
 func TestAlarmSplitBrainEqual(t *testing.T) {
 	t.Parallel()
 	for _, version := range []func(c *Config){func(*Config) {}, version2} {
@@ -239,7 +239,7 @@ func TestAlarmSplitBrainEqual(t *testing.T) {
 	}
 }
 
-// It does not stop although it is told to yield again and again.
+// Another Master does not yield despite many answers.
 func TestAlarmPeerDeaf(t *testing.T) {
 	t.Parallel()
 	b := master(t)
@@ -261,8 +261,8 @@ func TestAlarmPeerDeaf(t *testing.T) {
 	b.checkOutput(b.receive(9, 101), sends(100), transition(Master, Backup, ReasonHigherPriority))
 	b.checkAlarms()
 
-	// One that comes back now and then, since every other advertisement is
-	// lost, is not deaf.
+	// A Master that comes back now and then, because advertisements are lost, is
+	// not deaf.
 	b = master(t)
 	for range 4 {
 		b.receive(9, 99)
@@ -288,7 +288,7 @@ func TestAlarmAddressList(t *testing.T) {
 	alarm := Alarm{AlarmAddressList, addr("192.0.2.9"), "192.0.2.50, 192.0.2.52 instead of 192.0.2.50, 192.0.2.51", b.now}
 	b.checkAlarms(alarm)
 
-	// Bounded, whatever there is.
+	// The length of the Detail is bounded.
 	b.set(func(c *Config) {
 		c.Addresses = addrs("192.0.2.50", "192.0.2.51", "192.0.2.53", "192.0.2.54", "192.0.2.55", "192.0.2.56")
 	})
@@ -301,7 +301,7 @@ func TestAlarmAddressList(t *testing.T) {
 		"192.0.2.50, 192.0.2.51, 192.0.2.53, 192.0.2.54 and 2 more"
 	b.checkAlarms(alarm)
 
-	// A list that is part of ours is followed, and no reason.
+	// A subset of our list is adopted, and raises no alarm.
 	b.pass(3 * downInterval)
 	b.receive(9, 200, addressList("192.0.2.50"))
 	b.checkAlarms(alarm)
@@ -312,7 +312,7 @@ func TestAlarmAddressList(t *testing.T) {
 // Members learn of a change one after another.
 func TestAlarmAddressListOfPeer(t *testing.T) {
 	t.Parallel()
-	// Over IPv6 no peers are known, and anybody may be one.
+	// Without known peers, as over IPv6, any router may be one.
 	for _, changes := range [][]func(c *Config){{peers}, nil} {
 		b := backup(t, changes...)
 		start := b.now
@@ -347,7 +347,7 @@ func TestAlarmAddressOwner(t *testing.T) {
 	b.checkAlarms()
 }
 
-// An interval that is not believed does not keep an alarm on either.
+// The bound on a learned interval also limits how long an alarm lasts.
 func TestAlarmLongInterval(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
@@ -360,7 +360,7 @@ func TestAlarmLongInterval(t *testing.T) {
 	b.checkAlarms()
 }
 
-// No flood makes alarms cost memory.
+// A flood makes alarms allocate nothing.
 func TestAlarmAllocatesNothing(t *testing.T) {
 	m := master(t, peers)
 	a := Advertisement{Version: V3, VRID: 50, Priority: 50, Interval: 100 * ms, Addresses: addrs("192.0.2.66")}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Who may be a member is known before the virtual router has started.
+// FromMember works before the virtual router has started.
 func TestFromMember(t *testing.T) {
 	t.Parallel()
 	own, peer, stranger := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.9")

@@ -31,9 +31,9 @@ func packetFor(h Header, payload []byte) []byte {
 	return p
 }
 
-// FuzzParse feeds whole packets through the codec. Whatever is accepted has
-// addresses and an interval, is exactly as long as its count says, and says the
-// same after another round trip; nothing allocates.
+// FuzzParse passes whole packets to the codec. An accepted packet has addresses and
+// an interval, is exactly as long as its count requires, and survives a round trip;
+// nothing allocates.
 func FuzzParse(f *testing.F) {
 	for _, g := range goldenPackets {
 		f.Add(packetFor(Header{addr(g.source), addr(g.destination), TTL}, octets(g.payload)), false)
@@ -125,7 +125,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // FuzzRouter makes any sequence of calls to a router of any kind. It must never
-// panic, and after each call be in order as checkInvariants understands it.
+// panic, and pass checkInvariants after each call.
 func FuzzRouter(f *testing.F) {
 	configs := validationConfigs()
 	kinds := slices.Sorted(maps.Keys(configs))
@@ -224,7 +224,7 @@ func FuzzRouter(f *testing.F) {
 	})
 }
 
-// checkStatus checks what an operator sees.
+// checkStatus checks the invariants of the Status.
 func checkStatus(r *Router, c Config, now Time) error {
 	s := r.Status()
 	if n := len(s.Advertised); n < 1 || n > MaxAddresses(c.Family) {

@@ -13,8 +13,8 @@ import (
 
 const ms = time.Millisecond
 
-// testConfig is that of the Router most tests are about: 192.0.2.5 with
-// priority 100, interval 100 ms, so that Skew_Time is 60.9375 ms.
+// testConfig returns the Config of most tests: 192.0.2.5 with priority 100 and
+// interval 100 ms, so that Skew_Time is 60.9375 ms.
 func testConfig() Config {
 	return Config{
 		Settings:  Settings{Version: V3, Priority: 100, AdvertisementInterval: 100 * ms, Preempt: true},
@@ -25,7 +25,7 @@ func testConfig() Config {
 	}
 }
 
-// routerTest drives one Router on a clock of its own and compares its Outputs.
+// routerTest drives one Router and checks its Outputs.
 type routerTest struct {
 	t   *testing.T
 	r   *Router
@@ -33,8 +33,8 @@ type routerTest struct {
 	now Time
 }
 
-// newRouterTest starts a Router in Initialize. The clock starts at some instant that
-// nobody should depend on.
+// newRouterTest returns a Router in Initialize. The clock starts at an arbitrary instant
+// on which no test may depend.
 func newRouterTest(t *testing.T, changes ...func(c *Config)) *routerTest {
 	t.Helper()
 	c := testConfig()
@@ -118,13 +118,13 @@ func advertisedInterval(d time.Duration) func(a *Advertisement) {
 	return func(a *Advertisement) { a.Interval = d }
 }
 
-// pass lets time go by.
+// pass advances the clock by d.
 func (b *routerTest) pass(d time.Duration) { b.now = b.now.Add(d) }
 
-// untilTimer lets time go by until the timer fires.
+// untilTimer advances the clock to the deadline of the timer.
 func (b *routerTest) untilTimer() { b.now = b.r.deadline }
 
-// checkDeadline checks when the timer fires, from now on.
+// checkDeadline checks how long from now the timer fires.
 func (b *routerTest) checkDeadline(want time.Duration) {
 	b.t.Helper()
 	if got := b.r.deadline.Sub(b.now); got != want {
@@ -142,8 +142,8 @@ func (b *routerTest) checkState(want State) {
 	}
 }
 
-// checkInvariants checks what holds after any call whatever came before. It runs
-// millions of times.
+// checkInvariants checks the invariants that hold after every call. It runs millions
+// of times.
 func checkInvariants(r *Router, c Config, before State, now Time, out Output) error {
 	after := r.State()
 	deadline, running := r.Deadline()

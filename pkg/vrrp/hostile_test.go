@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// vectorConfig is the virtual router that the vectors are sent to.
+// vectorConfig changes c to the virtual router that the vectors are sent to.
 func vectorConfig(c *Config) {
 	c.VRID = 53
 	c.Addresses = addrs("192.0.2.53", "192.0.2.153")
 }
 
-// deliver brings a whole packet to the Router as the caller's loop does, and
-// returns as what it was counted.
+// deliver passes a whole packet to the Router as the caller's loop does, and returns
+// the reason for which it was discarded.
 func (b *routerTest) deliver(p []byte) (Output, Discard) {
 	h, payload, d := ParseIP(p)
 	if d != DiscardNone {
@@ -56,7 +56,7 @@ type hostileVector struct {
 	warnings []string
 }
 
-// spoofed tells whether the vector is as bad from any other source.
+// spoofed reports whether the vector is as invalid from any other source.
 func (v hostileVector) spoofed() bool {
 	return len(v.packet) > 20 && v.discard != DiscardSource && v.discard != DiscardOwnSource
 }
@@ -150,9 +150,9 @@ func hostileVectors() []hostileVector {
 	return vectors
 }
 
-// TestHostilePackets: bad packets leave a Backup and a Master as they are,
-// timer and all; odd ones work. The numbers are those of the collection that
-// the packets are from; 28 and 30 are floods, with tests of their own.
+// TestHostilePackets: invalid packets change neither the state nor the timer of a
+// Backup and a Master; unusual ones are accepted. The numbers are those of the
+// collection that the packets are from; 28 and 30 are floods, with their own tests.
 func TestHostilePackets(t *testing.T) {
 	t.Parallel()
 	for _, v := range hostileVectors() {
@@ -160,16 +160,15 @@ func TestHostilePackets(t *testing.T) {
 			checkAccepted(t, v.name, v.c, v.packet, v.warnings...)
 			continue
 		}
-		// What has no VRID of ours, or none that can be read, is the caller's
-		// to count.
+		// The caller counts packets without our VRID or without a readable one.
 		h, payload, d := ParseIP(v.packet)
 		vrid, _ := PeekVRID(payload)
 		checkIgnored(t, v.name, v.c, v.packet, v.discard, d == DiscardNone && vrid == v.c.VRID && FamilyOf(h.Source) == v.c.Family)
 	}
 }
 
-// TestHostileAlarms: an operator learns of those that go on, unless they say
-// nothing about a member.
+// TestHostileAlarms: packets that go on raise an alarm, unless their reason is
+// ignorable.
 func TestHostileAlarms(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{
@@ -265,8 +264,8 @@ func TestHostileFloodOfBadPackets(t *testing.T) {
 	}
 }
 
-// TestHostileFloodOfResignations: a flood of resignations does not put off the
-// promotion of a Backup. Only the first counts.
+// TestHostileFloodOfResignations: a flood of resignations does not delay the
+// takeover of a Backup. Only the first counts.
 func TestHostileFloodOfResignations(t *testing.T) {
 	t.Parallel()
 	for name, c := range validationConfigs() {

@@ -5,14 +5,13 @@ import (
 	"time"
 )
 
-// The changes of RFC 9568 and its errata since RFC 5798, one test each. Two have
-// their tests in the rows of the state machine: a lower priority is answered
-// (TestRowM5LowerPriorityIsAnswered), and Skew_Time follows a learned interval
-// (TestRowB4LearnsInterval).
+// Tests of the changes from RFC 5798 to RFC 9568 and its errata. Two more are
+// TestRowM5LowerPriorityIsAnswered (the answer to a lower priority) and
+// TestRowB4LearnsInterval (Skew_Time of a learned interval).
 
 // RFC 9568 section 5.2.8: the checksum of an IPv4 advertisement covers the
-// message alone. keepalived and FRR take in the pseudo-header; both work.
-func TestRFC9568IPv4ChecksumBothForms(t *testing.T) {
+// message alone. keepalived and FRR include the pseudo-header; both are accepted.
+func TestChangeIPv4ChecksumBothForms(t *testing.T) {
 	t.Parallel()
 	for payload, form := range map[string]ChecksumForm{
 		"3135c802000a81eec0000235c0000299": ChecksumMessage,
@@ -30,7 +29,7 @@ func TestRFC9568IPv4ChecksumBothForms(t *testing.T) {
 	}
 }
 
-// RFC 9568 section 6.1 and erratum 8298: another owner is a matter for the log.
+// RFC 9568 section 6.1 and erratum 8298: another owner is only logged.
 // Its advertisement is used like any other.
 func TestRFC9568AddressOwnerIsUsedAndCounted(t *testing.T) {
 	t.Parallel()
@@ -59,8 +58,8 @@ func TestRFC9568CountZeroIsIgnored(t *testing.T) {
 }
 
 // RFC 9568 section 5.2.7 and erratum 8301: an interval is 1 to 4095
-// centiseconds. None that we send is 0, none that is 0 is used.
-func TestRFC9568IntervalIsNeverZero(t *testing.T) {
+// centiseconds. We never send 0, and discard it.
+func TestChangeIntervalIsNeverZero(t *testing.T) {
 	t.Parallel()
 	for cs := 1; cs <= 4095; cs++ {
 		sent := Advertisement{Version: V3, VRID: 50, Priority: 100, Interval: time.Duration(cs) * centisecond, Addresses: testConfig().Addresses}

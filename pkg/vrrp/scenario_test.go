@@ -285,8 +285,8 @@ func (s *scenario) count() {
 	}
 }
 
-// The loser of a partition that is heard last would be where the hosts of its
-// side send to; so the winner must hear of it, whoever is heard first.
+// The hosts of one side of a partition send to the loser if they heard it last. So
+// the winner must learn of the loser, whichever of them is heard first.
 func TestScenarioPartitionHeals(t *testing.T) {
 	t.Parallel()
 	for phase := time.Duration(0); phase < 100*ms; phase += 7 * ms {

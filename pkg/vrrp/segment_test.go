@@ -35,12 +35,11 @@ type segment struct {
 	reorder bool
 	events  events
 	serial  uint64
-	// announcer is the Router that last asked for an announcement, or became
-	// Master.
+	// announcer is the Router that last set Output.Announce or became Master.
 	announcer *host
 	// doubles counts the promotions beside another Master.
 	doubles int
-	// drops counts what models would not take.
+	// drops counts the packets that models discarded.
 	drops  int
 	tenure tenure
 	trace  []string
@@ -157,7 +156,7 @@ func (s *segment) logf(format string, args ...any) {
 	s.trace = append(s.trace, fmt.Sprintf("%12.3f ms  ", float64(s.now)/float64(ms))+fmt.Sprintf(format, args...))
 }
 
-// failf ends the test and tells how it came to that.
+// failf fails the test with the trace.
 func (s *segment) failf(format string, args ...any) {
 	s.t.Helper()
 	trace := strings.Join(s.trace[max(0, len(s.trace)-200):], "\n")
@@ -165,13 +164,13 @@ func (s *segment) failf(format string, args ...any) {
 		fmt.Sprintf(format, args...), trace, s.seed, s.seed)
 }
 
-// run lets time go by.
+// run advances the clock by d.
 func (s *segment) run(d time.Duration) {
 	s.t.Helper()
 	s.runUntil(s.now.Add(d), func() bool { return false })
 }
 
-// runUntil lets time go by until the end, or until done.
+// runUntil advances the clock to end, or until done returns true.
 func (s *segment) runUntil(end Time, done func() bool) {
 	s.t.Helper()
 	end = max(end, s.now)
@@ -210,11 +209,10 @@ func (s *segment) push(e event) {
 	heap.Push(&s.events, e)
 }
 
-// later does something after d.
+// later calls do after d.
 func (s *segment) later(d time.Duration, do func()) { s.push(event{at: s.now.Add(d), do: do}) }
 
-// send puts a packet on the way to all others, or to the one whose address the
-// destination is.
+// send sends a packet to all other hosts, or to the one with the destination address.
 func (s *segment) send(from *host, destination netip.Addr, packet []byte) {
 	for _, to := range s.hosts {
 		if destination.IsMulticast() || destination == to.config.Source {
@@ -223,7 +221,7 @@ func (s *segment) send(from *host, destination netip.Addr, packet []byte) {
 	}
 }
 
-// announce tells all hosts where the addresses are.
+// announce announces the addresses to all hosts.
 func (s *segment) announce(from *host) {
 	from.cache = from
 	from.announced++
@@ -254,7 +252,7 @@ func (s *segment) carry(from, to *host, e event) {
 	}
 }
 
-// loses tells whether a packet does not arrive.
+// loses reports whether a packet is lost.
 func (s *segment) loses(way *link, advertisement bool) bool {
 	lost := s.now < way.lostUntil
 	if !lost && s.loss > 0 && s.rng.Float64() < s.loss {
@@ -278,7 +276,7 @@ func (s *segment) upTo(d time.Duration) time.Duration {
 	return time.Duration(s.rng.Int64N(int64(d) + 1))
 }
 
-// masters are the hosts whose virtual router is Master.
+// masters returns the hosts whose virtual router is Master.
 func (s *segment) masters() []*host {
 	var masters []*host
 	for _, h := range s.hosts {
@@ -289,7 +287,7 @@ func (s *segment) masters() []*host {
 	return masters
 }
 
-// holders are the hosts whose kernels answer for the addresses.
+// holders returns the hosts whose kernels answer for the addresses.
 func (s *segment) holders() []*host {
 	var holders []*host
 	for _, h := range s.hosts {
@@ -300,7 +298,7 @@ func (s *segment) holders() []*host {
 	return holders
 }
 
-// heal makes the LAN as good as it gets.
+// heal removes every fault of the LAN.
 func (s *segment) heal() {
 	s.logf("heal")
 	s.loss, s.duplicates, s.burst, s.lossRun = 0, 0, 0, 0

@@ -15,26 +15,26 @@ type host struct {
 	config Config
 	up     bool
 	router *Router // nil while down, and with a peer
-	// peer is the model that runs instead, newPeer what makes it; nil for
-	// ours.
+	// peer is the model that runs instead of a Router, and newPeer its
+	// constructor; both are nil for ours.
 	peer    peer
 	newPeer func(c Config) peer
 	from    []link // by index: the way from that host to this one
 	inbox   []packet
-	// suspended until then: nothing is done, and if frozen, as a virtual
-	// machine is that moves, nothing is received either.
+	// suspended is the end of a suspension: until then the process does nothing.
+	// If the host is frozen, as a migrating virtual machine, it receives nothing
+	// either.
 	suspended Time
 	frozen    bool
-	// wake is when the loop runs next, due when it ought to.
+	// wake is when the loop runs next, and due when it should.
 	wake, due Time
 	advert    Advertisement
 	watch     watch
-	// monitor are what was heard since listening began, startsAt when the
-	// Router starts or started.
+	// monitor has the routers observed since listening began, and startsAt is the
+	// time of Startup.
 	monitor  Monitor
 	startsAt Time
-	// process changes when the process ends, so that what it had in mind is
-	// not done.
+	// process changes when the process ends, which cancels its pending events.
 	process int
 	kernel
 	announcements
@@ -54,37 +54,36 @@ type packet struct {
 	octets  []byte
 }
 
-// watch is what the simulation itself knows about what a Backup heard, to judge
-// its promotions by.
+// watch is the simulation's own record of what a Backup heard, from which it checks
+// promotions.
 type watch struct {
-	// master is when the last advertisement of a Master to be followed
-	// arrived, and interval what it said; resigned and lower are when the
-	// first resignation since then, and the last Master to be preempted, was
-	// heard. lowerSince is when the first of those was.
+	// master is when the last advertisement of a Master that is not preempted
+	// arrived, and interval is its interval. resigned is when the first
+	// resignation since then was heard, lower when the last Master of lower
+	// priority was, and lowerSince when the first of those was.
 	master, resigned, lower, lowerSince Time
 	interval                            time.Duration
 }
 
-// kernel is what the host's kernel does about the addresses: one order after
-// the other, of which only the last that waits counts.
+// kernel simulates the host's kernel: it carries out one request for the addresses
+// after the other, and of those that wait only the last.
 type kernel struct {
 	bound bool
-	// lease is when the kernel removes them by itself.
+	// lease is when the kernel removes the addresses by itself.
 	lease         Time
 	busy, waiting bool
-	// tell is how often they are to be announced once that is done.
+	// tell is how many announcements follow the request.
 	tell int
-	// reign changes when we become Master or cease to be it.
+	// reign changes whenever we become or stop being Master.
 	reign int
 }
 
 const (
-	// listenTime is for how long others are listened to before a promotion.
+	// listenTime is how long a host listens before a promotion.
 	listenTime = 3200 * time.Millisecond
 
-	// leaseTime is what the addresses are bound for, and leaseRounding how
-	// much later the kernel may notice; leaseRefresh is how often it is begun
-	// anew.
+	// leaseTime is the lifetime of the addresses, leaseRounding how much later the
+	// kernel may remove them, and leaseRefresh the time between two renewals.
 	leaseTime     = 2 * time.Second
 	leaseRounding = time.Second
 	leaseRefresh  = 500 * time.Millisecond
@@ -130,7 +129,7 @@ func (h *host) state() State {
 	}
 }
 
-// masterDown is how long the host waits for a Master that advertised every
+// masterDown returns how long the host waits for a Master that advertised every
 // interval.
 func (h *host) masterDown(interval time.Duration) time.Duration {
 	if h.ours() {
@@ -139,7 +138,7 @@ func (h *host) masterDown(interval time.Duration) time.Duration {
 	return h.newPeer(h.config).masterDown(interval)
 }
 
-// skew is how long it waits after one that resigned.
+// skew returns how long it waits after a resignation.
 func (h *host) skew(interval time.Duration) time.Duration {
 	if h.ours() {
 		return h.config.SkewTime(interval) + h.config.TakeoverDelay
@@ -147,7 +146,7 @@ func (h *host) skew(interval time.Duration) time.Duration {
 	return h.newPeer(h.config).skew(interval)
 }
 
-// start starts the host's virtual router. Nobody was listened to before.
+// start starts the host's virtual router, without listening before.
 func (h *host) start() {
 	h.s.logf("%d starts: priority %d, interval %v", h.index, h.config.Priority, h.config.AdvertisementInterval)
 	h.boot()
@@ -160,7 +159,7 @@ func (h *host) start() {
 	}
 }
 
-// listen is start as the daemon does it, after it has listened for a while.
+// listen is like start, but listens before, as the daemon does.
 func (h *host) listen() {
 	h.s.logf("%d listens: priority %d, interval %v", h.index, h.config.Priority, h.config.AdvertisementInterval)
 	h.boot()
@@ -214,8 +213,8 @@ func (h *host) down() {
 	h.reign++
 }
 
-// stop takes the process down in good order. Ours removes the addresses before
-// it resigns, others afterwards.
+// stop ends the process gracefully. Ours removes the addresses before it resigns,
+// the models afterwards.
 func (h *host) stop() {
 	h.suspended = h.s.now
 	if !h.ours() {
@@ -248,7 +247,7 @@ func (h *host) stop() {
 	h.s.later(releaseTime, h.inProcess(resign))
 }
 
-// suspend makes the host's loop stand still.
+// suspend suspends the host's loop.
 func (h *host) suspend(d time.Duration, frozen bool) {
 	h.s.logf("%d suspended for %v, frozen %v", h.index, d, frozen)
 	h.suspended, h.frozen = h.s.now.Add(d), frozen
@@ -264,7 +263,7 @@ func (h *host) change(change func(c *Config)) {
 	h.schedule()
 }
 
-// receive is the kernel's side: it takes the packet and wakes up the loop.
+// receive is the kernel's part: it queues the packet and wakes the loop.
 func (h *host) receive(octets []byte) {
 	if !h.up || h.frozen && h.s.now < h.suspended {
 		return
@@ -276,7 +275,7 @@ func (h *host) receive(octets []byte) {
 	}
 }
 
-// loop is one round of the caller's loop.
+// loop is one iteration of the caller's loop.
 func (h *host) loop() {
 	if h.ours() {
 		h.loopRouter()
@@ -307,12 +306,12 @@ func (h *host) loopRouter() {
 	h.call("Stalled", func() Output { return h.router.Stalled(now, late) })
 	h.call("Expire", func() Output { return h.router.Expire(now) })
 	if h.s.rng.IntN(4) == 0 {
-		// As if another virtual router's advertisement were due.
+		// Another virtual router's advertisement is due.
 		h.call("Coalesce", func() Output { return h.router.Coalesce(now) })
 	}
 }
 
-// loopPeer looks at its timers first or last: who knows.
+// loopPeer runs the timers before or after the packets, at random.
 func (h *host) loopPeer() {
 	now := h.s.now
 	timersFirst := h.s.rng.IntN(2) == 0
@@ -328,7 +327,7 @@ func (h *host) loopPeer() {
 	}
 }
 
-// act does what a peer wants.
+// act carries out the actions of a peer.
 func (h *host) act(a actions) {
 	if a.dropped != "" {
 		h.s.drops++
@@ -348,7 +347,7 @@ func (h *host) act(a actions) {
 	}
 }
 
-// destinations are where advertisements go.
+// destinations returns the destinations of advertisements.
 func (h *host) destinations() []netip.Addr {
 	if h.config.Unicast {
 		return h.config.Peers
@@ -356,7 +355,7 @@ func (h *host) destinations() []netip.Addr {
 	return []netip.Addr{Group(h.config.Family)}
 }
 
-// note remembers what the advertisement means to a Backup by the RFC.
+// note records the effect of the advertisement on a Backup according to the RFC.
 func (h *host) note(arrived Time) {
 	w := &h.watch
 	a := &h.advert
@@ -381,7 +380,7 @@ func (h *host) note(arrived Time) {
 	}
 }
 
-// call makes a call to the Router, checks the Output and does what it says.
+// call calls the Router, checks the Output and carries it out.
 func (h *host) call(what string, call func() Output) {
 	if out := h.output(what, call); out.Send != nil {
 		h.packets(out.Send)()
@@ -405,7 +404,7 @@ func (h *host) output(what string, call func() Output) Output {
 		case what == "Stalled":
 			h.resetWatch()
 		case what == "Receive":
-			// Whoever we gave way to, PreemptDelay begins anew.
+			// PreemptDelay starts again, whichever Master we yielded to.
 			h.watch.interval, h.watch.lowerSince = h.advert.Interval, -1
 		}
 		h.changed()
@@ -416,7 +415,7 @@ func (h *host) output(what string, call func() Output) Output {
 	return out
 }
 
-// packets returns what sends the advertisement.
+// packets returns a function that sends the advertisement.
 func (h *host) packets(a *Advertisement) func() {
 	type packet struct {
 		destination netip.Addr
@@ -438,14 +437,14 @@ func (h *host) resetWatch() {
 	h.watch = watch{master: h.s.now, resigned: -1, lower: -1, lowerSince: -1, interval: h.config.AdvertisementInterval}
 }
 
-// checkPromotion fails a promotion for which there was no reason: a Master was heard,
-// and did not resign.
+// checkPromotion checks that there was a reason for a promotion: no Master was heard
+// for long enough, or it resigned.
 func (h *host) checkPromotion(why Reason) {
 	h.s.t.Helper()
 	w := &h.watch
 	interval := min(w.interval, h.config.boundInterval(w.interval))
 	silence := h.s.now.Sub(w.master)
-	// A step of the delay may be the Master's that has gone.
+	// A step of the delay is subtracted for a preferred Master that has gone.
 	delay := max(0, h.config.TakeoverDelay-h.config.TakeoverStep)
 	needed := h.config.MasterDownInterval(interval) + delay
 	switch why {
@@ -487,7 +486,7 @@ func (h *host) schedule() {
 	}
 }
 
-// changed is what the host does about the addresses when the state changed.
+// changed adds or removes the addresses after a change of state.
 func (h *host) changed() {
 	h.reign++
 	h.term++
@@ -504,8 +503,8 @@ func (h *host) changed() {
 	}
 }
 
-// inProcess is f, as long as the process lives; one that stands still does it
-// after the round of its loop that comes then.
+// inProcess returns a function that calls f if the process still runs. A suspended
+// process calls it after its next iteration.
 func (h *host) inProcess(f func()) func() {
 	process := h.process
 	var do func()
@@ -533,7 +532,7 @@ func (h *host) restartAnnouncements() {
 	h.s.later(last, h.inProcess(func() { h.refreshAnnouncement(term) }))
 }
 
-// refreshAnnouncement repeats it slowly for as long as the term lasts.
+// refreshAnnouncement repeats the announcement slowly until the term ends.
 func (h *host) refreshAnnouncement(term int) {
 	h.s.later(announceRefresh, h.inProcess(func() {
 		if h.term == term && h.state() == Master {
@@ -556,7 +555,7 @@ func (h *host) announceAfter(d time.Duration, term, copies int) {
 	}
 }
 
-// refresh renews the lease of the addresses for as long as the reign lasts.
+// refresh renews the lease of the addresses until the reign ends.
 func (h *host) refresh(reign int) {
 	h.s.later(leaseRefresh, h.inProcess(func() {
 		if h.reign == reign {
@@ -568,8 +567,8 @@ func (h *host) refresh(reign int) {
 
 func (s *segment) netlink() time.Duration { return s.upTo(s.maxNetlink) }
 
-// order has the kernel bind the addresses or remove them, whichever is right
-// when it begins, and then announce what it has, so many times.
+// order makes the kernel bind or remove the addresses, depending on the state when it
+// begins, and then announce the bound ones tell times.
 func (h *host) order(tell int) {
 	h.tell += tell
 	if h.busy {

@@ -18,15 +18,15 @@ var (
 )
 
 // TestSimulation runs LANs of 2 to 5 routers, some of them models of keepalived
-// and FRR, through everything that happens to LANs and hosts, lets them come to
-// rest, and then measures what must hold:
+// and FRR, under random faults of LANs and hosts, lets them settle, and then checks
+// these properties:
 //
 //   - (a) At rest there is exactly one Master, with Preempt_Mode one of the
 //     highest priority, and it stays: settle, oneMaster.
-//   - (b) Nobody of ours takes over from a Master that is alive: without the
+//   - (b) No router of ours takes over from a Master that is up: without the
 //     silence or the resignation that it takes (host.checkPromotion), while fewer
-//     advertisements in a row are lost than it takes (lossy), after it stood
-//     still itself (suspendBackup), or because the Master did so for a moment
+//     advertisements in a row are lost than it takes (lossy), after it stalled
+//     itself (suspendBackup), or because the Master stalled for a moment
 //     (suspendMasterShortly).
 //   - (c) A Master that crashes or resigns is followed within the shortest
 //     Master_Down_Interval or Skew_Time of those who are left (awaitSuccessor), by one
@@ -36,7 +36,7 @@ var (
 //   - (e) The last announcement is from the final Master, if that is ours; and
 //     if it is keepalived that one of ours gave way to: checkClients.
 //   - (f) Timers always run: checkInvariants, host.loop.
-//   - (g) A Master that stood still and comes back too late leaves the addresses
+//   - (g) A Master that stalled and comes back too late leaves the addresses
 //     to its successor without Preempt_Mode, and takes them back with it:
 //     suspendMaster.
 func TestSimulation(t *testing.T) {
@@ -190,7 +190,7 @@ func (s *simulation) up() []*host {
 	return slices.DeleteFunc(slices.Clone(s.hosts), func(h *host) bool { return !h.up })
 }
 
-// chaos lets anything happen.
+// chaos makes random faults.
 func (s *simulation) chaos() {
 	s.t.Helper()
 	s.reorder = true
@@ -296,8 +296,7 @@ func (s *simulation) reconfigure(h *host) {
 	}
 }
 
-// settle heals everything, lets the routers come to rest, and checks that they
-// did.
+// settle heals everything, waits for the routers to settle, and checks that they did.
 func (s *simulation) settle() {
 	s.t.Helper()
 	s.heal()
@@ -306,9 +305,9 @@ func (s *simulation) settle() {
 			h.start()
 		}
 	}
-	// Whoever is suspended comes back first, and who listens starts. Then the slowest takes over, and
-	// is preempted at once by who has waited as long; and once more, because a
-	// stall may have armed a timer anew.
+	// First the suspended hosts come back and the listening ones start. Then the
+	// slowest takes over, and is preempted at once by another that has waited as
+	// long; and once more, because a stall may have restarted a timer.
 	var wait time.Duration
 	for _, h := range s.up() {
 		wait = max(wait, h.suspended.Sub(s.now), h.startsAt.Sub(s.now))
@@ -334,7 +333,7 @@ func (s *simulation) settle() {
 	s.checkLeases()
 }
 
-// introduce makes the others of ours known to one of them.
+// introduce sets the peers of h to the other hosts of ours.
 func (s *simulation) introduce(h *host) {
 	if !s.known || !h.ours() {
 		return
@@ -370,8 +369,8 @@ func (s *simulation) oneMaster(when string) *host {
 	return masters[0]
 }
 
-// checkLeases: whoever is not Master does not hold the addresses for longer than
-// their lease. Models that were killed hold them for ever, so none is.
+// checkLeases checks that only the Master holds the addresses once the leases have
+// expired. A killed model would hold them for ever, so none is killed.
 func (s *simulation) checkLeases() {
 	s.t.Helper()
 	m := s.oneMaster("before the leases end")
@@ -384,7 +383,7 @@ func (s *simulation) checkLeases() {
 	}
 }
 
-// runUnchanged lets time go by in which nothing may change.
+// runUnchanged advances the clock by d and checks that nothing changes.
 func (s *simulation) runUnchanged(d time.Duration) {
 	s.t.Helper()
 	lines := len(s.trace)
@@ -404,7 +403,7 @@ func (s *simulation) topPriority() uint8 {
 	return top
 }
 
-// slowest returns the longest that one of those who are up waits.
+// slowest returns the longest wait of the hosts that are up.
 func (s *simulation) slowest(wait func(h *host, interval time.Duration) time.Duration) time.Duration {
 	var longest time.Duration
 	for _, h := range s.up() {
@@ -413,8 +412,7 @@ func (s *simulation) slowest(wait func(h *host, interval time.Duration) time.Dur
 	return longest
 }
 
-// quickest returns the shortest that one of those who are up, and not m, waits
-// for m.
+// quickest returns the shortest wait for m of the other hosts that are up.
 func (s *simulation) quickest(m *host, wait func(h *host, interval time.Duration) time.Duration) time.Duration {
 	shortest := time.Hour
 	for _, h := range s.up() {
@@ -425,9 +423,9 @@ func (s *simulation) quickest(m *host, wait func(h *host, interval time.Duration
 	return shortest
 }
 
-// awaitSuccessor waits for the next Master, which must be there after the shortest wait
-// of those who are up, counted from the last packet of the one before, which is
-// sent within a moment from now.
+// awaitSuccessor waits for the next Master and checks that it takes over within the
+// shortest wait of the hosts that are up. The wait counts from the last packet of the
+// Master before, which is sent at most moment from now.
 func (s *simulation) awaitSuccessor(of *host, moment time.Duration, wait func(h *host, interval time.Duration) time.Duration) {
 	s.t.Helper()
 	began, doubles := s.now, s.doubles
@@ -443,7 +441,7 @@ func (s *simulation) awaitSuccessor(of *host, moment time.Duration, wait func(h 
 	s.checkPromotedAlone(doubles)
 }
 
-// checkPromotedAlone: Backups whose waits are spaced do not promote themselves
+// checkPromotedAlone checks that Backups with spaced waits do not become Master
 // together.
 func (s *simulation) checkPromotedAlone(doubles int) {
 	s.t.Helper()
@@ -476,7 +474,7 @@ func (s *simulation) stopMaster() {
 	s.awaitSuccessor(m, releaseTime, (*host).skew)
 }
 
-// killMaster ends the Master's process and leaves its kernel the addresses.
+// killMaster ends the Master's process; its kernel keeps the addresses.
 func (s *simulation) killMaster() {
 	s.t.Helper()
 	m := s.oneMaster("before it is killed")
@@ -492,9 +490,8 @@ func (s *simulation) killMaster() {
 	}
 }
 
-// suspendBackup: whatever a Backup of ours misses while it stands still, it must
-// not take over when it comes back, provided the Master could be expected to be
-// heard: that three advertisements in a row are needed.
+// suspendBackup checks that a Backup of ours does not take over after a suspension,
+// whatever it missed, provided that a takeover needs three missed advertisements.
 func (s *simulation) suspendBackup() {
 	s.t.Helper()
 	for _, h := range s.up() {
@@ -510,7 +507,7 @@ func (s *simulation) suspendBackup() {
 	}
 }
 
-// suspendMasterShortly: nobody notices.
+// suspendMasterShortly checks that a short suspension has no effect.
 func (s *simulation) suspendMasterShortly() {
 	s.t.Helper()
 	m := s.oneMaster("before it is suspended")
@@ -522,8 +519,8 @@ func (s *simulation) suspendMasterShortly() {
 	s.runUnchanged(d + 10*s.interval)
 }
 
-// suspendMaster: somebody takes over, and when the Master of old comes back it
-// is over without Preempt_Mode.
+// suspendMaster checks that another host takes over from a suspended Master, which
+// without Preempt_Mode becomes Backup when it comes back.
 func (s *simulation) suspendMaster() {
 	s.t.Helper()
 	if len(s.up()) < 2 {
@@ -562,8 +559,8 @@ func (s *simulation) suspendMaster() {
 	}
 }
 
-// partition: there is a Master on both sides, and when they hear each other
-// again, the one that remains must announce the addresses.
+// partition checks that each side has a Master, and that after the partition the
+// remaining Master announces the addresses.
 func (s *simulation) partition() {
 	s.t.Helper()
 	up := s.up()
@@ -604,8 +601,8 @@ func (s *simulation) checkClients(m, loser *host) {
 	switch m.peer.(type) {
 	case nil:
 		if !loser.ours() {
-			// It may have given way before it was ever heard, and then we do
-			// not know that it was Master.
+			// It may have yielded before it was heard, and then we do not know
+			// that it was Master.
 			wait += announceRefresh
 		}
 	case *keepalived:

@@ -11,15 +11,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// These tests go through what is checked about a received packet, row by row in
-// the order of the checks: RFC 9568 section 7.1 and, for version 2, RFC 3768
-// section 7.1 and RFC 2338 section 7.1, each after a summary of it. A test says
-// so where a row is not in them. The counters are named after RFC 6527 and
-// RFC 2787.
+// These tests go through the checks of a received packet, row by row in their order:
+// RFC 9568 section 7.1 and, for version 2, RFC 3768 section 7.1 and RFC 2338 section
+// 7.1, each after a summary of it. A test notes if its row is in none of them. The
+// counters are named after RFC 6527 and RFC 2787.
 //
-// What only a socket can tell is not decided in this package, but in lan: row 1,
-// that the packet came in by the router's interface; of row 2, that the kernel
-// did not truncate it.
+// Package lan makes the checks that need a socket: row 1, that the packet arrived at
+// the router's interface, and of row 2, that the kernel did not truncate it.
 
 // validationConfigs are a virtual router of each kind.
 func validationConfigs() map[string]Config {
@@ -51,8 +49,8 @@ type testPacket struct {
 	message func(m []byte) []byte
 }
 
-// packetTo returns a packet that the virtual router of c takes: from its peer,
-// of priority 200.
+// packetTo returns a packet that the virtual router of c accepts: from its peer,
+// with priority 200.
 func packetTo(c Config) testPacket {
 	p := testPacket{
 		Header: Header{Source: addr("192.0.2.9"), Destination: Group(c.Family), TTL: TTL},
@@ -98,9 +96,8 @@ func setOctet(offset int, value byte) func(m []byte) []byte {
 	}
 }
 
-// checkIgnored checks that a packet changes neither a Backup nor a Master of c, timer
-// and all. The router counts it; unless it belongs to none, and is the caller's
-// to count.
+// checkIgnored checks that a packet changes neither the state nor the timer of a
+// Backup and a Master of c. counted reports whether the router counts the packet.
 func checkIgnored(t *testing.T, what string, c Config, p []byte, want Discard, counted bool) {
 	t.Helper()
 	set := func(to *Config) { *to = c }
@@ -129,7 +126,7 @@ func checkIgnored(t *testing.T, what string, c Config, p []byte, want Discard, c
 	}
 }
 
-// checkDiscarded checks that the router of c counts a packet and does nothing else.
+// checkDiscarded checks that the router of c only counts a packet.
 func checkDiscarded(t *testing.T, what string, c Config, p []byte, want Discard) {
 	t.Helper()
 	checkIgnored(t, what, c, p, want, true)
@@ -142,7 +139,7 @@ func checkUnmatched(t *testing.T, what string, c Config, p []byte, want Discard)
 }
 
 // checkAccepted checks that a packet of priority 200 makes a Master yield and a Backup
-// start its timer again, and what the router wonders about.
+// restart its timer, and which warnings the router counts.
 func checkAccepted(t *testing.T, what string, c Config, p []byte, warnings ...string) {
 	t.Helper()
 	set := func(to *Config) { *to = c }
@@ -285,7 +282,7 @@ func TestValidationRow05Source(t *testing.T) {
 	}
 }
 
-// Row 5 as well: our own address is nobody else's.
+// Row 5 as well: no other host may have our own address.
 func TestValidationRow05OwnSource(t *testing.T) {
 	t.Parallel()
 	for name, c := range validationConfigs() {
@@ -295,7 +292,7 @@ func TestValidationRow05OwnSource(t *testing.T) {
 	}
 }
 
-// Row 6, in no RFC: with unicast only peers are heard. With multicast everybody
+// Row 6, in no RFC: with unicast only peers are accepted. With multicast any router
 // on the link is.
 func TestValidationRow06Peer(t *testing.T) {
 	t.Parallel()
@@ -608,7 +605,7 @@ func TestValidationRow19OtherInterval(t *testing.T) {
 }
 
 // Row 20, RFC 9568 section 7.1 as erratum 8298 has it: the address owner hears
-// another one. Here nobody is owner, so any is another.
+// another one. Here no router is the owner, so any owner is another.
 func TestValidationRow20AddressOwner(t *testing.T) {
 	t.Parallel()
 	for name, c := range validationConfigs() {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// message is an advertisement as the peers' models read and write it. Nothing
-// of the codec under test is used, so that the two check each other.
+// message is an advertisement as the peers' models read and write it. It uses nothing
+// of the codec under test, so that the two check each other.
 type message struct {
 	version, kind, vrid, priority uint8
 	count                         int
@@ -18,8 +18,8 @@ type message struct {
 	// reserved bits above them.
 	interval  int
 	addresses []netip.Addr
-	// exact tells that the length is that of the count, right that the
-	// checksum is, with the pseudo-header in version 3.
+	// exact reports whether the length is that of the count, and right whether the
+	// checksum is correct, in version 3 with the pseudo-header.
 	exact, right bool
 }
 
@@ -63,7 +63,7 @@ func onesSum(parts ...[]byte) uint16 {
 	return sum
 }
 
-// messageSum is what a message sums up to, 0xffff if its checksum is right.
+// messageSum returns the sum of a message, 0xffff if its checksum is right.
 func messageSum(source, destination netip.Addr, payload []byte) uint16 {
 	if payload[0]>>4 == 2 {
 		return onesSum(payload)
