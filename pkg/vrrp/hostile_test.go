@@ -317,7 +317,7 @@ func TestHostileAddressList(t *testing.T) {
 	}
 }
 
-// One forged advertisement must not keep the addresses down for two minutes.
+// A forged advertisement must not keep the addresses down for two minutes.
 func TestHostileLongestInterval(t *testing.T) {
 	t.Parallel()
 	b := master(t, vectorConfig)

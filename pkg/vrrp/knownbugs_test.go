@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Bugs of other implementations of VRRP, present or past, one test each. The
-// comment gives the bug, the test the right behaviour.
+// Bugs that other implementations have or had, one test each. The comment describes the
+// bug, the test the correct behaviour.
 
 func ipv6(c *Config) {
 	c.Family, c.Source, c.Addresses = IPv6, linkLocal(4), addrs("fe80::50", "2001:db8::50")
 }
 
-// packetFrom is what another router with the same configuration sends, written by the
-// code of the models.
+// packetFrom returns the packet of another router with the same configuration, written
+// by the code of the models.
 func (b *routerTest) packetFrom(source netip.Addr, priority uint8, changes ...func(c *Config)) []byte {
 	c := b.c
 	c.Source = source
@@ -47,10 +47,10 @@ func (b *routerTest) checkDiscarded(p []byte, want Discard) {
 	}
 }
 
-// govrrp and VRRP-go select on the packets and on Master_Down_Timer, and Go
-// takes either at random when both are ready: a Backup that stood still takes
-// over from a Master whose advertisements wait in its socket.
-func TestKnownBugSelectBetweenSocketAndTimer(t *testing.T) {
+// govrrp and VRRP-go select on the packets and on Master_Down_Timer, and Go chooses at
+// random when both are ready: a stalled Backup takes over from a Master whose
+// advertisements wait in its socket.
+func TestRegressionSelectBetweenSocketAndTimer(t *testing.T) {
 	t.Parallel()
 	for d := 50 * ms; d < 2*time.Second; d += 37 * ms {
 		s, master, backup := pair(t, interval(10*ms))
@@ -62,8 +62,8 @@ func TestKnownBugSelectBetweenSocketAndTimer(t *testing.T) {
 	}
 }
 
-// govrrp hears its own advertisements, looped back, as another router's.
-func TestKnownBugHearsItself(t *testing.T) {
+// govrrp takes its own advertisements, looped back, for another router's.
+func TestRegressionHearsItself(t *testing.T) {
 	t.Parallel()
 	for _, family := range []func(*Config){func(*Config) {}, ipv6} {
 		for _, p := range []uint8{0, 1, 100, 255} {
@@ -84,15 +84,15 @@ func TestKnownBugTieBreakComparesTheGroup(t *testing.T) {
 	b.checkAccepted(b.packetFrom(linkLocal(5), 100), sends(100), transition(Master, Backup, ReasonHigherPriority))
 }
 
-// govrrp decodes the whole of its buffer, with what a longer packet left there.
-func TestKnownBugStaleBytesOfTheLastPacket(t *testing.T) {
+// govrrp decodes its whole buffer, with the rest of a longer packet before.
+func TestRegressionStaleBytesOfTheLastPacket(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	buffer := make([]byte, 1500)
 	var a Advertisement
 	for _, list := range [][]netip.Addr{addrs("192.0.2.1", "192.0.2.2", "192.0.2.3"), addrs("192.0.2.4")} {
 		n := copy(buffer, b.packetFrom(hostAddr(9), 200, func(c *Config) { c.Addresses = list }))
-		// Ethernet's padding is what was there.
+		// Ethernet's padding is the rest of an older packet.
 		h, payload, d := ParseIP(buffer[:max(n, 46)])
 		if d == DiscardNone {
 			_, d = Parse(h, payload, &a)
@@ -130,8 +130,8 @@ func TestKnownBugAddressesInRandomOrder(t *testing.T) {
 	}
 }
 
-// govrrp does not look at the type.
-func TestKnownBugTypeUnchecked(t *testing.T) {
+// govrrp does not check the type.
+func TestRegressionTypeUnchecked(t *testing.T) {
 	t.Parallel()
 	b := backup(t, vectorConfig)
 	b.checkDiscarded(ipv4Packet(octets("3235c802000ade51c0000235c0000299")), DiscardType)
@@ -147,9 +147,9 @@ func TestKnownBugBackupComparesAddresses(t *testing.T) {
 	b.checkDeadline(360937500)
 }
 
-// FRR 8.4 and govrrp reckon Skew_Time in whole centiseconds, so that at an
-// interval of 10 ms all Backups promote themselves together.
-func TestKnownBugSkewInCentiseconds(t *testing.T) {
+// FRR 8.4 and govrrp compute Skew_Time in whole centiseconds, so that at an interval
+// of 10 ms all Backups become Master together.
+func TestRegressionSkewInCentiseconds(t *testing.T) {
 	t.Parallel()
 	old := frr{c: Config{Settings: Settings{Version: V3}}}
 	for p := uint8(1); p < MaxPriority; p++ {
@@ -209,18 +209,18 @@ func TestKnownBugFirstAddressNotLinkLocal(t *testing.T) {
 	b.checkDeadline(360937500)
 }
 
-// FRR 8.4 announces once, when it becomes Master, so that the LAN's hosts stay
-// with whoever else announced after that.
-func TestKnownBugAnnouncesOnce(t *testing.T) {
+// FRR 8.4 announces once, when it becomes Master, so that the LAN's hosts keep using a
+// router that announced after that.
+func TestRegressionAnnouncesOnce(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.checkAccepted(b.packetFrom(hostAddr(9), 99), sends(100), announces())
 	b.checkAccepted(b.packetFrom(hostAddr(9), 99), announces())
 }
 
-// keepalived 2.2.7 discards an advertisement with another address list, and
-// becomes Master beside its sender. We take any, and send such a peer its own.
-func TestKnownBugAddressListMismatch(t *testing.T) {
+// keepalived 2.2.7 discards an advertisement with another address list, and becomes
+// Master beside its sender. We accept any list, and send such a peer its own.
+func TestRegressionAddressListMismatch(t *testing.T) {
 	t.Parallel()
 	for _, priorities := range [][2]uint8{{200, 100}, {100, 200}} {
 		s := newSegment(t, 1)
@@ -240,8 +240,8 @@ func TestKnownBugAddressListMismatch(t *testing.T) {
 	}
 }
 
-// keepalived 2.2.7 and FRR 8.4 give way to the source 0.0.0.0.
-func TestKnownBugSourceUnspecified(t *testing.T) {
+// keepalived 2.2.7 and FRR 8.4 yield to the source 0.0.0.0.
+func TestRegressionSourceUnspecified(t *testing.T) {
 	t.Parallel()
 	b := master(t)
 	b.checkDiscarded(b.packetFrom(netip.AddrFrom4([4]byte{}), 255), DiscardSource)
@@ -249,10 +249,9 @@ func TestKnownBugSourceUnspecified(t *testing.T) {
 	b.checkDiscarded(b.packetFrom(netip.IPv6Unspecified(), 255), DiscardSource)
 }
 
-// keepalived 2.2.7 stops to read its socket when it meets a short packet, and
-// what lies behind it waits for the next. Here a short packet is no error of
-// any kind, only counted.
-func TestKnownBugShortPacketEndsTheLoop(t *testing.T) {
+// keepalived 2.2.7 stops reading its socket at a short packet, and the packets after it
+// wait for the next. Here a short packet is only counted.
+func TestRegressionShortPacketEndsTheLoop(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
 	b.pass(300 * ms)
@@ -289,9 +288,9 @@ func TestKnownBugLongestIntervalBecomesZero(t *testing.T) {
 	}
 }
 
-// keepalived 2.2.7 goes over to the checksum of whoever it last heard, so that
-// a single packet makes others discard its own.
-func TestKnownBugChecksumFollowsTheLastPeer(t *testing.T) {
+// keepalived 2.2.7 switches to the checksum form that it received last, so that a single
+// packet makes others discard its own.
+func TestRegressionChecksumFollowsTheLastPeer(t *testing.T) {
 	t.Parallel()
 	b := master(t, vectorConfig)
 	b.checkAccepted(ipv4Packet(octets("3135c802000a81eec0000235c0000299")), sends(100), transition(Master, Backup, ReasonHigherPriority))
@@ -302,8 +301,8 @@ func TestKnownBugChecksumFollowsTheLastPeer(t *testing.T) {
 	}
 }
 
-// keepalived 2.2.7 with priority 255 skips the wait that comes after the start.
-func TestKnownBugOwnerSkipsTheWait(t *testing.T) {
+// keepalived 2.2.7 with priority 255 skips the wait after the start.
+func TestRegressionOwnerSkipsTheWait(t *testing.T) {
 	t.Parallel()
 	for _, p := range []uint8{PriorityResign, PriorityOwner} {
 		c := testConfig()
@@ -316,9 +315,9 @@ func TestKnownBugOwnerSkipsTheWait(t *testing.T) {
 	b.checkDeadline(300781250)
 }
 
-// rVRRPd looks at a flag once per Master_Down_Interval, and so notices a crash
-// after one to two of them, depending on the phase.
-func TestKnownBugDetectionByPolling(t *testing.T) {
+// rVRRPd checks a flag once per Master_Down_Interval, and so detects a crash after one
+// to two of them, depending on the phase.
+func TestRegressionDetectionByPolling(t *testing.T) {
 	t.Parallel()
 	for phase := time.Duration(0); phase < 400*ms; phase += 7 * ms {
 		s, master, backup := pair(t)
@@ -356,7 +355,7 @@ func TestKnownBugAdvertisementOfAnOldConfig(t *testing.T) {
 // holo panics when a timer fires in a state that it was not started in.
 func TestKnownBugStaleTimer(t *testing.T) {
 	t.Parallel()
-	// Adver_Timer's instant in Backup, and either one's after Shutdown.
+	// Adver_Timer's deadline in Backup, and either deadline after Shutdown.
 	b := master(t)
 	due := b.r.deadline
 	b.checkAccepted(b.packetFrom(hostAddr(9), 200), sends(100), transition(Master, Backup, ReasonHigherPriority))
@@ -371,9 +370,9 @@ func TestKnownBugStaleTimer(t *testing.T) {
 	b.checkState(Backup)
 }
 
-// ze takes silence as evidence while it could not listen: a Backup whose
-// machine was suspended takes over from a Master that was never gone.
-func TestKnownBugSuspendedBackupTakesOver(t *testing.T) {
+// ze counts silence while it could not listen: a Backup whose machine was suspended
+// takes over from a Master that was up all the time.
+func TestRegressionSuspendedBackupTakesOver(t *testing.T) {
 	t.Parallel()
 	for d := 300 * ms; d < 3*time.Second; d += 91 * ms {
 		s, master, backup := pair(t)
@@ -385,12 +384,12 @@ func TestKnownBugSuspendedBackupTakesOver(t *testing.T) {
 	}
 }
 
-// keepalived says nothing when it stayed Master through a partition, so that
-// the other side's hosts send to a router that has no address any more.
-func TestKnownBugPartitionHealsSilently(t *testing.T) {
+// keepalived announces nothing when it stayed Master through a partition, so that the
+// other side's hosts send to a router that no longer has the addresses.
+func TestRegressionPartitionHealsSilently(t *testing.T) {
 	t.Parallel()
 	for phase := time.Duration(0); phase < 100*ms; phase += 7 * ms {
-		// keepalived is the one that stays Master, and ours tells it.
+		// keepalived stays Master, and our last advertisement makes it announce.
 		s := newSegment(t, 1)
 		c := testConfig()
 		c.Priority, c.Source = 200, hostSource(0)

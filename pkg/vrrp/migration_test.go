@@ -46,8 +46,8 @@ func newMigration(t *testing.T, seed uint64) *migration {
 	return m
 }
 
-// replace stops the host's keepalived and starts ours in its place, some seconds
-// later. The others of ours learn of it.
+// replace stops the host's keepalived and starts ours in its place some seconds
+// later. Our other hosts learn of it.
 func (m *migration) replace(h *host) {
 	m.t.Helper()
 	before := m.masters()[0]
@@ -86,7 +86,7 @@ func (m *migration) replace(h *host) {
 	m.longestTwo, m.longestNone = max(m.longestTwo, m.tenure.two), max(m.longestNone, m.tenure.none)
 }
 
-// quickest is the Skew_Time of the first to follow if h resigns.
+// quickest returns the shortest Skew_Time of the other hosts if h resigns.
 func (m *migration) quickest(h *host) time.Duration {
 	shortest := time.Hour
 	for _, other := range m.hosts {
@@ -97,7 +97,7 @@ func (m *migration) quickest(h *host) time.Duration {
 	return shortest
 }
 
-// introduce makes ours known to each other, and spaces their waits.
+// introduce makes our hosts peers of each other, and spaces their waits.
 func (m *migration) introduce() {
 	ours := slices.DeleteFunc(slices.Clone(m.hosts), func(h *host) bool { return !h.ours() })
 	slices.SortFunc(ours, func(a, b *host) int {

@@ -127,7 +127,7 @@ func TestMonitorConflict(t *testing.T) {
 	}
 }
 
-// A conflict takes three advertisements over two intervals, and is over three
+// A conflict begins with three advertisements over two intervals, and ends three
 // Master_Down_Intervals after the last.
 func TestMonitorConflictTakesTime(t *testing.T) {
 	t.Parallel()
@@ -158,14 +158,14 @@ func TestMonitorConflictTakesTime(t *testing.T) {
 	p.receive("192.0.2.9", a)
 	p.checkConflict(c, "192.0.2.9", other)
 
-	// Two packets of an hour ago do not count.
+	// Two packets from an hour ago do not count.
 	p.pass(time.Hour)
 	p.receive("192.0.2.9", a)
 	p.checkConflict(c, "", "")
 }
 
-// A single forged packet neither makes a conflict of a good neighbour, nor is a
-// conflict older than what it is about.
+// A single forged packet does not turn a good router into a conflict, and a conflict
+// is not older than the list that causes it.
 func TestMonitorConflictIsNoStrayPacket(t *testing.T) {
 	t.Parallel()
 	c := testConfig()
@@ -180,12 +180,12 @@ func TestMonitorConflictIsNoStrayPacket(t *testing.T) {
 	p.receiveN(2, "192.0.2.9", unknownRouter())
 	p.checkConflict(c, "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
 
-	// A resignation is no change.
+	// A resignation does not count as a change.
 	p.receive("192.0.2.9", unknownRouter(func(a *Advertisement) { a.Priority = 0 }))
 	p.checkConflict(c, "192.0.2.9", "addresses 192.0.2.7, 192.0.2.8")
 }
 
-// Of several it is always the same.
+// Of several conflicting routers Conflict always returns the same.
 func TestMonitorConflictOfSeveral(t *testing.T) {
 	t.Parallel()
 	p := newMonitorTest(t)
@@ -200,8 +200,8 @@ func TestMonitorConflictOfSeveral(t *testing.T) {
 	}
 }
 
-// An interval of two minutes is not believed: the conflict would else last for
-// as long after a handful of forged packets.
+// An interval of two minutes is bounded: otherwise a few forged packets would make a
+// conflict last that long.
 func TestMonitorLongInterval(t *testing.T) {
 	t.Parallel()
 	p := newMonitorTest(t)
@@ -254,8 +254,7 @@ func TestMonitorHeard(t *testing.T) {
 	}
 }
 
-// Everything is noted that somebody means to be an advertisement, also what no
-// Router accepts.
+// A Monitor observes every advertisement, even one that no Router accepts.
 func TestMonitorReadLeniently(t *testing.T) {
 	t.Parallel()
 	group := groupHeader("192.0.2.9")
@@ -296,8 +295,8 @@ func TestMonitorReadLeniently(t *testing.T) {
 	}
 }
 
-// A flood of senders is forgotten after a minute, and costs those that were
-// there first nothing.
+// A flood of senders is forgotten after a minute, and does not displace the senders
+// observed before.
 func TestMonitorFlood(t *testing.T) {
 	t.Parallel()
 	p := newMonitorTest(t)
@@ -331,8 +330,8 @@ func TestMonitorFlood(t *testing.T) {
 	}
 }
 
-// Members of every VRID, as a site with many virtual routers has, leave room
-// for whoever else uses one of them.
+// Members of every VRID, as at a site with many virtual routers, leave room for
+// another router with one of these VRIDs.
 func TestMonitorEveryVRID(t *testing.T) {
 	t.Parallel()
 	p := newMonitorTest(t)

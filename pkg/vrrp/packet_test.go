@@ -45,8 +45,8 @@ func password(s string) (p Password) {
 	return p
 }
 
-// goldenPackets were captured from keepalived 2.2.7 and FRR 8.4.4, but for
-// those that are said to be computed.
+// goldenPackets were captured from keepalived 2.2.7 and FRR 8.4.4, except for those
+// marked as computed.
 var goldenPackets = []struct {
 	name                string
 	source, destination string
@@ -182,8 +182,8 @@ func TestGoldenAppend(t *testing.T) {
 	}
 }
 
-// TestRouterSendsGolden: a Router that is configured like the captured daemons
-// sends their bytes.
+// TestRouterSendsGolden: a Router configured like the captured daemons sends the same
+// octets.
 func TestRouterSendsGolden(t *testing.T) {
 	t.Parallel()
 	for _, tt := range goldenPackets {
@@ -211,8 +211,8 @@ func TestRouterSendsGolden(t *testing.T) {
 	}
 }
 
-// Nobody expects IPv6 without the pseudo-header, nor version 2 with it, so
-// there is no way to send that.
+// No implementation expects IPv6 without the pseudo-header, nor version 2 with it, so
+// Append cannot write these forms.
 func TestAppendNoOtherForm(t *testing.T) {
 	t.Parallel()
 	for _, tt := range goldenPackets {
@@ -235,7 +235,7 @@ func TestGoldenParse(t *testing.T) {
 	for _, tt := range goldenPackets {
 		t.Run(tt.name, func(t *testing.T) {
 			h := Header{Source: addr(tt.source), Destination: addr(tt.destination), TTL: TTL}
-			// What was read before must not shine through.
+			// Nothing of the packet before may remain.
 			got := Advertisement{
 				Addresses: addrs("192.0.2.77", "192.0.2.78", "192.0.2.79"), Checksum: ChecksumMessage,
 				Authentication: AuthenticationSimpleTextPassword, Password: password("leftover"),
@@ -251,11 +251,11 @@ func TestGoldenParse(t *testing.T) {
 	}
 }
 
-// base is the good payload that the bad ones are made from: version 3, VRID 53,
+// base is the valid payload that the invalid ones derive from: version 3, VRID 53,
 // priority 200, 10 cs, from 192.0.2.9.
 const base = "3135c802000adf51c0000235c0000299"
 
-// TestParseVectors sends what broken and hostile routers send.
+// TestParseVectors parses the packets of broken and hostile routers.
 func TestParseVectors(t *testing.T) {
 	t.Parallel()
 	baseAdvert := Advertisement{Version: V3, VRID: 53, Priority: 200, Interval: 100 * time.Millisecond, Addresses: addrs("192.0.2.53", "192.0.2.153")}
@@ -414,8 +414,8 @@ func TestAppendInterval(t *testing.T) {
 	}
 }
 
-// TestMaxAddresses: as many addresses as there may be fit in the count and, with
-// the IP header, in 1500 octets; one more does not.
+// TestMaxAddresses: the most addresses fit in the count and, with the IP header, in
+// 1500 octets; one more does not.
 func TestMaxAddresses(t *testing.T) {
 	t.Parallel()
 	const mtu, ipv4Header, ipv6Header = 1500, 20, 40
@@ -432,8 +432,7 @@ func TestMaxAddresses(t *testing.T) {
 	}
 }
 
-// TestAppendEveryVRID: VRIDs below 16 are as good as others, and 255 addresses
-// fit.
+// TestAppendEveryVRID: VRIDs below 16 work like others, and 255 addresses fit.
 func TestAppendEveryVRID(t *testing.T) {
 	t.Parallel()
 	many := make([]netip.Addr, MaxAddressesIPv4)
@@ -455,8 +454,8 @@ func TestAppendEveryVRID(t *testing.T) {
 	}
 }
 
-// TestPasswordIsHidden: no way of printing shows a password, of a
-// configuration or of what was received.
+// TestPasswordIsHidden: no format prints the password of a configuration or of a
+// received packet.
 func TestPasswordIsHidden(t *testing.T) {
 	t.Parallel()
 	c := validationConfigs()["V2 password"]
@@ -541,8 +540,7 @@ func TestChecksumFormString(t *testing.T) {
 	}
 }
 
-// TestDiscardString: the words are part of metrics; each is there, and is
-// another.
+// TestDiscardString: every reason has a name of its own, which metrics use.
 func TestDiscardString(t *testing.T) {
 	t.Parallel()
 	want := []string{
@@ -563,8 +561,7 @@ type codecCase struct {
 	packet []byte
 }
 
-// codecCases are the packets whose cost matters: few addresses and as many as
-// there can be.
+// codecCases are the packets to measure: few addresses, and the most.
 func codecCases() []codecCase {
 	list := func(f Family, n int) []netip.Addr {
 		as := make([]netip.Addr, n)

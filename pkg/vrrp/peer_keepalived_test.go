@@ -120,7 +120,7 @@ func (k *keepalived) receive(now Time, packet []byte) actions {
 	return actions{}
 }
 
-// check is vrrp_check_packet: why a packet is dropped.
+// check is vrrp_check_packet. It returns the reason to drop a packet.
 func (k *keepalived) check(source, destination netip.Addr, m message) string {
 	multicast := destination == Group(k.c.Family)
 	switch {

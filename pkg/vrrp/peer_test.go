@@ -2,30 +2,30 @@ package vrrp
 
 import "time"
 
-// peer is the model of another implementation: a state machine as pure as
-// Router, with its rules and quirks. keepalived and frr are the two.
+// peer is the model of another implementation: a pure state machine like Router, with
+// its rules and quirks. The implementations are keepalived and frr.
 type peer interface {
 	startup(now Time) actions
 	shutdown(now Time) actions
-	// receive takes a whole IP packet and judges it as that daemon would.
+	// receive processes a whole IP packet as that daemon does.
 	receive(now Time, packet []byte) actions
 	expire(now Time) actions
 	deadline() Time
 	state() State
-	// masterDown and skew are the waits after a Master that advertised every
-	// interval fell silent or resigned.
+	// masterDown and skew return the wait after a Master that advertised every
+	// interval has gone silent or resigned.
 	masterDown(interval time.Duration) time.Duration
 	skew(interval time.Duration) time.Duration
 }
 
-// actions are what a peer wants done.
+// actions are the actions that follow from a call of a peer.
 type actions struct {
-	// send are the priorities of the advertisements to send.
+	// send has the priorities of the advertisements to send.
 	send []uint8
-	// announce is how often to announce the addresses.
+	// announce is the number of announcements to send.
 	announce int
-	// event says in a word what happened, empty if the state is as it was.
+	// event names the transition in a word; it is empty if the state did not change.
 	event string
-	// dropped is why a packet was.
+	// dropped is the reason why the packet was dropped.
 	dropped string
 }

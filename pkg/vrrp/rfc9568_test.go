@@ -21,7 +21,7 @@ func TestRowI1OwnerIsRejected(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("priority 255 was taken")
+			t.Error("priority 255 was accepted")
 		}
 	}()
 	NewRouter(c)
@@ -67,8 +67,7 @@ func TestRowI3InitializeIgnoresEverything(t *testing.T) {
 	}
 }
 
-// Row B1, RFC 9568 section 6.4.2: Shutdown cancels the timer, and nothing is
-// sent.
+// Row B1, RFC 9568 section 6.4.2: Shutdown cancels the timer and sends nothing.
 func TestRowB1Shutdown(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
@@ -113,8 +112,7 @@ func TestRowB3SkewOfLearnedInterval(t *testing.T) {
 	b.checkDeadline(121875 * time.Microsecond)
 }
 
-// Row B4, RFC 9568 section 6.4.2: a Master that is not to be preempted sets the
-// timer anew.
+// Row B4, RFC 9568 section 6.4.2: a Master that is not preempted restarts the timer.
 func TestRowB4HigherOrEqualPriority(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -168,7 +166,7 @@ func TestRowB4Version2DiscardsOtherInterval(t *testing.T) {
 	b.checkDeadline(3609375 * time.Microsecond)
 }
 
-// Row B5, RFC 9568 section 6.4.2: a Master to be preempted is not listened to.
+// Row B5, RFC 9568 section 6.4.2: a Master that is preempted is ignored.
 func TestRowB5LowerPriority(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
@@ -245,8 +243,8 @@ func TestRowM4HigherPriority(t *testing.T) {
 	}
 }
 
-// Row M4: the loser says so once, so that the winner announces its addresses again;
-// then it is quiet, and takes over as any Backup.
+// Row M4: the loser sends one last advertisement, so that the winner announces its
+// addresses again; then it is silent, and takes over like any Backup.
 func TestRowM4LoserTakesOverAgain(t *testing.T) {
 	t.Parallel()
 	b := master(t)
@@ -279,7 +277,7 @@ func TestRowM5LowerPriorityIsAnswered(t *testing.T) {
 }
 
 // Row M5, RFC 3768 section 6.4.3: version 2 discards it. The hosts' caches need the
-// announcement as much.
+// announcement all the same.
 func TestRowM5Version2IsSilent(t *testing.T) {
 	t.Parallel()
 	b := master(t, version2)
@@ -287,7 +285,7 @@ func TestRowM5Version2IsSilent(t *testing.T) {
 	b.checkState(Master)
 }
 
-// Row M6: nobody can win against its own address.
+// Row M6: no router wins against its own address.
 func TestRowM6OwnAddress(t *testing.T) {
 	t.Parallel()
 	for _, priority := range []uint8{0, 99, 100, 101, 255} {

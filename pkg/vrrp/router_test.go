@@ -25,8 +25,7 @@ func TestRouterTakeoverDelay(t *testing.T) {
 	b.checkDeadline(380937500)
 }
 
-// What is waited for each peer that would be preferred is not waited for the one
-// that has gone.
+// TakeoverDelay does not include the TakeoverStep of the peer that has gone.
 func TestRouterTakeoverStep(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -103,8 +102,8 @@ func preemptDelay(d time.Duration) func(c *Config) {
 	return func(c *Config) { c.PreemptDelay = d }
 }
 
-// A Master of lower priority is left alone for PreemptDelay since it was first
-// heard, and then Master_Down_Interval more.
+// A Master of lower priority stays for PreemptDelay after it was first heard, and then
+// for Master_Down_Interval.
 func TestRouterPreemptDelay(t *testing.T) {
 	t.Parallel()
 	b := backup(t, preemptDelay(time.Second))
@@ -138,7 +137,7 @@ func TestRouterNoPreemptDelay(t *testing.T) {
 	b.takeOver(ReasonPreempted)
 }
 
-// If there is no Master, nothing is waited for.
+// Without a Master, PreemptDelay has no effect.
 func TestRouterPreemptDelayOnlyForLiveMaster(t *testing.T) {
 	t.Parallel()
 	b := backup(t, preemptDelay(1000*time.Second))
@@ -153,8 +152,9 @@ func TestRouterPreemptDelayOnlyForLiveMaster(t *testing.T) {
 	b.takeOver(ReasonMasterResigned)
 }
 
-// It is the first Master of lower priority that counts: others that replace it
-// do not put the preemption off. One of ours or higher does, and a new start.
+// PreemptDelay counts from the first Master of lower priority: another one that replaces
+// it does not delay the preemption. A Master of our priority or higher does, and a
+// new start.
 func TestRouterPreemptDelayCountsFromTheFirst(t *testing.T) {
 	t.Parallel()
 	preempting := func(b *routerTest) bool {
@@ -183,15 +183,15 @@ func TestRouterPreemptDelayCountsFromTheFirst(t *testing.T) {
 	b.checkOutput(b.r.Startup(b.now), transition(Initialize, Backup, ReasonStartup))
 	check(b, false)
 
-	// Preempt_Mode is what it delays.
+	// PreemptDelay requires Preempt_Mode.
 	b = backup(t, nopreempt, preemptDelay(time.Second))
 	check(b, false)
 	b.pass(time.Hour)
 	check(b, false)
 }
 
-// A Master that stood still makes way, as without Preempt_Mode, and takes over
-// again after the delay.
+// A Master that stalled becomes Backup, as without Preempt_Mode, and takes over again
+// after the delay.
 func TestRouterPreemptDelayAfterStall(t *testing.T) {
 	t.Parallel()
 	b := master(t, preemptDelay(time.Second))
@@ -208,7 +208,7 @@ func TestRouterPreemptDelayAfterStall(t *testing.T) {
 	b.pass(1100 * ms)
 	b.checkOutput(b.r.Stalled(b.now, time.Second), transition(Master, Backup, ReasonStalled))
 
-	// As long as it was heard, one of lower priority is to yield.
+	// As long as the peers hear us, a Master of lower priority must yield.
 	b = master(t, preemptDelay(time.Second))
 	b.pass(100 * ms)
 	b.checkOutput(b.receive(9, 50), sends(100), announces())
@@ -240,7 +240,7 @@ func advertsPerInterval(k int) func(c *Config) {
 	return func(c *Config) { c.AdvertsPerInterval = k }
 }
 
-// Adver_Timer runs more often than others are told.
+// Adver_Timer fires more often than the advertised interval.
 func TestRouterOversending(t *testing.T) {
 	t.Parallel()
 	for k, period := range map[int]time.Duration{0: 100 * ms, 1: 100 * ms, 2: 50 * ms, 3: 33333333, 4: 25 * ms} {
@@ -259,7 +259,7 @@ func TestRouterOversending(t *testing.T) {
 		b.pass(20 * ms)
 		b.checkOutput(b.receive(9, 0), sends(100), announces())
 		b.checkDeadline(period)
-		// Whoever is deaf gets an answer per interval.
+		// A deaf peer gets one answer per interval.
 		b.checkOutput(b.receive(9, 50), sends(100), announces())
 		b.pass(99 * ms)
 		b.checkOutput(b.receive(9, 50), announces())
@@ -268,7 +268,7 @@ func TestRouterOversending(t *testing.T) {
 	}
 }
 
-// What counts as a stall is how long others did not hear us.
+// A Master counts as stalled by the time for which its peers did not hear it.
 func TestRouterOversendingStall(t *testing.T) {
 	t.Parallel()
 	for k, limit := range map[int]time.Duration{1: 200 * ms, 2: 250 * ms, 4: 275 * ms} {
@@ -288,8 +288,8 @@ func TestRouterOversendingStall(t *testing.T) {
 	}
 }
 
-// Sending more often begins at once, without an advertisement: others see no
-// difference.
+// A change of AdvertsPerInterval takes effect at once, without an advertisement: its
+// contents do not change.
 func TestRouterSetConfigOversending(t *testing.T) {
 	t.Parallel()
 	b := master(t)
@@ -312,7 +312,7 @@ func TestRouterDownAdverts(t *testing.T) {
 	b.checkDeadline(560937500)
 }
 
-// The timers count from when the kernel took the packet.
+// The timers count from the time at which the kernel received the packet.
 func TestRouterArrivalTime(t *testing.T) {
 	t.Parallel()
 	a := Advertisement{Version: V3, VRID: 50, Priority: 200, Interval: 100 * ms, Addresses: testConfig().Addresses}
@@ -334,7 +334,7 @@ func TestRouterArrivalTime(t *testing.T) {
 	b.checkOutput(receive(b, 50*ms, &a), sends(100), transition(Master, Backup, ReasonHigherPriority))
 	b.checkDeadline(310937500)
 
-	// A clock that jumps neither makes the timer fire nor puts it off.
+	// A clock that jumps neither makes the timer fire nor delays it.
 	b = backup(t)
 	b.pass(10 * ms)
 	b.checkOutput(receive(b, time.Hour, &a))
@@ -343,7 +343,7 @@ func TestRouterArrivalTime(t *testing.T) {
 	b.checkDeadline(360937500)
 }
 
-// An advertisement of the longest interval does not disarm us for two minutes.
+// An advertisement with the longest interval does not delay a takeover by two minutes.
 func TestRouterLearnsIntervalOnlySoFar(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
@@ -362,7 +362,7 @@ func TestRouterLearnsIntervalOnlySoFar(t *testing.T) {
 	b.checkDeadline(36093750 * time.Microsecond)
 }
 
-// Every resignation that is repeated would else put the promotion off.
+// Repeated resignations do not delay the takeover.
 func TestRouterPriorityZeroFloodOnlyShortens(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
@@ -419,8 +419,8 @@ func TestRouterAnswersResignationAfterAdvertisement(t *testing.T) {
 	b.checkDeadline(100 * ms)
 }
 
-// A Master that cannot hear us is answered once per interval and no more, but
-// announced over each time.
+// A Master that does not hear us gets one answer per interval at most, but each of its
+// advertisements makes us announce.
 func TestRouterAnswersDeafMasterOncePerInterval(t *testing.T) {
 	t.Parallel()
 	b := master(t)
@@ -437,8 +437,8 @@ func TestRouterAnswersDeafMasterOncePerInterval(t *testing.T) {
 	}
 }
 
-// Adver_Timer does not drift: a late wake-up delays one advertisement, and
-// those that were missed are not sent in a burst.
+// Adver_Timer does not drift: a late wake-up delays one advertisement, and missed ones
+// are not sent in a burst.
 func TestRouterAdverTimerIsAbsolute(t *testing.T) {
 	t.Parallel()
 	b := master(t)
@@ -469,9 +469,8 @@ func TestRouterStalledBackup(t *testing.T) {
 	b.checkOutput(b.r.Expire(b.now), sends(100), transition(Backup, Master, ReasonMasterDown))
 }
 
-// A host that was suspended and so missed as many advertisements as it takes
-// notices at the first wake-up, however little is left of its timer or however
-// little it is late for it.
+// A suspended host that missed enough advertisements for a takeover detects the stall at
+// the first wake-up, however little is left of its timer or however late it is.
 func TestRouterSuspendedBackup(t *testing.T) {
 	t.Parallel()
 	for _, missed := range []int{3, 4, 5, 50} {
@@ -491,8 +490,8 @@ func TestRouterSuspendedBackup(t *testing.T) {
 	}
 }
 
-// A Backup that hears nothing is awake after each advertisement that is due, and
-// not more often.
+// A Backup that hears nothing wakes up after each advertisement that is due, and not
+// more often.
 func TestRouterBackupDeadline(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
@@ -520,7 +519,7 @@ func TestRouterStalledBackupOfSlowMaster(t *testing.T) {
 	b.checkDeadline(609375 * time.Microsecond)
 }
 
-// A host that stalls all the time takes over some day.
+// A host that stalls all the time takes over eventually.
 func TestRouterStalledAlways(t *testing.T) {
 	t.Parallel()
 	for _, version := range []func(*Config){func(*Config) {}, version2} {
@@ -553,7 +552,7 @@ func TestRouterStalledMaster(t *testing.T) {
 	b.checkOutput(b.r.Expire(b.now))
 }
 
-// Without Preempt_Mode whoever took over in the meantime is to stay Master.
+// Without Preempt_Mode a host that took over during the stall stays Master.
 func TestRouterStalledMasterNopreempt(t *testing.T) {
 	t.Parallel()
 	b := master(t, nopreempt)
@@ -569,20 +568,20 @@ func TestRouterStalledMasterNopreempt(t *testing.T) {
 		t.Errorf("status %+v, want our own advertisement heard at %d", got, lastSent)
 	}
 
-	// The packet that was in the socket says the same, before Stalled does.
+	// The packet in the socket has the same effect, before Stalled.
 	b = master(t, nopreempt)
 	b.pass(1100 * ms)
 	b.checkOutput(b.receive(9, 50, advertisedInterval(200*ms)), transition(Master, Backup, ReasonStalled))
 	b.checkDeadline(721875 * time.Microsecond)
 
-	// With it, that one is told to yield.
+	// With Preempt_Mode, the answer makes that host yield.
 	b = master(t)
 	b.pass(1100 * ms)
 	b.checkOutput(b.receive(9, 50), sends(100), announces())
 	b.checkOutput(b.r.Stalled(b.now, time.Second), sends(100), announces())
 }
 
-// A Master that was replaced while it stood still says nothing.
+// A Master that was replaced during a stall sends nothing.
 func TestRouterStalledMasterYieldsSilently(t *testing.T) {
 	t.Parallel()
 	for _, preempt := range []bool{false, true} {
@@ -642,8 +641,8 @@ func TestRouterSetConfigBackup(t *testing.T) {
 		{"lower priority", func(b *routerTest) { b.pass(300 * ms) }, priority(1), 99609375},
 		{"more adverts", func(b *routerTest) { b.pass(300 * ms) }, func(c *Config) { c.DownAdverts = 5 }, 260937500},
 		{"takeover delay", func(b *routerTest) { b.pass(300 * ms) }, func(c *Config) { c.TakeoverDelay = 20 * ms }, 80937500},
-		// What is over already, or nearly, leaves Skew_Time, and never more
-		// than before.
+		// If the new interval is over already, or nearly, Skew_Time is left,
+		// and never more than before.
 		{"fewer adverts", func(b *routerTest) { b.pass(190 * ms) }, func(c *Config) { c.DownAdverts = 1 }, 60937500},
 		{"fewer adverts, late", func(b *routerTest) { b.pass(350 * ms) }, func(c *Config) { c.DownAdverts = 1 }, 10937500},
 		{"own interval counts until one is learned", func(b *routerTest) { b.pass(100 * ms) }, interval(200 * ms), 621875 * time.Microsecond},
@@ -675,15 +674,16 @@ func TestRouterSetConfigBackup(t *testing.T) {
 			b.checkOutput(b.set(tt.change))
 			b.checkState(Backup)
 			b.checkDeadline(tt.want)
-			// Again changes nothing: else a stream of changes would put a
-			// takeover off for ever.
+			// The same change again has no effect: otherwise a stream of
+			// changes would delay a takeover for ever.
 			b.checkOutput(b.set(func(*Config) {}))
 			b.checkDeadline(tt.want)
 		})
 	}
 }
 
-// A change is no stall, however long the Master has been silent, and hides none.
+// A change of the configuration neither causes nor hides a stall, however long the
+// Master has been silent.
 func TestRouterSetConfigIsNoStall(t *testing.T) {
 	t.Parallel()
 	for _, stands := range []bool{false, true} {
@@ -712,8 +712,8 @@ func TestRouterSetConfigIsNoStall(t *testing.T) {
 	}
 }
 
-// With version 2 the Master may have changed to a longer interval before us, so
-// that we discarded the advertisement that said so, and not be due for long.
+// With version 2 the Master may have changed to a longer interval before us. Then we
+// discarded its advertisements, and its next one may be due much later.
 func TestRouterSetConfigVersion2Interval(t *testing.T) {
 	t.Parallel()
 	longer := func(c *Config) { c.AdvertisementInterval = 5 * time.Second }
@@ -728,15 +728,15 @@ func TestRouterSetConfigVersion2Interval(t *testing.T) {
 	b.checkOutput(b.receive(1, 200))
 	b.checkDeadline(b.c.MasterDownInterval(5 * time.Second))
 
-	// And it may change to a shorter one after us.
+	// The Master may also change to a shorter interval after us.
 	b.checkOutput(b.set(func(c *Config) { c.AdvertisementInterval = time.Second }))
 	b.checkDeadline(b.c.MasterDownInterval(5 * time.Second))
 	b.checkOutput(b.receive(1, 200))
 	b.checkDeadline(b.c.MasterDownInterval(time.Second))
 }
 
-// A stream of changes, as when peers come and go, puts a takeover off no further
-// than the slowest of them would.
+// A stream of changes, as when peers come and go, delays a takeover by no more than the
+// slowest of them does.
 func TestRouterSetConfigManyTimes(t *testing.T) {
 	t.Parallel()
 	b := backup(t)
@@ -815,7 +815,7 @@ func TestRouterSetConfigMasterPassword(t *testing.T) {
 	b.checkState(Master)
 }
 
-// No change makes a Backup a Master, or wakes it up for nothing.
+// No change makes a Backup a Master, or wakes it up in vain.
 func TestRouterSetConfigNeverChangesState(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(c *Config){
@@ -843,7 +843,7 @@ func TestRouterSetConfigNeverChangesState(t *testing.T) {
 	}
 }
 
-// The Router keeps a copy of the list, which the caller may go on using.
+// The Router copies the list, so the caller may change it afterwards.
 func TestRouterCopiesAddresses(t *testing.T) {
 	t.Parallel()
 	list := addrs("192.0.2.50", "192.0.2.51")
@@ -969,7 +969,7 @@ func TestStateNames(t *testing.T) {
 	}
 }
 
-// A packet changes the state at most; otherwise it costs no memory.
+// A packet allocates nothing unless it changes the state.
 func TestRouterAllocatesNothing(t *testing.T) {
 	b := backup(t)
 	m := master(t)
@@ -1003,8 +1003,8 @@ func ExampleConfig_Validate() {
 	// Output: priority 255: want 1 to 254
 }
 
-// A Master that was heard before Startup is waited for as long as it takes,
-// however often we would advertise ourselves; and its list is advertised.
+// A Backup waits for a Master observed before Startup by that Master's interval, and
+// adopts its list.
 func TestRouterStartupAfterListening(t *testing.T) {
 	t.Parallel()
 	b := newRouterTest(t)
@@ -1037,7 +1037,7 @@ func TestRouterStartupAfterListening(t *testing.T) {
 		}
 	}
 
-	// One that is no longer to be preempted does not shorten it either.
+	// A Master that is no longer preempted does not shorten the timer either.
 	b = newRouterTest(t)
 	lower := slow
 	lower.Priority, lower.Interval, lower.Last = 99, 100*ms, b.now.Add(-200*ms)
@@ -1046,7 +1046,7 @@ func TestRouterStartupAfterListening(t *testing.T) {
 	b.checkOutput(b.set(priority(50)))
 	b.checkDeadline(300*ms + 80468750 - 10*ms)
 
-	// Preempt_Mode does not wait for one of lower priority.
+	// With Preempt_Mode, a Master of lower priority does not lengthen it.
 	b = newRouterTest(t)
 	slow.Priority = 50
 	b.checkOutput(b.r.Startup(b.now, slow), transition(Initialize, Backup, ReasonStartup))

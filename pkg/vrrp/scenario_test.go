@@ -57,15 +57,15 @@ type shown struct {
 //	set NAME OPTIONS          change the options of a router that runs
 //	start NAME...             start the virtual router
 //	listen NAME...            start it as the daemon does, which listens first
-//	stop NAME...              end the process in good order (SIGTERM)
+//	stop NAME...              end the process gracefully (SIGTERM)
 //	kill NAME...              end the process at once; the kernel goes on (SIGKILL)
 //	crash NAME...             cut the power of the host
-//	stall NAME FOR            the process stands still; the kernel goes on (SIGSTOP)
-//	pause NAME FOR            the virtual machine stands still
+//	stall NAME FOR            suspend the process; the kernel goes on (SIGSTOP)
+//	pause NAME FOR            suspend the virtual machine
 //	cut NAME...               divide the LAN: those named on one side, all others on the other
 //	deafen NAME TO            the first does not hear the second any more
 //	heal                      undo cut and deafen
-//	run FOR                   let time go on
+//	run FOR                   advance the clock
 //	counters                  print the counters' growth since the last time
 func (s *scenario) command(name string, args []string) (lines []string, err error) {
 	if len(args) == 0 && name != "heal" && name != "counters" {
