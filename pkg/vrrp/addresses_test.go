@@ -47,7 +47,7 @@ func (b *routerTest) takeOver(why Reason, wants ...want) {
 }
 
 // A Backup adopts the Master's list, and later sends it in every advertisement.
-func TestFollowAsBackup(t *testing.T) {
+func TestAdoptListAsBackup(t *testing.T) {
 	t.Parallel()
 	b := backup(t, peers)
 	b.checkOutput(b.receive(9, 200, addressList("192.0.2.51")))
@@ -63,7 +63,7 @@ func TestFollowAsBackup(t *testing.T) {
 
 // A Backup also adopts the list of a Master that resigns, of one of lower priority,
 // and of a peer that has adopted it itself.
-func TestFollowEveryMaster(t *testing.T) {
+func TestAdoptListEveryMaster(t *testing.T) {
 	t.Parallel()
 	for name, hears := range map[string]func(b *routerTest) Output{
 		"resigning": func(b *routerTest) Output { return b.receive(9, 0, addressList("192.0.2.51")) },
@@ -80,7 +80,7 @@ func TestFollowEveryMaster(t *testing.T) {
 
 // A Master adopts the list before it answers: the other Master would discard an
 // answer with another list.
-func TestFollowAsMaster(t *testing.T) {
+func TestAdoptListAsMaster(t *testing.T) {
 	t.Parallel()
 	b := master(t, peers)
 	b.checkOutput(b.receive(9, 50, addressList("192.0.2.51")), sends(100), withAddresses("192.0.2.51"), announces())
@@ -97,7 +97,7 @@ func TestFollowAsMaster(t *testing.T) {
 }
 
 // An adopted list keeps its order.
-func TestFollowOrder(t *testing.T) {
+func TestAdoptListOrder(t *testing.T) {
 	t.Parallel()
 	b := backup(t, func(c *Config) { c.Addresses = addrs("192.0.2.50", "192.0.2.51", "192.0.2.52", "192.0.2.53") })
 	b.checkOutput(b.receive(9, 200, addressList("192.0.2.52", "192.0.2.50", "192.0.2.51")))
@@ -106,7 +106,7 @@ func TestFollowOrder(t *testing.T) {
 
 // A list that is not a subset of ours is not adopted, and does not replace the
 // adopted list.
-func TestFollowOnlyPart(t *testing.T) {
+func TestAdoptListOnlyPart(t *testing.T) {
 	t.Parallel()
 	for name, other := range map[string]func(a *Advertisement){
 		"disjoint":    addressList("192.0.2.52"),
@@ -127,7 +127,7 @@ func TestFollowOnlyPart(t *testing.T) {
 }
 
 // Our full list, in any order, ends the adoption.
-func TestFollowUntilWholeList(t *testing.T) {
+func TestAdoptListUntilWholeList(t *testing.T) {
 	t.Parallel()
 	part, whole := addressList("192.0.2.51"), addressList("192.0.2.51", "192.0.2.50")
 	tests := []struct {
@@ -137,10 +137,10 @@ func TestFollowUntilWholeList(t *testing.T) {
 		hears   func(b *routerTest)
 		ends    bool
 	}{
-		{"Backup, stranger", backup, []func(c *Config){peers}, func(b *routerTest) { b.receive(9, 200, whole) }, true},
+		{"Backup, unknown router", backup, []func(c *Config){peers}, func(b *routerTest) { b.receive(9, 200, whole) }, true},
 		{"Backup, peer", backup, []func(c *Config){peers}, func(b *routerTest) { b.receive(1, 200, whole) }, true},
 		{"Backup, no peers known", backup, nil, func(b *routerTest) { b.receive(1, 200, whole) }, true},
-		{"Master, stranger", master, []func(c *Config){peers}, func(b *routerTest) { b.receive(9, 50, whole) }, true},
+		{"Master, unknown router", master, []func(c *Config){peers}, func(b *routerTest) { b.receive(9, 50, whole) }, true},
 		{"Master, better peer", master, []func(c *Config){peers}, func(b *routerTest) { b.receive(1, 200, whole) }, true},
 		{"Master, no peers known", master, nil, func(b *routerTest) { b.receive(9, 50, whole) }, true},
 		{
@@ -174,7 +174,7 @@ func TestFollowUntilWholeList(t *testing.T) {
 
 // A keepalived in Backup sends nothing. So a Master keeps its list for a day after it
 // was last heard.
-func TestFollowForADay(t *testing.T) {
+func TestAdoptListForADay(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
 	b := master(t, peers)
@@ -193,7 +193,7 @@ func TestFollowForADay(t *testing.T) {
 
 // A Backup keeps the list as long as its Master advertises it, and for a day after
 // the Master has gone.
-func TestFollowAsBackupForLonger(t *testing.T) {
+func TestAdoptListAsBackupForLonger(t *testing.T) {
 	t.Parallel()
 	b := backup(t, peers)
 	b.checkOutput(b.receive(9, 200, addressList("192.0.2.51")))
@@ -209,7 +209,7 @@ func TestFollowAsBackupForLonger(t *testing.T) {
 	b.checkOutput(b.r.Expire(b.now), sends(100))
 }
 
-func TestFollowSetConfig(t *testing.T) {
+func TestAdoptListSetConfig(t *testing.T) {
 	t.Parallel()
 	addresses := func(as ...string) func(c *Config) { return func(c *Config) { c.Addresses = addrs(as...) } }
 	b := master(t, peers)
@@ -231,7 +231,7 @@ func TestFollowSetConfig(t *testing.T) {
 // The list of an unknown router that had our full list is adopted when ours grows: a
 // keepalived would become Master at once. A peer will have the same change, and any
 // router may be a peer if none are known.
-func TestFollowWhenListGrows(t *testing.T) {
+func TestAdoptListWhenListGrows(t *testing.T) {
 	t.Parallel()
 	whole := addressList("192.0.2.51", "192.0.2.50")
 	grow := func(c *Config) { c.Addresses = append(addrs("192.0.2.52"), c.Addresses...) }
@@ -326,13 +326,13 @@ func TestMoreAddressesThanFit(t *testing.T) {
 			t.Errorf("family %d: not warned about other addresses of ours", tt.family)
 		}
 		if diff := cmp.Diff(c.Addresses[1:tt.fit+1], b.r.Status().Advertised, cmpAddr); diff != "" {
-			t.Errorf("followed: -want +got\n%s", diff)
+			t.Errorf("adopted: -want +got\n%s", diff)
 		}
 		if hears(reversed); b.r.Status().AdvertisingListOf.IsValid() {
-			t.Errorf("family %d: still follows", tt.family)
+			t.Errorf("family %d: list still adopted", tt.family)
 		}
 		if hears(c.Addresses[:tt.fit+1]); b.r.Status().AdvertisingListOf.IsValid() {
-			t.Errorf("family %d: follows more than fits", tt.family)
+			t.Errorf("family %d: adopts more than fits", tt.family)
 		}
 		b.untilTimer()
 		out := b.r.Expire(b.now)
@@ -346,7 +346,7 @@ func TestMoreAddressesThanFit(t *testing.T) {
 }
 
 // Lists that change with each packet allocate nothing either.
-func TestFollowAllocatesNothing(t *testing.T) {
+func TestAdoptListAllocatesNothing(t *testing.T) {
 	b := backup(t, peers)
 	m := master(t, peers)
 	lists := [][]netip.Addr{addrs("192.0.2.50"), addrs("192.0.2.51"), addrs("192.0.2.51", "192.0.2.50"), addrs("192.0.2.9")}
@@ -355,7 +355,7 @@ func TestFollowAllocatesNothing(t *testing.T) {
 		b.r.Receive(b.now, b.now, groupHeaderOf(hostAddr(1)), &a)
 		a.Addresses = lists[0]
 	}); n != 0 {
-		t.Errorf("the first that is followed: %v allocations", n)
+		t.Errorf("the first that is adopted: %v allocations", n)
 	}
 	for name, x := range map[string]*routerTest{"Backup": b, "Master": m} {
 		i := 0

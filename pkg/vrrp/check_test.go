@@ -9,7 +9,7 @@ import (
 // FromMember works before the virtual router has started.
 func TestFromMember(t *testing.T) {
 	t.Parallel()
-	own, peer, stranger := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.9")
+	own, peer, unknown := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.9")
 	c := Config{
 		Settings: Settings{Version: V3, Priority: 100, AdvertisementInterval: 100 * time.Millisecond}, Family: IPv4, VRID: 50,
 		Source: own, Peers: []netip.Addr{peer}, Addresses: addrs("192.0.2.50"),
@@ -20,11 +20,11 @@ func TestFromMember(t *testing.T) {
 		want                bool
 	}{
 		{false, peer, GroupIPv4, true},
-		{false, stranger, GroupIPv4, true},
+		{false, unknown, GroupIPv4, true},
 		{false, own, GroupIPv4, false},
 		{false, peer, own, false},
 		{true, peer, own, true},
-		{true, stranger, own, false},
+		{true, unknown, own, false},
 		{true, peer, GroupIPv4, false},
 	} {
 		c.Unicast = tt.unicast

@@ -142,7 +142,7 @@ func hostileVectors() []hostileVector {
 		{"27 bad IPv6 checksum", v6, v6Sum, DiscardChecksum, nil},
 		{"27 global source", v6, global.octets(), DiscardSource, nil},
 		{"27 79 addresses", v6, many.octets(), DiscardNone, []string{"addressList"}},
-		{"29 stranger as address owner", c, payload("3135ff02000aa851c0000235c0000299"), DiscardNone, []string{"addressOwner"}},
+		{"29 unknown router as address owner", c, payload("3135ff02000aa851c0000235c0000299"), DiscardNone, []string{"addressOwner"}},
 	}
 	for n := range fixedLength {
 		vectors = append(vectors, hostileVector{fmt.Sprintf("8 %d octets", n), c, payload("3135c802000a0000"[:2*n]), DiscardPacketLength, nil})
@@ -187,7 +187,7 @@ func TestHostileAlarms(t *testing.T) {
 		"22 PASS without need":         "incompatiblePeer authTypeMismatch",
 		"23 v2 interval 2":             "incompatiblePeer advertisementInterval",
 		"27 hop limit 64":              "",
-		"29 stranger as address owner": "addressOwner ",
+		"29 unknown router as address owner": "addressOwner ",
 	}
 	for _, v := range hostileVectors() {
 		expected, ok := want[v.name]
@@ -294,7 +294,8 @@ func TestHostileFloodOfResignations(t *testing.T) {
 	}
 }
 
-// A stranger with a full list costs a sort and no more, and is warned about.
+// An unknown router with the longest list costs one sort at most, and a warning is
+// counted.
 func TestHostileAddressList(t *testing.T) {
 	t.Parallel()
 	many := make([]netip.Addr, MaxAddressesIPv4)

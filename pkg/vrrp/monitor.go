@@ -229,7 +229,7 @@ func (o *observation) mismatch(c Config) string {
 	shared := slices.ContainsFunc(list, func(a netip.Addr) bool { return slices.Contains(c.Addresses, a) })
 	switch {
 	case c.Unicast && !shared:
-		return "" // Only peers hear us, and we hear nobody else.
+		return "" // Only peers hear us, and we hear only peers.
 	case o.version != c.Version:
 		return fmt.Sprintf("VRRPv%d", o.version)
 	case o.authentication != c.authentication():

@@ -315,7 +315,7 @@ func TestMonitorFlood(t *testing.T) {
 	p.receive("192.0.2.9", slow)
 	p.receive("192.0.2.10", unknownRouter())
 	if got := p.Routers(p.now); got[len(got)-1].Source != addr("192.0.2.9") || got[len(got)-1].Count != 2 {
-		t.Errorf("last %+v, want 192.0.2.9 twice, and nobody new", got[len(got)-1])
+		t.Errorf("last %+v, want 192.0.2.9 twice, and no new sender", got[len(got)-1])
 	}
 	p.pass(time.Minute)
 	p.receive("192.0.2.9", slow)

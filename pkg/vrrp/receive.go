@@ -34,7 +34,7 @@ func (r *Router) receiveAsBackup(arrived Time, source netip.Addr, a *Advertiseme
 	r.adoptList(arrived, source, a.Addresses, list, true)
 	switch {
 	case a.Priority == PriorityResign:
-		// The deadline is never put off: otherwise each copy of a resignation
+		// The timer is only ever shortened: otherwise each copy of a resignation
 		// would delay the takeover.
 		if end := arrived.Add(r.skewTime()); end < r.deadline {
 			r.armMasterDown(arrived, ReasonMasterResigned)

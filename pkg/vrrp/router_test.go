@@ -40,7 +40,7 @@ func TestRouterTakeoverStep(t *testing.T) {
 		{"preferred by its address", 9, 100, "192.0.2.9", 5 * ms, 15 * ms},
 		{"not preferred by its address", 4, 100, "192.0.2.4", 5 * ms, 20 * ms},
 		{"not preferred", 9, 99, "192.0.2.9", 5 * ms, 20 * ms},
-		{"a stranger", 9, 200, "192.0.2.8", 5 * ms, 20 * ms},
+		{"an unknown router", 9, 200, "192.0.2.8", 5 * ms, 20 * ms},
 		{"a step that is all of it", 9, 200, "192.0.2.9", 20 * ms, 0},
 		{"a step that is more", 9, 200, "192.0.2.9", 21 * ms, 0},
 	}
@@ -49,7 +49,7 @@ func TestRouterTakeoverStep(t *testing.T) {
 			b := backup(t, nopreempt, func(c *Config) {
 				c.TakeoverDelay, c.TakeoverStep, c.Peers = 20*ms, tt.step, addrs(tt.peers)
 			})
-			b.checkDeadline(380937500) // nobody was heard
+			b.checkDeadline(380937500) // no Master was heard
 			b.checkOutput(b.receive(tt.host, tt.priority))
 			b.checkDeadline(360937500 + tt.want)
 			b.checkOutput(b.receive(tt.host, 0))

@@ -96,7 +96,7 @@ const (
 
 // announcements are the schedule of the engine.
 type announcements struct {
-	term    int // changes when a schedule ends or begins anew
+	term    int // changes when a schedule ends or restarts
 	started Time
 	// announced counts the announcements that went out.
 	announced int
@@ -432,7 +432,7 @@ func (h *host) packets(a *Advertisement) func() {
 	}
 }
 
-// resetWatch is what a Backup starts from that heard nobody.
+// resetWatch resets the watch to that of a Backup that has heard no Master.
 func (h *host) resetWatch() {
 	h.watch = watch{master: h.s.now, resigned: -1, lower: -1, lowerSince: -1, interval: h.config.AdvertisementInterval}
 }
@@ -451,11 +451,11 @@ func (h *host) checkPromotion(why Reason) {
 	case ReasonMasterDown:
 	case ReasonPreempted:
 		if w.lower < 0 || w.lower < w.master {
-			h.s.failf("%d preempted nobody", h.index)
+			h.s.failf("%d preempted no Master", h.index)
 		}
 	case ReasonMasterResigned:
 		if w.resigned < 0 {
-			h.s.failf("%d took over, and nobody resigned", h.index)
+			h.s.failf("%d took over, and no Master resigned", h.index)
 		}
 		silence = h.s.now.Sub(w.resigned)
 		needed = h.config.SkewTime(interval) + delay

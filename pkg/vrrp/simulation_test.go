@@ -31,8 +31,8 @@ var (
 //   - (c) A Master that crashes or resigns is followed within the shortest
 //     Master_Down_Interval or Skew_Time of those who are left (awaitSuccessor), by one
 //     only if the waits are spaced (checkPromotedAlone).
-//   - (d) A kernel whose Master was killed or stands still gives the addresses
-//     up when their lease ends: checkLeases.
+//   - (d) A kernel whose Master was killed or is suspended removes the addresses
+//     when their lease ends: checkLeases.
 //   - (e) The last announcement is from the final Master, if that is ours; and
 //     if it is keepalived that one of ours gave way to: checkClients.
 //   - (f) Timers always run: checkInvariants, host.loop.
@@ -550,7 +550,7 @@ func (s *simulation) suspendMaster() {
 		s.failf("%d holds the addresses %v after it stood still", m.index, d)
 	}
 	if s.preempt != nobody || !m.ours() || m.config.AdvertisementInterval < others[0].config.AdvertisementInterval {
-		return // it may come back, and rest tells how that ends
+		return // it may come back; settle checks the end
 	}
 	before := m.router.Status().Counters.MasterTransitions
 	s.run(10 * s.interval)

@@ -175,7 +175,7 @@ func TestValidationGoodPackets(t *testing.T) {
 }
 
 // Row 2, RFC 791 section 3.1 and RFC 8200 section 3: the IP header is whole, and
-// so is what it says is there. What follows the packet is Ethernet's padding.
+// its lengths are right. Octets after the packet are Ethernet's padding.
 func TestValidationRow02IPHeader(t *testing.T) {
 	t.Parallel()
 	for name, c := range validationConfigs() {
@@ -620,15 +620,15 @@ func TestValidationRow20AddressOwner(t *testing.T) {
 func TestValidationRow21AddressList(t *testing.T) {
 	t.Parallel()
 	for name, c := range validationConfigs() {
-		stranger := addr("10.9.9.9")
+		unknown := addr("10.9.9.9")
 		if c.Family == IPv6 {
-			stranger = addr("fe80::9:9:9")
+			unknown = addr("fe80::9:9:9")
 		}
 		first, second := c.Addresses[0], c.Addresses[1]
 		for what, list := range map[string][]netip.Addr{
 			"one less":  {first},
-			"one more":  {first, second, stranger},
-			"another":   {first, stranger},
+			"one more":  {first, second, unknown},
+			"another":   {first, unknown},
 			"one twice": {first, first},
 		} {
 			p := packetTo(c)
@@ -644,7 +644,7 @@ func TestValidationRow21AddressList(t *testing.T) {
 }
 
 // Row 22, RFC 9568 section 5.2.9 as erratum 8300 has it: over IPv6 the first
-// address is link-local. FRR does not do that, so it is warned about only.
+// address is link-local. FRR does not obey, so it only counts a warning.
 func TestValidationRow22FirstLinkLocal(t *testing.T) {
 	t.Parallel()
 	for name, c := range validationConfigs() {
@@ -657,7 +657,7 @@ func TestValidationRow22FirstLinkLocal(t *testing.T) {
 	}
 }
 
-// Row 23, RFC 6527: what passes is counted, and resignations once more.
+// Row 23, RFC 6527: accepted packets are counted, and resignations once more.
 func TestValidationRow23Counted(t *testing.T) {
 	t.Parallel()
 	for name, c := range validationConfigs() {
@@ -677,17 +677,16 @@ func TestValidationRow23Counted(t *testing.T) {
 	}
 }
 
-// TestValidationOrder: of several things that are wrong, the first in the order
-// of the rows is counted. What needs the Config comes after what does not,
-// except for the header: what is wrong with a packet that is not for us, or not
-// packetFrom a member, does not matter. The VRID comes before everything but the
-// length, so that other virtual routers cost nothing.
+// TestValidationOrder: of several faults, the first in the order of the rows is
+// counted. Checks that need the Config come last, except for the header: the faults
+// of a packet that is not for us, or not from a member, do not matter. The VRID comes
+// first after the length, so that other virtual routers cost nothing.
 func TestValidationOrder(t *testing.T) {
 	t.Parallel()
 	c := validationConfigs()["V2 unicast"]
 	p := packetTo(c)
 	good := p
-	// Everything is wrong, and is then put right step by step.
+	// The packet has every fault; the steps correct one after the other.
 	p.Destination, p.Source, p.TTL = addr("192.0.2.6"), addr("0.0.0.0"), 64
 	p.VRID, p.Interval, p.Password = 99, 7*time.Second, password("wrong")
 	kind, version, count, length, auth, sum := byte(7), byte(9), byte(0), 5, byte(3), byte(1)
