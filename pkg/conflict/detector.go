@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// Count is how many probes are sent before a VIP is claimed for the first
-	// time (RFC 5227: PROBE_NUM). Interval passes between two of them and after
-	// the last one. It is shorter than the RFC's, which would cost every start
-	// some seconds.
-	Count    = 3
+	// Count is the number of probes before a VIP is claimed for the first time (RFC
+	// 5227: PROBE_NUM).
+	Count = 3
+	// Interval passes between two probes and after the last one. It is shorter than
+	// the RFC's, which would cost every start some seconds.
 	Interval = 20 * time.Millisecond
 	// ProbeTime is how long the probes of a VIP take.
 	ProbeTime = Count * Interval

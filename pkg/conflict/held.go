@@ -20,10 +20,10 @@ const (
 	QuietTime = 30 * time.Second
 	// DefendInterval is the least time between two defences (RFC 5227 section 2.4:
 	// DEFEND_INTERVAL), so that two hosts do not defend an address against each
-	// other without end. A duplicate is probed as often, and other VIPs every
-	// CheckInterval.
+	// other without end. A duplicate is probed as often.
 	DefendInterval = 10 * time.Second
-	CheckInterval  = time.Minute
+	// checkInterval is the interval at which a Master probes its VIPs.
+	checkInterval = time.Minute
 	// CheckBatch is the number of VIPs that a Master probes at a time, and
 	// checkPause the time between two batches: no faster than it announces them.
 	CheckBatch = 64
@@ -132,7 +132,7 @@ func (d *Detector) check(now vrrp.Time, out *Output) {
 	case h.suspect.recent(now):
 		h.checked, h.checkAt = 0, now.Add(DefendInterval)
 	default:
-		h.checked, h.checkAt = 0, now.Add(CheckInterval)
+		h.checked, h.checkAt = 0, now.Add(checkInterval)
 	}
 	for i := begin; i < end; i++ {
 		if d.findings[i].state == Available && d.vips[i].LinkUp {

@@ -64,7 +64,7 @@ func runNode(file string) (err error) {
 		VirtualLinks: &host.VirtualLinks{}, Senders: noNeighbors{},
 		Elevate: lan.Elevate,
 		OnTransition: func(t desired.Transition) {
-			fmt.Printf("transition of %d: %s -> %s (%s)\n", t.VRID, t.From, t.To, t.Cause.Text())
+			fmt.Printf("transition of %d: %s -> %s (%s)\n", t.VRID, t.From, t.To, t.Text())
 		},
 		OnAlarm: func(a desired.AlarmChange) {
 			fmt.Printf("alarm: %s %s %t\n", a.Reason, a.Source, a.On)

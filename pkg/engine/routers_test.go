@@ -287,7 +287,7 @@ func TestSimulatedVRIDConflict(t *testing.T) {
 			told = append(told, tr)
 		}
 	}
-	if len(told) != 1 || told[0].Cause.Text() != reason || told[0].To != vrrp.Initialize {
+	if len(told) != 1 || told[0].Text() != reason || told[0].To != vrrp.Initialize {
 		w.fatalf("told of %+v, want of %s once", told, reason)
 	}
 	for _, in := range []*instance{of(50, "eth1"), of(52, "eth0"), of(53, "eth0")} {

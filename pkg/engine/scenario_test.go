@@ -383,7 +383,7 @@ func (s *scenario) printStatus() {
 			continue
 		}
 		for _, r := range n.engine.Status().Routers {
-			line := fmt.Sprintf("VRID %d %s (%s)", r.VRID, r.State, r.Cause.Text())
+			line := fmt.Sprintf("VRID %d %s (%s)", r.VRID, r.State, r.Text())
 			if r.State == vrrp.Master {
 				line += fmt.Sprintf(", advertises %s", n.advertised(n.instance(r.RouterKey)))
 			}

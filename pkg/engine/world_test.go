@@ -207,7 +207,7 @@ func (n *simNode) boot(state *desired.State) {
 		VirtualLinks: simLinks{n}, Senders: noNeighbors{}, Release: true,
 		OnTransition: func(t desired.Transition) {
 			n.transitions = append(n.transitions, t)
-			n.w.log("n%d %s %d %d: %s -> %s (%s)", n.id, t.Interface, t.Family, t.VRID, t.From, t.To, t.Cause.Text())
+			n.w.log("n%d %s %d %d: %s -> %s (%s)", n.id, t.Interface, t.Family, t.VRID, t.From, t.To, t.Text())
 		},
 		OnAlarm: func(a desired.AlarmChange) {
 			n.alarms = append(n.alarms, a)
