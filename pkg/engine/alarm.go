@@ -33,17 +33,17 @@ func (in *instance) alarmsAt(now vrrp.Time, monitor *vrrp.Monitor) (alarms []des
 			return alarms
 		}
 		in.vridConflict = min(in.vridConflict, now)
-		if now.Sub(in.vridConflict) >= conflictLasts {
+		if now.Sub(in.vridConflict) >= vridConflictLasts {
 			add(vrrp.Alarm{Reason: vrrp.AlarmVRIDConflict, Source: with.Source, Detail: detail, Since: in.vridConflict})
 		}
 	}
 	return alarms
 }
 
-// conflictLasts is how long others must have used the VRID for another virtual
+// vridConflictLasts is how long others must have used the VRID for another virtual
 // router before it is an alarm. Our own nodes, which are not always known as such,
 // learn of an edit of all VIPs one after the other.
-const conflictLasts = 3 * time.Second
+const vridConflictLasts = 3 * time.Second
 
 func indexAlarm(alarms []desired.Alarm, reason string) int {
 	return slices.IndexFunc(alarms, func(a desired.Alarm) bool { return a.Reason == reason })

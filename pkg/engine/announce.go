@@ -10,34 +10,35 @@ import (
 	"kube-vrrp-vip/pkg/vrrp"
 )
 
-// announceOffsets are the instants, after a takeover, at which a router's
-// addresses are announced. The first copy moves the hosts' ARP entries, the
-// next ones make up for its loss, and the late ones for a switch whose port
-// was not forwarding yet.
+// announceOffsets are the times, after a takeover, at which the addresses of a
+// router are announced. The first announcement moves the hosts' ARP entries, the
+// next ones replace a lost one, and the late ones serve a switch whose port did not
+// forward yet.
 var announceOffsets = [...]time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond, time.Second, 5 * time.Second}
 
 const (
-	// announceRefresh is the slow repetition that follows: it heals a
+	// announceRefresh is the interval of the announcements that follow: they repair a
 	// forwarding table whose entry was lost or aged out.
 	announceRefresh = time.Minute
-	// announcePause keeps a peer that goes on sending advertisements of a
-	// lower priority, because it does not hear us, from making us announce at
-	// its rate. A burst that is shorter ago has announcements to come.
+	// announcePause is the least time between two schedules. A peer that goes on
+	// sending advertisements of a lower priority, because it does not hear ours,
+	// must not set the rate. A schedule that began later has announcements to come.
 	announcePause = time.Second
 )
 
-// announceSchedule says when a Master's addresses are announced.
+// announceSchedule is the schedule of the announcements of a Master's addresses.
 type announceSchedule struct {
 	started vrrp.Time
 	step    int
-	// next is never while the router is not Master.
+	// next is the time of the next announcement, never while the router is not
+	// Master.
 	next vrrp.Time
 }
 
-// start begins the schedule anew.
+// start begins the schedule again.
 func (s *announceSchedule) start(now vrrp.Time) { s.started, s.step, s.next = now, 0, now }
 
-// again is start for a cause that may come again and again.
+// again begins the schedule again for a cause that may recur.
 func (s *announceSchedule) again(now vrrp.Time) {
 	if s.next == never || now.Sub(s.started) >= announcePause {
 		s.start(now)
@@ -47,7 +48,7 @@ func (s *announceSchedule) again(now vrrp.Time) {
 // stop ends the schedule.
 func (s *announceSchedule) stop() { *s = announceSchedule{next: never} }
 
-// due tells whether an announcement is due, and arms the next one.
+// due reports whether an announcement is due, and arms the next one.
 func (s *announceSchedule) due(now vrrp.Time) bool {
 	if s.next == never || now < s.next {
 		return false

@@ -14,8 +14,8 @@ import (
 
 // assignment says which virtual routers run where, and what they need of the node.
 type assignment struct {
-	placements []placement // sorted by key
-	unplaced   []desired.UnplacedVIP
+	routers  []assignedRouter // sorted by key
+	unplaced []desired.UnplacedVIP
 	// interfaces are the ones to listen on.
 	interfaces []lan.Interface
 	// macvlans are the links with virtual MACs; lacksMacvlan reports that one of
@@ -29,17 +29,17 @@ type assignment struct {
 // called by any goroutine.
 func assign(s desired.State, links []host.Link, ready macvlanResult) assignment {
 	var a assignment
-	a.placements, a.unplaced = place(s, links)
-	a.macvlans, a.lacksMacvlan = placeOnMacvlans(a.placements, links, ready)
-	a.interfaces = candidates(links, a.placements)
+	a.routers, a.unplaced = assignRouters(s, links)
+	a.macvlans, a.lacksMacvlan = moveToMacvlans(a.routers, links, ready)
+	a.interfaces = candidates(links, a.routers)
 	return a
 }
 
 // linkNames returns the names of the interfaces that the virtual routers use.
 func (a *assignment) linkNames() map[string]bool {
 	names := map[string]bool{}
-	for i := range a.placements {
-		p := &a.placements[i]
+	for i := range a.routers {
+		p := &a.routers[i]
 		names[p.link.Name] = true
 		for j := range p.vips {
 			names[p.vips[j].link.Name] = true
@@ -48,26 +48,26 @@ func (a *assignment) linkNames() map[string]bool {
 	return names
 }
 
-// lacksInterface reports whether a virtual router that is not among the placements
+// lacksInterface reports whether a virtual router that is not among the routers
 // any more still would be, if an interface of this node took its VIPs.
-func (a *assignment) lacksInterface(p *placement) bool {
+func (a *assignment) lacksInterface(p *assignedRouter) bool {
 	return slices.ContainsFunc(a.unplaced, func(u desired.UnplacedVIP) bool {
-		return slices.ContainsFunc(p.vips, func(v placedVIP) bool { return v.address == u.Address })
+		return slices.ContainsFunc(p.vips, func(v assignedVIP) bool { return v.address == u.Address })
 	})
 }
 
-// placeOnMacvlans moves the VIPs that are to have a virtual MAC to the links that
+// moveToMacvlans moves the VIPs that are to have a virtual MAC to the links that
 // have it, and returns all such links. missing reports that one of them is not
 // there. A virtual router whose VIPs all lack their link cannot run.
-func placeOnMacvlans(placements []placement, links []host.Link, ready macvlanResult) (wanted macvlanOrder, missing bool) {
+func moveToMacvlans(routers []assignedRouter, links []host.Link, ready macvlanResult) (wanted macvlanOrder, missing bool) {
 	present := make(map[int]host.Link, len(links))
 	for _, link := range links {
 		present[link.Index] = link
 	}
 	macvlans := map[host.VirtualLink]bool{}
 	wanted.senders = map[netip.Addr]netip.Addr{}
-	for i := range placements {
-		p := &placements[i]
+	for i := range routers {
+		p := &routers[i]
 		var failed error
 		for j := range p.vips {
 			v := &p.vips[j]
@@ -97,14 +97,14 @@ func placeOnMacvlans(placements []placement, links []host.Link, ready macvlanRes
 	return wanted, missing
 }
 
-// candidates returns the interfaces to listen on: those of the placements, and
+// candidates returns the interfaces to listen on: those of the routers, and
 // every one that a VIP could be placed on later. A link-local address
 // alone does not make it one of those, since each Pod's end of a veth pair has
 // one.
-func candidates(links []host.Link, placements []placement) (interfaces []lan.Interface) {
+func candidates(links []host.Link, routers []assignedRouter) (interfaces []lan.Interface) {
 	placed := map[portKey]bool{}
-	for i := range placements {
-		p := &placements[i]
+	for i := range routers {
+		p := &routers[i]
 		placed[p.port()] = p.link.Multicast || p.config.Unicast
 	}
 	for _, l := range withoutOurs(links) {

@@ -14,7 +14,7 @@ const leaseRefresh = 500 * time.Millisecond
 
 // binding is the state of a Master's addresses on the host.
 type binding struct {
-	// held reports that one was bound since the router became Master. unboundSince
+	// held reports whether one was bound since the router became Master. unboundSince
 	// is the time since which none has been; zero if one is.
 	held         bool
 	unboundSince vrrp.Time
@@ -38,9 +38,9 @@ func (b *binding) lost(claimed int, now vrrp.Time) bool {
 }
 
 const (
-	// removalsAllowed is how often others may remove addresses of a Master
-	// within removalWindow before it gives up: whoever does that will go on,
-	// and another node may be spared it.
+	// removalsAllowed is how often other programs may remove addresses of a Master
+	// within removalWindow before it gives up: such a program goes on, and another
+	// node may not have it.
 	removalsAllowed = 5
 	removalWindow   = 10 * time.Second
 	// removalLogPause keeps a program that removes an address again and again
@@ -48,18 +48,18 @@ const (
 	removalLogPause = 10 * time.Second
 )
 
-// removals follows how often others remove the addresses of a virtual router.
+// removals are the removals of a virtual router's addresses by other programs.
 type removals struct {
 	// total counts addresses.
 	total uint64
-	// times are when some were removed, in the last window.
+	// times are those of the removals within removalWindow.
 	times []vrrp.Time
-	// mayLog is when it may be logged again.
+	// mayLog is the time at which the next removal may be logged.
 	mayLog vrrp.Time
 }
 
-// note follows that n addresses were removed, and tells whether to log that,
-// and whether it was once too often.
+// note records that n addresses were removed. It reports whether to log that, and
+// whether it happened once too often.
 func (r *removals) note(n int, now vrrp.Time) (log, tooOften bool) {
 	r.total += uint64(n)
 	r.times = slices.DeleteFunc(r.times, func(t vrrp.Time) bool { return now.Sub(t) >= removalWindow })

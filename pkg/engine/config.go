@@ -2,7 +2,7 @@ package engine
 
 import "kube-vrrp-vip/pkg/desired"
 
-// Config is what an Engine is made of.
+// Config has the parts of an Engine.
 type Config struct {
 	Poller           poller
 	Conns            conns
@@ -15,17 +15,16 @@ type Config struct {
 	// VirtualLinks are the links of VIPs with a virtual MAC address.
 	VirtualLinks virtualLinks
 	Senders      senders
-	// Elevate raises the loop's thread as far as permitted; it says what was
-	// reached and, if that is not everything, why not.
+	// Elevate raises the priority of the loop's thread as far as permitted. It
+	// returns the policy obtained and why a better one was refused.
 	Elevate func() (string, error)
-	// OnTransition is called for every change of state, in order, by a
-	// goroutine that may be blocked.
+	// OnTransition is called for every change of state, in order, by a goroutine
+	// that it may block.
 	OnTransition func(desired.Transition)
 	// OnAlarm is called for every beginning and end of an alarm, in order and
 	// with the transitions, by the same goroutine.
 	OnAlarm func(desired.AlarmChange)
-	// Release makes a Master that is stopped give its addresses away at once:
-	// it lets go of them and advertises priority 0. Without it the addresses
-	// are left to their lease.
+	// Release makes a Master that is stopped remove its addresses and advertise
+	// priority 0. Without it the addresses are left to their lease.
 	Release bool
 }

@@ -29,24 +29,24 @@ func New(c Config) *Engine {
 
 // Apply makes s the State to run. It may be called by any goroutine and never
 // blocks; the last State counts.
-func (e *Engine) Apply(s desired.State) { e.tell(func(m *messages) { m.state = &s }) }
+func (e *Engine) Apply(s desired.State) { e.send(func(m *messages) { m.state = &s }) }
 
-// Links tells which links and addresses the node has. It may be called by any
+// Links sets the links and addresses of the node. It may be called by any
 // goroutine and never blocks; the last Snapshot counts.
-func (e *Engine) Links(s host.Snapshot) { e.tell(func(m *messages) { m.links = &s }) }
+func (e *Engine) Links(s host.Snapshot) { e.send(func(m *messages) { m.links = &s }) }
 
-// Heard tells of an address that somebody on a LAN claims. It may be called by
+// Heard reports a host that claims an address on a LAN. It may be called by
 // any goroutine and never blocks.
 func (e *Engine) Heard(c lan.NeighborEvent) {
-	e.tell(func(m *messages) { m.claims = append(m.claims, c) })
+	e.send(func(m *messages) { m.claims = append(m.claims, c) })
 }
 
 // Status returns a snapshot of what the engine is doing.
 func (e *Engine) Status() desired.Status { return e.publisher.read() }
 
-// Run removes what an earlier process has left bound and then runs the virtual
-// routers until ctx ends and, where Release says so, they are released. It
-// returns when everything it started has ended.
+// Run removes the addresses that an earlier process left, and then runs the virtual
+// routers until ctx ends and, with Release, they are released. It returns when
+// every goroutine that it started has ended.
 func (e *Engine) Run(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
 	e.events.logger = logger
@@ -59,7 +59,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 
 	if _, err := e.config.VirtualLinks.Set(nil); err != nil {
-		// They have no addresses any more, and the linker tries again.
+		// The links have no addresses any more, and the worker tries again.
 		logger.Error(err, "Virtual MAC address is not in place")
 	}
 
@@ -73,7 +73,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { workers.probes.run(working) })
 	wg.Go(func() { socketsErr = workers.sockets.run(working) })
 	wg.Go(func() { e.events.queue.run(working) })
-	stopWatching := context.AfterFunc(ctx, func() { e.tell(func(m *messages) { m.stop = true }) })
+	stopWatching := context.AfterFunc(ctx, func() { e.send(func(m *messages) { m.stop = true }) })
 
 	done := make(chan error, 1)
 	go func() {
@@ -110,16 +110,16 @@ type workers struct {
 
 // newWorkers returns workers that send their results to the loop.
 func (e *Engine) newWorkers() workers {
-	failed := func(o outcome) { e.tell(func(m *messages) { m.outcomes = append(m.outcomes, o) }) }
+	failed := func(o outcome) { e.send(func(m *messages) { m.outcomes = append(m.outcomes, o) }) }
 	return workers{
 		host: newHostWorkers(e.config.Addresses, e.config.Announcer, e.config.Neighbors, func(r leaseResult) {
-			e.tell(func(m *messages) { m.leases = append(m.leases, r) })
+			e.send(func(m *messages) { m.leases = append(m.leases, r) })
 		}, failed),
 		sockets: newSocketWorker(e.config.Conns, func(r socketResult) {
-			e.tell(func(m *messages) { m.sockets = append(m.sockets, r) })
+			e.send(func(m *messages) { m.sockets = append(m.sockets, r) })
 		}),
 		macvlans: newMacvlanWorker(e.config.VirtualLinks, e.config.Senders, func(r macvlanResult) {
-			e.tell(func(m *messages) { m.macvlans = &r })
+			e.send(func(m *messages) { m.macvlans = &r })
 		}),
 		probes: newProbeWorker(e.config.ConflictDetector, failed),
 	}
@@ -129,8 +129,8 @@ func (w workers) posts() posts {
 	return posts{host: w.host.post, sockets: w.sockets.post, macvlans: w.macvlans.post, probes: w.probes.post}
 }
 
-// tell leaves a message for the loop and wakes it.
-func (e *Engine) tell(f func(*messages)) {
+// send leaves a message for the loop and wakes it.
+func (e *Engine) send(f func(*messages)) {
 	e.inbox.update(f)
 	e.config.Poller.Wake()
 }

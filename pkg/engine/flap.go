@@ -9,27 +9,26 @@ import (
 )
 
 const (
-	// flapFaults within flapWindow make a link a flapping one.
+	// A link flaps if it has flapFaults faults within flapWindow.
 	flapFaults = 3
 	flapWindow = 30 * time.Second
 )
 
-// flap follows the faults of one link. After the first ones its virtual routers
-// start as soon as it works again. A flapping link must first work for some
-// time without a break, which doubles each time that was not long enough. It
-// flaps no more when it has worked for flapWindow after that, or has had a
-// fault that lasted for as long.
+// flap is the history of the faults of one link. After the first faults its virtual
+// routers start as soon as it works again. A flapping link must first work for some
+// time without a break, which doubles after each further fault. It flaps no more
+// when it has worked for flapWindow after that, or had a fault that lasted as long.
 type flap struct {
-	// faults are when the last ones began, not more than flapFaults.
+	// faults are the times at which the last faults began, at most flapFaults.
 	faults []vrrp.Time
 	down   bool
-	// hold is how long the link must work, 0 if it does not flap.
+	// hold is the time for which the link must work, 0 if it does not flap.
 	hold time.Duration
-	// until is when it has worked for that long.
+	// until is the time at which it has worked for that long.
 	until vrrp.Time
 }
 
-// fail follows that a fault began.
+// fail records that a fault began.
 func (f *flap) fail(now vrrp.Time) {
 	if f.over(now) {
 		*f = flap{}
@@ -45,7 +44,7 @@ func (f *flap) fail(now vrrp.Time) {
 	f.faults = f.faults[max(0, len(f.faults)-flapFaults):]
 }
 
-// heal follows that the fault ended.
+// heal records that the fault ended.
 func (f *flap) heal(now vrrp.Time) {
 	if f.over(now) {
 		*f = flap{}
@@ -53,10 +52,10 @@ func (f *flap) heal(now vrrp.Time) {
 	f.down, f.until = false, now.Add(f.hold)
 }
 
-// waits tells whether the link works, but has not for long enough.
+// waits reports whether the link works, but not for long enough yet.
 func (f *flap) waits(now vrrp.Time) bool { return !f.down && now < f.until }
 
-// over tells whether the past does not count any more.
+// over reports whether the history does not count any more.
 func (f *flap) over(now vrrp.Time) bool {
 	last := f.until
 	if f.down {
@@ -65,12 +64,12 @@ func (f *flap) over(now vrrp.Time) bool {
 	return len(f.faults) > 0 && now.Sub(last) >= flapWindow
 }
 
-// flaps are the links of virtual routers that had a fault lately, by name: one
+// flaps are the links of virtual routers that had a fault lately, by name: a link
 // that is plugged in again has another index.
 type flaps map[string]*flap
 
-// note follows how the links have changed. used are the names of those that
-// matter.
+// note records how the links have changed. used are the names of the links that
+// virtual routers use.
 func (f flaps) note(used map[string]bool, before, after []host.Link, now vrrp.Time) {
 	for name := range used {
 		was, is := linkNamed(before, name), linkNamed(after, name)
@@ -94,13 +93,13 @@ func (f flaps) note(used map[string]bool, before, after []host.Link, now vrrp.Ti
 	}
 }
 
-// waiting tells whether a link works, but has not for long enough.
+// waiting reports whether a link works, but not for long enough yet.
 func (f flaps) waiting(link *host.Link, now vrrp.Time) bool {
 	entry := f[link.Name]
 	return entry != nil && entry.waits(now)
 }
 
-// deadline is when a link has worked for long enough.
+// deadline returns the time at which a link has worked for long enough.
 func (f flaps) deadline(now vrrp.Time) vrrp.Time {
 	next := never
 	for _, entry := range f {
@@ -118,13 +117,13 @@ func linkNamed(links []host.Link, name string) *host.Link {
 	return nil
 }
 
-// hold reports whether a virtual router must wait for a link that flaps: its own,
-// or the one of each VIP.
-func (f flaps) hold(p *placement, now vrrp.Time) bool {
+// mustWait reports whether a virtual router must wait for a link that flaps: its
+// own, or the one of each VIP.
+func (f flaps) mustWait(p *assignedRouter, now vrrp.Time) bool {
 	if len(f) == 0 {
 		return false
 	}
-	return f.waiting(&p.link, now) || !slices.ContainsFunc(p.vips, func(v placedVIP) bool {
+	return f.waiting(&p.link, now) || !slices.ContainsFunc(p.vips, func(v assignedVIP) bool {
 		return linkFault(v.link) == "" && !f.waiting(&v.link, now)
 	})
 }

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// pulseInterval is the interval of each Master's heartbeats: a quarter of the
+	// heartbeatInterval is the interval of each Master's heartbeats: a quarter of the
 	// time for which its VIPs are answered for after the last one.
-	pulseInterval = 125 * time.Millisecond
-	// pulseEarly is how much earlier a heartbeat is sent if the loop is awake, so
+	heartbeatInterval = 125 * time.Millisecond
+	// heartbeatEarly is how much earlier a heartbeat is sent if the loop is awake, so
 	// that heartbeats do not wake it up between advertisements.
-	pulseEarly = 50 * time.Millisecond
-	// pulseFailuresAllowed is how many heartbeats in a row may fail to go out
+	heartbeatEarly = 50 * time.Millisecond
+	// heartbeatFailuresAllowed is how many heartbeats in a row may fail to go out
 	// before no VIP depends on them any more.
-	pulseFailuresAllowed = 2
+	heartbeatFailuresAllowed = 2
 )
 
 // heartbeatSender sends heartbeats to the kernel, on which it depends whether the VIPs of
@@ -26,8 +26,8 @@ type heartbeatSender interface {
 	SendHeartbeat(desired.Pulse) error
 }
 
-// pulses sends the heartbeats of the Masters.
-type pulses struct {
+// heartbeats sends the heartbeats of the Masters.
+type heartbeats struct {
 	sender heartbeatSender // nil if nothing depends on them
 	events *events
 	// next is the time of the Masters' next heartbeat; never if there are none.
@@ -38,15 +38,15 @@ type pulses struct {
 }
 
 // lost reports whether no heartbeat can be sent.
-func (p *pulses) lost() bool { return p.inARow >= pulseFailuresAllowed }
+func (p *heartbeats) lost() bool { return p.inARow >= heartbeatFailuresAllowed }
 
 // start makes the heartbeats of a Master begin, or begin again, now.
-func (p *pulses) start(now vrrp.Time) { p.next = now }
+func (p *heartbeats) start(now vrrp.Time) { p.next = now }
 
 // sendDue sends a heartbeat for each healthy Master, if it is time. It reports
 // whether lost has changed.
-func (p *pulses) sendDue(instances []*instance, now vrrp.Time) (changed bool) {
-	if p.next == never || now.Add(pulseEarly) < p.next {
+func (p *heartbeats) sendDue(instances []*instance, now vrrp.Time) (changed bool) {
+	if p.next == never || now.Add(heartbeatEarly) < p.next {
 		return false
 	}
 	p.next = never
@@ -60,11 +60,11 @@ func (p *pulses) sendDue(instances []*instance, now vrrp.Time) (changed bool) {
 
 // send sends one heartbeat. It reports whether lost has changed: if heartbeats go
 // on failing, no VIP must depend on them, or a healthy Master would be silent.
-func (p *pulses) send(in *instance, now vrrp.Time) (changed bool) {
+func (p *heartbeats) send(in *instance, now vrrp.Time) (changed bool) {
 	if p.sender == nil {
 		return false
 	}
-	p.next = min(p.next, now.Add(pulseInterval))
+	p.next = min(p.next, now.Add(heartbeatInterval))
 	lost := p.lost()
 	err := p.sender.SendHeartbeat(in.pulse())
 	if err != nil {
@@ -78,7 +78,7 @@ func (p *pulses) send(in *instance, now vrrp.Time) (changed bool) {
 }
 
 // policies returns the neighbor policy of each VIP.
-func (p *pulses) policies(instances []*instance) map[netip.Addr]desired.Answer {
+func (p *heartbeats) policies(instances []*instance) map[netip.Addr]desired.Answer {
 	policies := map[netip.Addr]desired.Answer{}
 	for _, in := range instances {
 		var pulse desired.Pulse

@@ -25,7 +25,7 @@ type phase uint8
 
 // In all phases but running the router is in Initialize.
 const (
-	// phaseFault: the placement has a fault. It ends with the placement's.
+	// phaseFault: the assignedRouter has a fault. It ends with the assignedRouter's.
 	phaseFault phase = iota
 	// phaseListening: the port is opened and listened on, and the VIPs are probed
 	// at the end, until startAt.
@@ -46,15 +46,15 @@ const (
 // instance is a virtual router on an interface.
 type instance struct {
 	// The loop looks at these fields in every iteration, so they are next to each
-	// other. router is nil until the placement has been without a fault once;
+	// other. router is nil until the assignedRouter has been without a fault once;
 	// startAt is the time to start it, never if it runs or cannot.
 	router   *vrrp.Router
 	startAt  vrrp.Time
 	announce announceSchedule
 	detector conflict.Detector
 
-	placement
-	// applied is the router's configuration, which stays behind the placement's
+	assignedRouter
+	// applied is the router's configuration, which stays behind the assignedRouter's
 	// during a fault.
 	applied vrrp.Config
 	phase   phase
@@ -84,9 +84,9 @@ type instance struct {
 	vridConflict vrrp.Time
 }
 
-func newInstance(p placement) *instance {
+func newInstance(p assignedRouter) *instance {
 	in := &instance{
-		placement: p, cause: p.fault, since: wallClock(), startAt: never, retry: retryMin,
+		assignedRouter: p, cause: p.fault, since: wallClock(), startAt: never, retry: retryMin,
 		detector: conflict.NewDetector(), vridConflict: never,
 	}
 	in.announce.stop()
@@ -138,7 +138,7 @@ func (in *instance) isMaster() bool { return in.state() == vrrp.Master && in.adv
 func (in *instance) healthy() bool { return in.isMaster() && in.sendFailures == 0 }
 
 // available reports whether no other host has the VIP with the index i. It may be
-// called from the end of loop.configure until the placement changes again: the
+// called from the end of loop.configure until the assignedRouter changes again: the
 // detector knows the VIPs by their index.
 func (in *instance) available(i int) bool { return in.detector.State(i) == conflict.Available }
 
@@ -170,5 +170,5 @@ func (in *instance) destinations() []netip.Addr {
 	return groups[in.key.Family]
 }
 
-// groups are made once: what is sent ten times a second must not allocate.
+// groups are made once: sending ten times a second must not allocate.
 var groups = map[vrrp.Family][]netip.Addr{vrrp.IPv4: {vrrp.GroupIPv4}, vrrp.IPv6: {vrrp.GroupIPv6}}

@@ -120,7 +120,7 @@ func (l *loop) handleMessages() {
 		l.leasesRenewed(r, now)
 	}
 	for _, o := range m.outcomes {
-		l.failed(o)
+		l.noteOutcome(o)
 	}
 	for _, r := range m.sockets {
 		l.releases.flush(r.conns)

@@ -86,11 +86,11 @@ func manyRouters(t testing.TB, state vrrp.State) (*loop, *quietNetwork) {
 	}
 	e := New(Config{Poller: n, Heartbeats: n, OnTransition: func(desired.Transition) {}, OnAlarm: func(desired.AlarmChange) {}})
 	sockets := newSocketWorker(conns(&fakeConns{}), func(r socketResult) {
-		e.tell(func(m *messages) { m.sockets = append(m.sockets, r) })
+		e.send(func(m *messages) { m.sockets = append(m.sockets, r) })
 	})
 	l := newLoop(e.config, e.inbox, e.events, e.publisher, posts{
 		host: func(s hostState) {
-			e.tell(func(m *messages) { m.leases = append(m.leases, leaseResult{generation: s.generation}) })
+			e.send(func(m *messages) { m.leases = append(m.leases, leaseResult{generation: s.generation}) })
 		},
 		sockets: sockets.sync, macvlans: func(macvlanOrder) {}, probes: func(probeOrder) {},
 	})

@@ -15,7 +15,7 @@ type loop struct {
 
 	// desired is the State to run, nil before the first; assigned are its virtual
 	// routers on this node, and instances those that run, sorted by key. routers
-	// finds an instance by what is in a packet; it has those that ever had no fault.
+	// finds the instance of a packet; it has those that ever had no fault.
 	desired   *desired.State
 	assigned  assignment
 	instances []*instance
@@ -27,7 +27,7 @@ type loop struct {
 	macvlans   macvlans
 	host       hostSync
 	conflicts  conflicts
-	heartbeats pulses
+	heartbeats heartbeats
 	releases   releases
 	events     *events
 	publisher  *publisher
@@ -65,7 +65,7 @@ func newLoop(c Config, in *inbox, e *events, p *publisher, to posts) *loop {
 		macvlans:   macvlans{post: to.macvlans, events: e},
 		host:       hostSync{post: to.host, nextRefresh: vrrp.Time(n.Now())},
 		conflicts:  conflicts{post: to.probes},
-		heartbeats: pulses{sender: c.Heartbeats, events: e, next: never},
+		heartbeats: heartbeats{sender: c.Heartbeats, events: e, next: never},
 		releases:   releases{poller: n},
 		events:     e,
 		publisher:  p,

@@ -56,7 +56,7 @@ func (l *loop) takeOver(in *instance, now vrrp.Time) {
 	in.detector.Take(now)
 }
 
-// changed follows a change of state.
+// changed records a change of state.
 func (l *loop) changed(in *instance, from, to vrrp.State, cause desired.Cause, now vrrp.Time) {
 	in.cause, in.since, in.changed = cause, wallClock(), now
 	in.binding = binding{}

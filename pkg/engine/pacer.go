@@ -11,33 +11,33 @@ import (
 )
 
 const (
-	// firstBurst first announcements go out at once: as many as a careful ARP
-	// policer of a switch lets pass. What is more follows every firstPause.
+	// firstBurst first announcements are sent at once: as many as a careful ARP
+	// policer of a switch accepts. One more follows every firstPause.
 	firstBurst = 128
 	firstPause = time.Second / 8000
-	// laterBurst and laterPause are the same for what can wait: the second form
-	// and every repetition.
+	// laterBurst and laterPause are the same for frames that can wait: the second
+	// form and every repetition.
 	laterBurst = 64
 	laterPause = time.Second / 2000
 	// paceStep is the shortest sleep: a wake-up for each frame would cost more
 	// than sending it.
 	paceStep = 2 * time.Millisecond
-	// quietTime must have passed since the last first announcement before
-	// anything else is sent. The virtual routers of a Master that has gone do
-	// not all take over in the same millisecond.
+	// quietTime must pass after the last first announcement before any other frame
+	// is sent. The virtual routers of a Master that has gone are not all taken over
+	// in the same millisecond.
 	quietTime = 10 * time.Millisecond
 )
 
 // frame is one frame that announces an address.
 type frame struct {
 	host.VirtualAddress
-	// reply tells that it has the second form, see announcer.
+	// reply reports whether it has the second form, see announcer.
 	reply bool
 }
 
-// pacer says when which frame goes out: the first one of every address before
-// anything else, and no more of them at a time than a switch takes. It is a
-// value of its calls alone.
+// pacer orders the frames of announcements in time: the first one of every address
+// before all others, and no more at a time than a switch accepts. Its state depends
+// only on the calls made to it.
 type pacer struct {
 	// hardwareAddrs are by link.
 	hardwareAddrs map[int]net.HardwareAddr
@@ -46,7 +46,7 @@ type pacer struct {
 	waitingFirst, waitingLater map[frame]bool
 
 	firstBucket, laterBucket bucket
-	// sent is when the last frame of first went out.
+	// sent is the time at which the last frame of first was sent.
 	sent vrrp.Time
 	// taken is the number of frames that next returned last, from the bucket from.
 	from  *bucket
@@ -63,8 +63,7 @@ func newPacer() *pacer {
 	}
 }
 
-// add takes in what is to be announced. A frame that waits already is not sent
-// twice.
+// add adds announcements. A frame that waits already is not sent twice.
 func (p *pacer) add(all map[int]announcement) {
 	links := slices.Sorted(maps.Keys(all))
 	for _, link := range links {
@@ -138,7 +137,7 @@ func take(queue *[]frame, waiting map[frame]bool, b *bucket, now vrrp.Time) []fr
 	return all[:n]
 }
 
-// deadline is when next has something; never if nothing waits.
+// deadline returns the time at which next returns a frame; never if none waits.
 func (p *pacer) deadline(now vrrp.Time) vrrp.Time {
 	switch {
 	case len(p.first) > 0:
@@ -164,7 +163,7 @@ func withoutLink(queue []frame, waiting map[frame]bool, link int) []frame {
 type bucket struct {
 	pause time.Duration
 	burst int
-	// full is when it has all of its tokens again.
+	// full is the time at which it has all of its tokens again.
 	full vrrp.Time
 }
 
@@ -182,8 +181,8 @@ func (b *bucket) sent(n int, now vrrp.Time) {
 	b.full = max(b.full, now.Add(time.Duration(n)*b.pause))
 }
 
-// deadline is when there is a token, and after that as many as come in a
-// paceStep.
+// deadline returns now if there is a token, and else the time at which as many have
+// come as do in a paceStep.
 func (b *bucket) deadline(now vrrp.Time) vrrp.Time {
 	if b.available(now) > 0 {
 		return now

@@ -10,28 +10,28 @@ import (
 
 // leasesRenewed follows what became of the leases of a hostState.
 func (l *loop) leasesRenewed(r leaseResult, now vrrp.Time) {
-	l.failed(outcome{source: sourceLeases, err: r.err})
+	l.noteOutcome(outcome{source: sourceLeases, err: r.err})
 	l.host.observe(r.generation, now)
 	for _, in := range l.instances {
 		if !in.advertised || r.generation < in.generation {
 			continue
 		}
-		l.bound(in, r.failed, now)
+		l.noteBound(in, r.failed, now)
 		if in.state() == vrrp.Master {
-			l.rebound(in, r.removed, now)
+			l.noteRemoved(in, r.removed, now)
 		}
 	}
 }
 
-// failed follows that a worker failed, or works again.
-func (l *loop) failed(o outcome) {
+// noteOutcome logs that a worker failed, or works again.
+func (l *loop) noteOutcome(o outcome) {
 	l.events.logError(logKey{what: string(o.source)}, "Address or announcement failed", o.err)
 }
 
-// bound follows which of a Master's addresses are bound. One that is not is tried
+// noteBound follows which of a Master's addresses are bound. One that is not is tried
 // again with every renewal of the leases, and must not cost the others their
 // Master: only a router that can bind none of its addresses gives up.
-func (l *loop) bound(in *instance, failed map[host.VirtualAddress]error, now vrrp.Time) {
+func (l *loop) noteBound(in *instance, failed map[host.VirtualAddress]error, now vrrp.Time) {
 	claimed := 0
 	if len(failed) > 0 || len(in.binding.failed) > 0 || in.lacksLink() {
 		claimed = l.noteFailures(in, failed, now)
@@ -78,10 +78,10 @@ func (l *loop) noteFailures(in *instance, failed map[host.VirtualAddress]error, 
 	return claimed
 }
 
-// rebound follows which of a Master's addresses another program removed. They have
-// been bound again, and are announced again: a client that asked for one meanwhile
-// got no answer.
-func (l *loop) rebound(in *instance, removed map[host.VirtualAddress]bool, now vrrp.Time) {
+// noteRemoved follows which of a Master's addresses another program removed. They have
+// been bound again, and are announced again: a client may have asked for one
+// meanwhile, without an answer.
+func (l *loop) noteRemoved(in *instance, removed map[host.VirtualAddress]bool, now vrrp.Time) {
 	var vips []netip.Addr
 	for _, v := range in.vips {
 		if removed[v.bound()] {

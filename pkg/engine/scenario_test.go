@@ -99,7 +99,7 @@ func (s *scenario) command(name string, args []string) (lines []string, err erro
 		err = s.each(args, s.start)
 	case "stop":
 		err = s.each(args, func(n *simNode) {
-			n.engine.tell(func(m *messages) { m.stop = true })
+			n.engine.send(func(m *messages) { m.stop = true })
 			n.turn()
 			n.dead = true
 		})

@@ -454,7 +454,7 @@ func TestSimulatedBackupWithoutSockets(t *testing.T) {
 	master := w.oneMaster("before")
 	backup := w.nodes[1-master]
 	in, conns := backup.loop.instances[0], backup.loop.sockets.conns
-	backup.engine.tell(func(m *messages) { m.sockets = append(m.sockets, socketResult{}) })
+	backup.engine.send(func(m *messages) { m.sockets = append(m.sockets, socketResult{}) })
 	backup.turn()
 	if in.state() != vrrp.Initialize || in.cause.Reason != desired.FaultNotListening {
 		w.fatalf("state %s for reason %q without sockets, want Initialize for %q", in.state(), in.cause.Reason, desired.FaultNotListening)
@@ -463,7 +463,7 @@ func TestSimulatedBackupWithoutSockets(t *testing.T) {
 	if in.state() != vrrp.Initialize {
 		w.fatalf("state %s without sockets", in.state())
 	}
-	backup.engine.tell(func(m *messages) { m.sockets = append(m.sockets, socketResult{conns: conns}) })
+	backup.engine.send(func(m *messages) { m.sockets = append(m.sockets, socketResult{conns: conns}) })
 	backup.turn()
 	w.run(2 * time.Second)
 	if in.state() != vrrp.Initialize {
@@ -486,7 +486,7 @@ func TestSimulatedRetryWithoutSockets(t *testing.T) {
 	if in.cause.Reason != desired.FaultBindFailed {
 		w.fatalf("reason %q, want %q", in.cause.Reason, desired.FaultBindFailed)
 	}
-	n.engine.tell(func(m *messages) { m.sockets = append(m.sockets, socketResult{}) })
+	n.engine.send(func(m *messages) { m.sockets = append(m.sockets, socketResult{}) })
 	n.turn()
 	before := len(n.transitions)
 	w.run(time.Minute)
@@ -569,7 +569,7 @@ func (w *world) leasesHold() {
 		}
 		for _, v := range n.bound() {
 			if !slices.ContainsFunc(n.loop.instances, func(in *instance) bool {
-				return in.state() == vrrp.Master && slices.ContainsFunc(in.vips, func(p placedVIP) bool {
+				return in.state() == vrrp.Master && slices.ContainsFunc(in.vips, func(p assignedVIP) bool {
 					return p.address == v.Address && p.on.Index == v.Link
 				})
 			}) {

@@ -144,9 +144,9 @@ func (s *sockets) observe(p portKey, arrived vrrp.Time, h vrrp.Header, payload [
 // countUnmatched counts a packet that belongs to no virtual router.
 func (s *sockets) countUnmatched(d vrrp.Discard) { s.unmatched[d.String()]++ }
 
-// conflict returns the use of an instance's VRID for another virtual router, and
+// vridConflict returns the use of an instance's VRID for another virtual router, and
 // suggests a VRID that is neither in use nor one of routers'.
-func (s *sockets) conflict(in *instance, routers []desired.Router, now vrrp.Time) (desired.Cause, bool) {
+func (s *sockets) vridConflict(in *instance, routers []desired.Router, now vrrp.Time) (desired.Cause, bool) {
 	monitor := s.monitors[in.port()]
 	with, detail, found := monitor.Conflict(now, in.applied)
 	if !found {

@@ -22,7 +22,7 @@ type senders interface {
 	SetSenders(senders map[netip.Addr]netip.Addr) error
 }
 
-// macvlanOrder is what is wanted for all VIPs with a virtual MAC.
+// macvlanOrder has the links and ARP senders of all VIPs with a virtual MAC.
 type macvlanOrder struct {
 	links   []host.VirtualLink // sorted by name
 	senders map[netip.Addr]netip.Addr

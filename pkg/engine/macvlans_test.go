@@ -41,7 +41,7 @@ func TestPlaceIgnoresVirtualLinks(t *testing.T) {
 	}
 	links := []host.Link{parent, macvlan}
 	vips := []netip.Addr{netip.MustParseAddr("192.0.2.100"), netip.MustParseAddr("192.0.2.101"), netip.MustParseAddr("198.51.100.50")}
-	placements, unplaced := place(statesOf(virtual(routerOf(50, vips...))), links)
+	placements, unplaced := assignRouters(statesOf(virtual(routerOf(50, vips...))), links)
 	if len(placements) != 1 || len(placements[0].vips) != 2 {
 		t.Fatalf("placed %+v", placements)
 	}
@@ -60,7 +60,7 @@ func TestPlaceIgnoresVirtualLinks(t *testing.T) {
 	}
 	// The name of one does not make a link ours.
 	macvlan.Virtual = host.VirtualLink{}
-	if placements, _ := place(statesOf(routerOf(50, vips[1])), []host.Link{parent, macvlan}); placements[0].link.Index != 3 {
+	if placements, _ := assignRouters(statesOf(routerOf(50, vips[1])), []host.Link{parent, macvlan}); placements[0].link.Index != 3 {
 		t.Errorf("placed on %s, want the longest prefix", placements[0].link.Name)
 	}
 }

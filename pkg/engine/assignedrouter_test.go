@@ -98,7 +98,7 @@ func TestPlace(t *testing.T) {
 	elsewhereAndWrong := wrong
 	elsewhereAndWrong.NoLocalEndpoint = true
 
-	// placed is what a test looks at of a placement.
+	// placed is what a test looks at of a assignedRouter.
 	type placed struct {
 		Interface, Source string
 		VRID              uint8
@@ -385,11 +385,11 @@ func TestPlace(t *testing.T) {
 			for a := range strings.FieldsSeq(tt.node) {
 				s.NodeAddresses = append(s.NodeAddresses, netip.MustParseAddr(a))
 			}
-			placements, missing := place(s, tt.links)
+			placements, missing := assignRouters(s, tt.links)
 			var got []placed
 			for _, p := range placements {
 				if p.link.Name != p.key.Interface {
-					t.Errorf("link %s of a placement on %s", p.link.Name, p.key.Interface)
+					t.Errorf("link %s of a assignedRouter on %s", p.link.Name, p.key.Interface)
 				}
 				g := placed{Interface: p.key.Interface, Source: p.config.Source.String(), VRID: p.config.VRID, Fault: p.fault.Text()}
 				var addresses []netip.Addr
@@ -433,7 +433,7 @@ func TestPlaceConfig(t *testing.T) {
 		Force: true,
 		VIPs:  []desired.VIP{{Address: netip.MustParseAddr("192.0.2.50")}, {Address: netip.MustParseAddr("192.0.2.51")}},
 	}
-	placements, _ := place(desired.State{
+	placements, _ := assignRouters(desired.State{
 		NodeAddresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Routers: []desired.Router{r},
 	}, []host.Link{working(2, "eth0", at("192.0.2.1/24"))})
 	if len(placements) != 1 {
@@ -462,7 +462,7 @@ func TestPlaceConfig(t *testing.T) {
 	s := desired.State{
 		NodeAddresses: []netip.Addr{netip.MustParseAddr("10.4.0.1"), netip.MustParseAddr("2001:db8::1")}, Routers: []desired.Router{r, elsewhere},
 	}
-	others, _ := place(s, []host.Link{working(2, "eth0", at("192.0.2.1/24"), at("2001:db8::1/64"), at("fe80::1/64"))})
+	others, _ := assignRouters(s, []host.Link{working(2, "eth0", at("192.0.2.1/24"), at("2001:db8::1/64"), at("fe80::1/64"))})
 	for _, p := range others {
 		if p.config.Peers != nil || p.faulty() {
 			t.Errorf("peers %v, fault %q, want neither", p.config.Peers, p.fault)
@@ -491,7 +491,7 @@ func TestCandidates(t *testing.T) {
 	if d := cmp.Diff(eth, candidates(links, nil)); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
-	placements := []placement{
+	placements := []assignedRouter{
 		{key: desired.RouterKey{Family: vrrp.IPv4}, link: tunnel, config: vrrp.Config{Settings: vrrp.Settings{Unicast: true}}},
 		{key: desired.RouterKey{Family: vrrp.IPv6}, link: tunnel},
 		{key: desired.RouterKey{Family: vrrp.IPv6}, link: pod},

@@ -47,7 +47,7 @@ func TestPlaceStackedLinks(t *testing.T) {
 	} {
 		r := asks(50, vip)
 		r.VIPs[0].Interfaces = tt.interfaces
-		placements, unplaced := place(desired.State{Routers: []desired.Router{r}}, tt.links)
+		placements, unplaced := assignRouters(desired.State{Routers: []desired.Router{r}}, tt.links)
 		if len(placements) != 1 {
 			t.Errorf("%s: placed %v, not %v", tt.name, placements, unplaced)
 			continue
