@@ -60,6 +60,7 @@ bench: deps build ## measure beside keepalived and HAProxy (about an hour, on a 
 	@hack/deps bench
 	go test -run '^$$' -bench . -benchmem ./pkg/vrrp ./pkg/engine
 	cd e2e && go run ./cmd/bench -out ../docs/benchmarks.md $(BENCHFLAGS)
+	hack/test failovers
 
 cluster-up: deps build ## start the test cluster to play with
 	$(CLUSTER) up

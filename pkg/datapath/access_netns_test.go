@@ -36,6 +36,7 @@ func (c *cluster) addPod(t *testing.T) *netnstest.NS {
 // TestNetnsMasquerade has the answer come back to the node, whatever kube-proxy
 // does.
 func TestNetnsMasquerade(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "kube-proxy.nft", noLocalDetection...)
 	pod2 := c.addPod(t)
 	otherPod := map[string]string{"IPv4": "10.244.2.2", "IPv6": "fd00:10:244:2::2"}
@@ -88,6 +89,7 @@ func TestNetnsMasquerade(t *testing.T) {
 // TestNetnsHostNetwork has a Service whose Pod is on the node's own network: it
 // sees the client, whatever kube-proxy masquerades, since nothing leaves the node.
 func TestNetnsHostNetwork(t *testing.T) {
+	t.Parallel()
 	for _, replace := range [][]string{nil, noLocalDetection} {
 		c := newCluster(t, "kube-proxy.nft", append([]string{"dnat to 10.244.1.2:8080", "dnat to " + nodeIP + ":22"}, replace...)...)
 		c.sync(t, datapath.NewRules(), forwards())
@@ -115,6 +117,7 @@ func TestNetnsHostNetwork(t *testing.T) {
 // TestNetnsPrimaryNodePorts reaches a NodePort by a VIP where kube-proxy serves
 // those of the node's primary address only, which is its default in nftables mode.
 func TestNetnsPrimaryNodePorts(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "kube-proxy.nft", "fib daddr type local ip daddr != 127.0.0.0/8", "ip daddr "+nodeIP)
 	c.sync(t, datapath.NewRules(), forwards())
 	for _, v := range ipVersions {
@@ -133,6 +136,7 @@ func TestNetnsPrimaryNodePorts(t *testing.T) {
 
 // TestNetnsSourceRanges drops who is in none of them.
 func TestNetnsSourceRanges(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "kube-proxy.nft")
 	d := datapath.NewRules()
 	sync := func(sources ...string) {
@@ -235,6 +239,7 @@ func greetBriefly(ns *netnstest.NS, network, address string) error {
 // TestNetnsPrivateListener lets nobody reach the daemon's own listener but
 // through the VIP.
 func TestNetnsPrivateListener(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "kube-proxy.nft")
 	const private = ":41000"
 	var all []desired.Forward
@@ -289,6 +294,7 @@ func TestNetnsPrivateListener(t *testing.T) {
 // TestNetnsUDPWithoutChecksum leaves a datagram without a checksum, and gives it
 // none that is wrong.
 func TestNetnsUDPWithoutChecksum(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "kube-proxy.nft")
 	c.sync(t, datapath.NewRules(), forwards())
 	for _, v := range ipVersions {

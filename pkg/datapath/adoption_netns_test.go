@@ -34,6 +34,7 @@ func listSorted(ns *netnstest.NS) string {
 // TestNetnsAdoption keeps connections open through what may happen to the
 // table and to the program that keeps it.
 func TestNetnsAdoption(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "kube-proxy.nft")
 	d := datapath.NewRules()
 	c.sync(t, d, forwards())
@@ -206,6 +207,7 @@ func TestNetnsAdoption(t *testing.T) {
 // TestNetnsGuardComes leaves open what was open before a VIP was guarded, and
 // refuses what is new.
 func TestNetnsGuardComes(t *testing.T) {
+	t.Parallel()
 	for _, proxy := range []string{"kube-proxy.nft", "kube-proxy.iptables"} {
 		t.Run(proxy, func(t *testing.T) {
 			c := newCluster(t, proxy)
@@ -241,6 +243,7 @@ func TestNetnsGuardComes(t *testing.T) {
 // TestNetnsZoneWithConnections gives no VIP a zone in which connections of
 // another are left.
 func TestNetnsZoneWithConnections(t *testing.T) {
+	t.Parallel()
 	for _, v := range ipVersions {
 		t.Run(v.name, func(t *testing.T) {
 			c := newCluster(t, "kube-proxy.nft")

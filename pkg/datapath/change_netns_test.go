@@ -16,6 +16,7 @@ import (
 // TestNetnsTargetChanges has a client talk to ports of VIPs and to their
 // ClusterIP from one port, while one of them gets another target, and then none.
 func TestNetnsTargetChanges(t *testing.T) {
+	t.Parallel()
 	for _, v := range ipVersions {
 		for _, protocol := range []desired.Protocol{desired.TCP, desired.UDP} {
 			t.Run(fmt.Sprintf("%s %s", v.name, protocol), func(t *testing.T) { testTargetChanges(t, v, protocol) })

@@ -49,6 +49,7 @@ table inet flows {
 // connections of all VIPs, ports and protocols, and of the bare target, and
 // deletes those of one VIP's port 80.
 func TestNetnsDeleteConnections(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		family   string
 		targets  []string
@@ -106,6 +107,7 @@ func TestNetnsDeleteConnections(t *testing.T) {
 // TestNetnsDeleteManyConnections is for what the listing costs, and that
 // deleting while listing leaves none out.
 func TestNetnsDeleteManyConnections(t *testing.T) {
+	t.Parallel()
 	client, node := newFlowNode(t)
 	const n = 2000
 	client.Do(func() {
@@ -264,6 +266,7 @@ func reuseAddress(_, _ string, raw syscall.RawConn) error {
 // TestNetnsConnectionsNotDeleted reports it, goes on with the update, and tries
 // again.
 func TestNetnsConnectionsNotDeleted(t *testing.T) {
+	t.Parallel()
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
 		to := func(target string, port uint16) desired.Datapath {

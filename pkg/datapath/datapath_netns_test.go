@@ -14,6 +14,7 @@ import (
 const masqueraded = "10.244.1.1"
 
 func TestNetnsDatapath(t *testing.T) {
+	t.Parallel()
 	for _, proxy := range []string{"kube-proxy.nft", "kube-proxy.iptables"} {
 		t.Run(proxy, func(t *testing.T) {
 			c := newCluster(t, proxy)

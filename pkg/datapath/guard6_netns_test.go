@@ -86,6 +86,7 @@ func forward6() desired.Forward {
 
 // TestNetnsGuardIPv6 refuses every port of an IPv6 VIP but its own NodePorts.
 func TestNetnsGuardIPv6(t *testing.T) {
+	t.Parallel()
 	c := newCluster6(t)
 	everywhere := map[string]*netnstest.NS{"client": c.client, "pod": c.pod, "node": c.node}
 	// greets fails the test unless somebody answers.
@@ -133,6 +134,7 @@ func TestNetnsGuardIPv6(t *testing.T) {
 // TestNetnsGuardIPv6LeavesAlone lets through what is neither TCP nor UDP:
 // neighbor discovery, ping and VRRP.
 func TestNetnsGuardIPv6LeavesAlone(t *testing.T) {
+	t.Parallel()
 	c := newCluster6(t)
 	c.sync(t, forward6())
 	if !c.client.Resolves(vip6) {
@@ -198,6 +200,7 @@ func TestNetnsGuardIPv6LeavesAlone(t *testing.T) {
 
 // TestNetnsGuardIPv6Comes leaves open what was open before the VIP was guarded.
 func TestNetnsGuardIPv6Comes(t *testing.T) {
+	t.Parallel()
 	c := newCluster6(t)
 	var conns []net.Conn
 	for _, from := range []*netnstest.NS{c.client, c.node} {
@@ -229,6 +232,7 @@ func TestNetnsGuardIPv6Comes(t *testing.T) {
 
 // TestNetnsGuardIPv6Error has the error about a UDP port come from the VIP.
 func TestNetnsGuardIPv6Error(t *testing.T) {
+	t.Parallel()
 	c := newCluster6(t)
 	c.sync(t, forward6())
 	errors := c.client.ListenPacket("ip6:ipv6-icmp", "::")

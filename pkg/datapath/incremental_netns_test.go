@@ -207,6 +207,7 @@ func TestStateBase(t *testing.T) {
 
 // TestNetnsDifference has the kernel hold what an update takes it to hold.
 func TestNetnsDifference(t *testing.T) {
+	t.Parallel()
 	netnstest.New(t, "node").Do(func() {
 		r := rand.New(rand.NewPCG(5, 5))
 		vips := []netip.Addr{vipA, vipB, netip.MustParseAddr("2001:db8::100"), netip.MustParseAddr("2001:db8::101")}

@@ -19,6 +19,7 @@ var rewrite = flag.Bool("rewrite", false, "write what nft lists to testdata inst
 // operator sees them, and with testdata/*.netlink, which is what the kernel
 // does: nft cannot say in its own language that a write mends a checksum.
 func TestNetnsListing(t *testing.T) {
+	t.Parallel()
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
 		if err := datapath.NewRules().Sync(listed()); err != nil {
@@ -75,6 +76,7 @@ func compare(t *testing.T, file, got string) {
 }
 
 func TestNetnsCleanup(t *testing.T) {
+	t.Parallel()
 	ns := netnstest.New(t, "node")
 	ns.Run("nft", "add", "table", "inet", "kube_vrrp_vip_of_somebody_else")
 	ns.Run("nft", "add", "table", "ip", "kube_vrrp_vip")
@@ -96,6 +98,7 @@ func TestNetnsCleanup(t *testing.T) {
 }
 
 func TestNetnsSupported(t *testing.T) {
+	t.Parallel()
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
 		if err := datapath.Supported(); err != nil {

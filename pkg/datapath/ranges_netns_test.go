@@ -37,6 +37,7 @@ func randomPrefixes(r *rand.Rand, f ipFamily) []netip.Prefix {
 // TestNetnsRanges has the kernel take any prefixes in the place of any others,
 // also after somebody else has taken them away.
 func TestNetnsRanges(t *testing.T) {
+	t.Parallel()
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
 		r := rand.New(rand.NewPCG(6, 6))

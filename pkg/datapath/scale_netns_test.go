@@ -34,6 +34,7 @@ func manyVIPs(vips, ports int) []desired.Forward {
 // TestNetnsTenThousand has 10 000 forwarded ports on few VIPs, on many, and on as
 // many as there are zones.
 func TestNetnsTenThousand(t *testing.T) {
+	t.Parallel()
 	for _, vips := range []int{100, 4000, 10_000} {
 		t.Run(fmt.Sprintf("%d VIPs", vips), func(t *testing.T) {
 			ns := netnstest.New(t, "node")

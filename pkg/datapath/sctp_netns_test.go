@@ -82,6 +82,7 @@ func nextSCTP(t *testing.T, c net.PacketConn, chunk byte) (sctpPacket, netip.Add
 
 // TestNetnsSCTP sends what opens an association, since Linux need not have SCTP.
 func TestNetnsSCTP(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "kube-proxy.nft")
 	var all []desired.Forward
 	for _, v := range ipVersions {
@@ -139,6 +140,7 @@ func refuseSCTP(t *testing.T, c *cluster, v ipVersion, port uint16) {
 
 // TestNetnsOlderKernel refuses the SCTP ports that it cannot write, and no others.
 func TestNetnsOlderKernel(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "kube-proxy.nft")
 	all := forwards()
 	for i, v := range ipVersions {

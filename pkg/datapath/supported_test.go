@@ -20,6 +20,7 @@ func OlderKernelRules() *Rules {
 
 // TestNetnsAsksKernel asks again after a question that had no answer.
 func TestNetnsAsksKernel(t *testing.T) {
+	t.Parallel()
 	netnstest.New(t, "node").Do(func() {
 		if stays, err := sctpPortStays(); stays || err != nil {
 			t.Errorf("this kernel: got %t, %v", stays, err)

@@ -13,6 +13,7 @@ import (
 // TestNetnsSurroundings has a firewall on the node: what reaches the ClusterIP
 // reaches the VIP, and what does not reach the one does not reach the other.
 func TestNetnsSurroundings(t *testing.T) {
+	t.Parallel()
 	const (
 		// Docker sets it. kube-proxy's iptables mode accepts what it marked.
 		forwardDrop = "*filter\n:FORWARD DROP\nCOMMIT\n"
@@ -96,6 +97,7 @@ func TestNetnsSurroundings(t *testing.T) {
 
 // TestNetnsInputDrop is why Conflicts tells of such a chain, and what helps.
 func TestNetnsInputDrop(t *testing.T) {
+	t.Parallel()
 	const input = `
 		table inet firewall {
 			chain input {

@@ -104,6 +104,7 @@ func (g *gated) check(when string, ns *netnstest.NS, want bool, addresses ...str
 
 // TestNetnsGate lets the pulses begin and cease.
 func TestNetnsGate(t *testing.T) {
+	t.Parallel()
 	g := newGated(t)
 	g.set("eth0")
 	g.check("no pulse yet", g.client, true, vip, vip6)
@@ -151,6 +152,7 @@ func TestNetnsGate(t *testing.T) {
 // TestNetnsGateChanges has the table adopted, changed and made anew: what is
 // alive stays so, and what has to begin anew is answered for.
 func TestNetnsGateChanges(t *testing.T) {
+	t.Parallel()
 	g := newGated(t)
 	g.set("eth0")
 	silence := func(when string) {
@@ -227,6 +229,7 @@ func TestNetnsGateChanges(t *testing.T) {
 // TestNetnsGateOnMacvlan has the VIPs on a link with another MAC, which is told
 // of before it is there and is made anew.
 func TestNetnsGateOnMacvlan(t *testing.T) {
+	t.Parallel()
 	g := newGated(t)
 	for _, a := range []string{vip + "/32", vip6 + "/128"} {
 		g.node.Run("ip", "addr", "del", a, "dev", "eth0")
@@ -254,6 +257,7 @@ func TestNetnsGateOnMacvlan(t *testing.T) {
 // TestNetnsGateIsBounded has more virtual routers pulse than there is room for:
 // those without are answered for.
 func TestNetnsGateIsBounded(t *testing.T) {
+	t.Parallel()
 	g := newGated(t)
 	g.set("eth0")
 	for i := range 5000 {

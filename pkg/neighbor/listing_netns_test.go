@@ -19,6 +19,7 @@ var rewrite = flag.Bool("rewrite", false, "write what nft lists to testdata inst
 // operator sees them, and with testdata/*.netlink, which is what the kernel
 // does.
 func TestNetnsListing(t *testing.T) {
+	t.Parallel()
 	ns := netnstest.New(t, "node")
 	netnstest.Veth(ns, "eth0", netnstest.New(t, "client"), "eth0")
 	ns.Do(func() { writeTables(t) })
@@ -63,6 +64,7 @@ func compare(t *testing.T, file, got string) {
 }
 
 func TestNetnsCleanup(t *testing.T) {
+	t.Parallel()
 	ns := netnstest.New(t, "node")
 	ns.Run("nft", "add", "table", "arp", "kube_vrrp_vip_of_somebody_else")
 	ns.Run("nft", "add", "table", "ip", "kube_vrrp_vip")
@@ -82,6 +84,7 @@ func TestNetnsCleanup(t *testing.T) {
 }
 
 func TestNetnsSupported(t *testing.T) {
+	t.Parallel()
 	ns := netnstest.New(t, "node")
 	ns.Do(func() {
 		if err := neighbor.Supported(); err != nil {

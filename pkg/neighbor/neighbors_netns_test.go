@@ -13,6 +13,7 @@ import (
 
 // TestNetnsNeighbors has a node with an interface in each of two LANs.
 func TestNetnsNeighbors(t *testing.T) {
+	t.Parallel()
 	lan, other := netnstest.NewLAN(t, 2), netnstest.NewLAN(t, 1)
 	client, node, otherClient := lan.Hosts[0], lan.Hosts[1], other.Hosts[0]
 	other.Connect(node, "eth1", "node")
@@ -72,6 +73,7 @@ func TestNetnsNeighbors(t *testing.T) {
 // TestNetnsNeighborSolicitation shows that IPv6 needs no table: Linux answers on
 // the interface that has the address, also where it is a router.
 func TestNetnsNeighborSolicitation(t *testing.T) {
+	t.Parallel()
 	lan, other := netnstest.NewLAN(t, 2), netnstest.NewLAN(t, 1)
 	client, node, otherClient := lan.Hosts[0], lan.Hosts[1], other.Hosts[0]
 	other.Connect(node, "eth1", "node")
@@ -95,6 +97,7 @@ func TestNetnsNeighborSolicitation(t *testing.T) {
 // virtual MAC it asks from its own address, so that nobody learns another MAC
 // for the VIP.
 func TestNetnsNeighborSenders(t *testing.T) {
+	t.Parallel()
 	lan := netnstest.NewLAN(t, 2)
 	client, node := lan.Hosts[0], lan.Hosts[1]
 	node.Run("ip", "link", "add", "vip0", "link", "eth0", "address", "00:00:5e:00:01:32", "type", "macvlan", "mode", "bridge")

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"flag"
 	"net/netip"
 	"syscall"
 	"testing"
@@ -10,6 +11,9 @@ import (
 	"kube-vrrp-vip/e2e/internal/scenario"
 )
 
+// runs is the number of failovers that a test of one makes. make bench measures more.
+var runs = flag.Int("cluster.runs", 2, "number of failovers of each kind")
+
 // silenceTarget is how long a node may answer for a VIP without its daemon: the kernel's
 // answers depend on pulses that only a healthy Master sends.
 const silenceTarget = 600 * time.Millisecond
@@ -18,17 +22,16 @@ const silenceTarget = 600 * time.Millisecond
 // not enough. Finding the process to kill is part of what is measured.
 const silenceBound = 2 * time.Second
 
-// TestClusterCrash cuts the power of the Master, ten times.
+// TestClusterCrash cuts the power of the Master.
 func TestClusterCrash(t *testing.T) {
 	s, master := install(t, &nftables)
-	const runs = 10
 	var outages, returns []time.Duration
-	for i := range runs {
+	for i := range *runs {
 		f, err := s.CrashMasterAndPowerOn(t.Context(), notOn[master], master, baseVIPs())
 		if err != nil {
 			t.Fatal(err)
 		}
-		report(t, "crash", i, runs, f)
+		report(t, "crash", i, *runs, f)
 		outages, returns = append(outages, f.Outage), append(returns, f.Return)
 		// The node that came back holds nothing any more.
 		checkHolder(t, s, f.To)
@@ -43,14 +46,13 @@ func TestClusterCrash(t *testing.T) {
 // TestClusterPodDeleted deletes the pod of the daemon that is Master.
 func TestClusterPodDeleted(t *testing.T) {
 	s, master := install(t, &nftables)
-	const runs = 10
 	var outages, returns []time.Duration
-	for i := range runs {
+	for i := range *runs {
 		f, err := s.DeleteMasterPodAndReturn(t.Context(), vipAll, master, baseVIPs())
 		if err != nil {
 			t.Fatal(err)
 		}
-		report(t, "graceful", i, runs, f)
+		report(t, "graceful", i, *runs, f)
 		outages, returns = append(outages, f.Outage), append(returns, f.Return)
 		checkHolder(t, s, f.To)
 		master = f.To
@@ -95,14 +97,13 @@ func TestClusterDaemonHangs(t *testing.T) {
 func testSignal(t *testing.T, sig syscall.Signal, name string) {
 	t.Helper()
 	s, master := install(t, &nftables)
-	const runs = 3
 	var outages, returns, stale []time.Duration
-	for i := range runs {
+	for i := range *runs {
 		f, err := s.SignalMaster(t.Context(), vipAll, master, baseVIPs(), sig)
 		if err != nil {
 			t.Fatal(err)
 		}
-		report(t, name, i, runs, f)
+		report(t, name, i, *runs, f)
 		outages, returns, stale = append(outages, f.Outage), append(returns, f.Return), append(stale, f.Stale)
 		checkHolder(t, s, f.To)
 		master = f.To
