@@ -198,9 +198,14 @@ func TestPieces(t *testing.T) {
 }
 
 // TestUrgent: what follows an urgent byte arrives, though the kernel stops there
-// as if that was all.
+// as if that was all, also while signals are pending.
 func TestUrgent(t *testing.T) {
 	t.Parallel()
+	go func() {
+		for ticker := time.NewTicker(200 * time.Microsecond); t.Context().Err() == nil; <-ticker.C {
+			_ = unix.Kill(unix.Getpid(), unix.SIGURG) // As the Go runtime does to preempt.
+		}
+	}()
 	for _, n := range []int{3, burst, 20 * burst} {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			t.Parallel()

@@ -37,11 +37,11 @@ func (p *Proxy) transfer(to, from *net.TCPConn, header []byte) error {
 	var buffer *[burst]byte
 	var n int
 	var failed error
-	read := func(fd uintptr) bool {
+	receive := func(fd uintptr) bool {
 		buffer = buffers.Get().(*[burst]byte)
 		n = copy(buffer[:], header)
 		var m int
-		m, failed = unix.Read(int(fd), buffer[n:])
+		m, failed = read(int(fd), buffer[n:])
 		n += max(0, m)
 		switch {
 		case errors.Is(failed, unix.EINTR), errors.Is(failed, unix.EAGAIN) && n > 0:
@@ -55,7 +55,7 @@ func (p *Proxy) transfer(to, from *net.TCPConn, header []byte) error {
 		return true
 	}
 	for {
-		if err := raw.Read(read); err != nil {
+		if err := raw.Read(receive); err != nil {
 			return err
 		}
 		if failed == nil && n > 0 {
@@ -73,6 +73,22 @@ func (p *Proxy) transfer(to, from *net.TCPConn, header []byte) error {
 			return failed
 		}
 	}
+}
+
+// read reads from a socket, also beyond urgent data. A read that begins there fails
+// with EAGAIN, though data may follow, while a signal is pending for the thread,
+// and the Go runtime sends signals. No event would announce those data.
+func read(fd int, b []byte) (n int, err error) {
+	for range 3 {
+		if n, err = unix.Read(fd, b); !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		// The mark is there before the urgent byte, too: then an event follows.
+		if atMark, err := unix.IoctlGetInt(fd, unix.SIOCATMARK); err != nil || atMark == 0 {
+			break
+		}
+	}
+	return n, err
 }
 
 // splice has the kernel move bytes for a while, if there is a pipe left. Unless
